@@ -1,0 +1,1 @@
+//! The job board: chunks of range jobs, claimed one word at a time.

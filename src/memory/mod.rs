@@ -1,0 +1,6 @@
+//! One sealed memfd, what is allocated in it, and the words that say who owns what.
+
+pub(crate) mod extents;
+pub(crate) mod heap;
+pub(crate) mod owner;
+pub(crate) mod region;

@@ -1,0 +1,1 @@
+//! Pure slice kernels: tiles, streaming stores, lanes.

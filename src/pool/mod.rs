@@ -1,0 +1,1 @@
+//! The parent's side: a pool of workers, their supervision, their results.

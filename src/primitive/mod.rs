@@ -1,0 +1,3 @@
+//! The only door to the atomics: `core` in the product, `loom` in the models.
+
+pub(crate) mod atomic;

@@ -1,0 +1,1 @@
+//! `SharedVec` and `SharedSlice`: typed buffers in the region.

@@ -1,0 +1,1 @@
+//! Waiting: parked workers and the parent's doorbell.

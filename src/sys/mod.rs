@@ -1,0 +1,11 @@
+//! The only syscalls of the crate; each states what it wants, what it leaves and how it fails.
+
+#![allow(unsafe_code, reason = "system calls")]
+
+pub(crate) mod cpu;
+pub(crate) mod eventfd;
+pub(crate) mod futex;
+pub(crate) mod map;
+pub(crate) mod memfd;
+pub(crate) mod pidfd;
+pub(crate) mod process;

@@ -1,0 +1,1 @@
+//! Single tasks: spawn, handle, output.

@@ -1,0 +1,4 @@
+//! The life of a worker process.
+
+pub(crate) mod entry;
+pub(crate) mod life;
