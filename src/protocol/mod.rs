@@ -1,6 +1,11 @@
 //! What the bytes mean.
 
 pub(crate) mod archive;
+pub(crate) mod closure;
 pub(crate) mod context;
+pub(crate) mod control;
+pub(crate) mod freed;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod range;
+pub(crate) mod task;

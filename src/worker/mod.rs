@@ -1,4 +1,25 @@
-//! The life of a worker process.
+//! The life of a worker process: attach, take work until there is none, wait, die.
+//!
+//! ```text
+//! entry (before main) → life::run: attach, verify, say Ready
+//!   └ serve: ┌ claim a chunk of an open job → run_range
+//!            ├ claim a task from the ring   → run_task
+//!            └ neither: spin a while, park, sleep in the kernel
+//! ```
+//!
+//! # Invariants
+//! - One thread. It holds at most one claim at a time, and its claim's word names it, so that the
+//!   parent can undo or finish whatever it was doing when it died.
+//! - It never waits for another worker.
+//! - User code runs only inside [`panic::catch`]; what escapes that is a death.
 
 pub(crate) mod entry;
 pub(crate) mod life;
+
+mod arena;
+mod bell;
+mod idle;
+mod panic;
+mod privilege;
+mod run_range;
+mod run_task;

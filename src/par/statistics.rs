@@ -1,0 +1,113 @@
+//! `par_sum`, `par_min`, `par_max`: reductions whose kernels are ours, and therefore fast.
+
+use core::ops::Add;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::job::{Job, Step};
+use super::reduce::fold_parts;
+use crate::numeric;
+use crate::pool::Pool;
+use crate::protocol::range::RangeCall;
+use crate::shared::{SharedSlice, SharedVec};
+
+fn sum_kernel<T: Pod + Add<Output = T>>(call: &RangeCall<'_>) {
+    let sum = numeric::sum(call.input::<T>(0), call.at);
+    // SAFETY: called once in this call.
+    let partial = unsafe { call.partial::<T>() };
+    partial.write(sum);
+}
+
+fn extreme_kernel<T: Pod + PartialOrd, const LEAST: bool>(call: &RangeCall<'_>) {
+    let input = call.input::<T>(0);
+    let found = if LEAST { numeric::min(input, call.at) } else { numeric::max(input, call.at) };
+    // SAFETY: called once in this call.
+    let partial = unsafe { call.partial::<T>() };
+    // A part has at least one element.
+    partial.write(found.unwrap_or_else(T::zeroed));
+}
+
+impl Pool {
+    /// The sum of the elements, zero for none.
+    ///
+    /// Sixteen lanes a part, combined in a fixed tree: the same bits in each run and with any
+    /// number of workers. Integers wrap or panic as `+` does in your build.
+    ///
+    /// # Errors
+    /// As [`Pool::par_map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let xs = pool.alloc_from_fn(1000, |i| i as u64)?.freeze();
+    /// assert_eq!(pool.par_sum(&xs).wait()?, 499_500);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn par_sum<T>(&self, input: &SharedSlice<T>) -> Job<'static, T>
+    where
+        T: Pod + Add<Output = T> + Send + Sync,
+    {
+        let input = input.clone();
+        Job::new(self.engine(), move |engine| {
+            if input.is_empty() {
+                return Ok(Step::Ready(T::zeroed()));
+            }
+            fold_parts(engine, (), input, sum_kernel::<T>, |_, partials: SharedVec<T>| {
+                Ok(Step::Ready(partials.iter().fold(T::zeroed(), |sum, &part| sum + part)))
+            })
+        })
+    }
+
+    /// The least element, `None` of none; elements unequal to themselves (NaN) are passed over
+    /// unless there are only such.
+    ///
+    /// # Errors
+    /// As [`Pool::par_map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let xs = pool.copy_from_slice(&[2.5, f64::NAN, -1.0])?.freeze();
+    /// assert_eq!(pool.par_min(&xs).wait()?, Some(-1.0));
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn par_min<T>(&self, input: &SharedSlice<T>) -> Job<'static, Option<T>>
+    where
+        T: Pod + PartialOrd + Send + Sync,
+    {
+        self.extreme(input, extreme_kernel::<T, true>, numeric::lesser)
+    }
+
+    /// The greatest element, as [`Pool::par_min`].
+    ///
+    /// # Errors
+    /// As [`Pool::par_map`].
+    pub fn par_max<T>(&self, input: &SharedSlice<T>) -> Job<'static, Option<T>>
+    where
+        T: Pod + PartialOrd + Send + Sync,
+    {
+        self.extreme(input, extreme_kernel::<T, false>, numeric::greater)
+    }
+
+    fn extreme<T>(
+        &self,
+        input: &SharedSlice<T>,
+        kernel: fn(&RangeCall<'_>),
+        better: fn(T, T) -> T,
+    ) -> Job<'static, Option<T>>
+    where
+        T: Pod + PartialOrd + Send + Sync,
+    {
+        let input = input.clone();
+        Job::new(self.engine(), move |engine| {
+            if input.is_empty() {
+                return Ok(Step::Ready(None));
+            }
+            fold_parts(engine, (), input, kernel, move |_, partials: SharedVec<T>| {
+                Ok(Step::Ready(partials.iter().copied().reduce(better)))
+            })
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! The parent's hold on a worker's result arena, and on the results read in it.
+
+use std::sync::Arc;
+
+use crate::memory::heap::Block;
+use crate::memory::region::Region;
+use crate::protocol::freed::{ARENA_HEADER_SIZE, BLOCK_ALIGN, Freed};
+use crate::protocol::range::{Span, bytes_of};
+
+/// One incarnation's arena. Lives until the worker is gone and nobody reads a result in it.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    region: Arc<Region>,
+    block: Block,
+}
+
+/// A block of an arena that somebody reads; given back to the worker on drop.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    arena: Arc<Arena>,
+    span: Span,
+}
+
+impl Arena {
+    pub(crate) fn new(region: Arc<Region>, block: Block) -> Self {
+        Self { region, block }
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        Span { offset: self.block.offset(), size: self.block.size() as u64 }
+    }
+
+    /// Takes hold of a block that the worker handed over; `None` when it is not in the arena.
+    pub(crate) fn lend(self: &Arc<Self>, span: Span) -> Option<Loan> {
+        let whole = self.span();
+        let inside = span.offset.checked_sub(whole.offset)?;
+        let end = inside.checked_add(span.size)?;
+        let sound = inside >= ARENA_HEADER_SIZE
+            && end <= whole.size
+            && span.size > 0
+            && span.offset.is_multiple_of(BLOCK_ALIGN);
+        sound.then(|| Loan { arena: Arc::clone(self), span })
+    }
+}
+
+impl Loan {
+    /// The bytes handed over.
+    ///
+    /// The worker that wrote them can still write them; it does not, unless it runs wild.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytes_of(&self.arena.region, self.span)
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(freed) = Freed::of(&self.arena.region, self.arena.span()) {
+            freed.push(self.span.offset);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! How a range is cut into chunks.
+//!
+//! Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987):
+//! each chunk is a fixed part of what is left, so the first are large and the last are small, and
+//! a heavy tail does not wait on one worker. The cut depends on the length and the number of
+//! workers only, never on timing.
+
+use core::iter;
+
+use crate::board::CHUNKS;
+
+/// The smallest chunk is this part of the range, which bounds their number.
+const FINEST: u64 = 768;
+/// Below this many elements the claims would cost more than an even spread brings.
+const SHORT: u64 = 4096;
+/// Chunks begin at multiples of this many elements where they are large enough, so that no two
+/// workers write one cache line.
+const GRAIN: u64 = 64;
+
+/// A cut of `0..len` into chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunking {
+    len: u64,
+    /// Each chunk takes this part of the rest.
+    divisor: u64,
+    /// But no fewer elements than this.
+    smallest: u64,
+}
+
+impl Chunking {
+    /// Large chunks first, for `workers`; none below `at_least` elements while there are more.
+    pub(crate) fn guided(len: u64, workers: usize, at_least: u64) -> Self {
+        let share = if len < SHORT { 4 } else { 8 };
+        let smallest = len.div_ceil(FINEST).max(at_least).max(1);
+        Self { len, divisor: workers as u64 * share, smallest }
+    }
+
+    /// Chunks of `len` over a fixed number, whatever the number of workers: for reductions, whose
+    /// rounding must not depend on the machine.
+    pub(crate) fn even(len: u64, at_least: u64) -> Self {
+        let smallest = len.div_ceil(256).max(at_least).max(1);
+        Self { len, divisor: u64::MAX, smallest }
+    }
+
+    /// The whole range as one chunk.
+    pub(crate) fn single(len: u64) -> Self {
+        Self { len, divisor: 1, smallest: len.max(1) }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The chunks in order, as (start, len); together they are `0..len`.
+    pub(crate) fn chunks(self) -> impl Iterator<Item = (u64, u64)> {
+        let mut start = 0;
+        iter::from_fn(move || {
+            let rest = self.len - start;
+            if rest == 0 {
+                return None;
+            }
+            let mut size = (rest / self.divisor).max(self.smallest);
+            if size >= 2 * GRAIN {
+                size = size.next_multiple_of(GRAIN);
+            }
+            let chunk = (start, size.min(rest));
+            start += chunk.1;
+            Some(chunk)
+        })
+        .take(CHUNKS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn covers(chunking: Chunking) {
+        let mut next = 0;
+        let mut count = 0;
+        for (start, len) in chunking.chunks() {
+            assert_eq!(start, next);
+            assert!(len > 0);
+            next += len;
+            count += 1;
+        }
+        assert_eq!(next, chunking.len());
+        assert!(count <= CHUNKS);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_cover_the_range_once(
+            len in prop_oneof![0..10_000u64, 0..1u64 << 40],
+            workers in 1..1024usize,
+            at_least in prop_oneof![Just(1u64), 1..1u64 << 20],
+        ) {
+            covers(Chunking::guided(len, workers, at_least));
+            covers(Chunking::even(len, at_least));
+            covers(Chunking::single(len));
+        }
+    }
+
+    #[test]
+    fn the_last_chunk_of_a_short_range_is_one_element() {
+        let last = Chunking::guided(64, 2, 1).chunks().last();
+        assert_eq!(last, Some((63, 1)));
+    }
+
+    #[test]
+    fn even_chunks_do_not_depend_on_the_workers() {
+        let chunks: Vec<_> = Chunking::even(1 << 20, 1).chunks().collect();
+        assert_eq!(chunks.len(), 256);
+        assert!(chunks.iter().all(|&(_, len)| len == 4096));
+    }
+}

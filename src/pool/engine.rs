@@ -1,0 +1,137 @@
+//! What a pool consists of, shared by its handles, its futures and its supervisor.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::memory::heap::{Heap, HeapLimits};
+use crate::memory::region::Region;
+use crate::pool::builder::Config;
+use crate::pool::hub::Hub;
+use crate::protocol::control::{CONTROL_SIZE, Control};
+use crate::protocol::image::ImageId;
+use crate::sys::eventfd::EventFd;
+
+/// Address space for one worker's results: as much as one rkyv archive can need, twice.
+const ARENA_SIZE: u64 = 4 << 30;
+
+/// The heart of a pool.
+pub(crate) struct Engine {
+    region: Arc<Region>,
+    heap: Arc<Heap>,
+    config: Config,
+    /// Workers write it when the doorbell says that the parent sleeps.
+    event: EventFd,
+    hub: Mutex<Hub>,
+}
+
+/// The hub, locked. On drop the lock is released first, then the wakers that have gathered are
+/// called.
+pub(crate) struct HubGuard<'a>(Option<MutexGuard<'a, Hub>>);
+
+impl Engine {
+    pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let arenas = 2 * config.workers as u64 * arena_size(&config);
+        let buffers = 2 * config.memory_budget;
+        let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
+        let region = Arc::new(Region::create(size as usize)?);
+        let limits = HeapLimits { budget: config.memory_budget, keep_warm: config.keep_warm };
+        let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits);
+        region.populate_control(CONTROL_SIZE)?;
+        let engine = Self {
+            region,
+            heap,
+            event: EventFd::new()?,
+            hub: Mutex::new(Hub::new()),
+            config,
+        };
+        let control = engine.control();
+        control.initialise(size, &ImageId::current()?);
+        control.set_workers(engine.workers());
+        Ok(Arc::new(engine))
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        Control::of(&self.region).expect("the region was created larger than the control area")
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    pub(crate) fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn event(&self) -> &EventFd {
+        &self.event
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.config.workers
+    }
+
+    pub(crate) fn arena_size(&self) -> u64 {
+        arena_size(&self.config)
+    }
+
+    /// More threads than cores would run: spinning steals from whoever has work.
+    pub(crate) fn is_oversubscribed(&self) -> bool {
+        self.config.workers >= self.config.cores
+    }
+
+    pub(crate) fn hub(&self) -> HubGuard<'_> {
+        // The hub's methods call no user code, so a poisoned lock guards a sound state.
+        HubGuard(Some(self.hub.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The hub, unless somebody else is at work in it.
+    pub(crate) fn try_hub(&self) -> Option<HubGuard<'_>> {
+        match self.hub.try_lock() {
+            Ok(guard) => Some(HubGuard(Some(guard))),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => {
+                Some(HubGuard(Some(poisoned.into_inner())))
+            }
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+fn arena_size(config: &Config) -> u64 {
+    ARENA_SIZE.min(config.memory_budget.next_multiple_of(2 << 20))
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Deref for HubGuard<'_> {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        self.0.as_ref().expect("present until drop")
+    }
+}
+
+impl DerefMut for HubGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Hub {
+        self.0.as_mut().expect("present until drop")
+    }
+}
+
+impl Drop for HubGuard<'_> {
+    fn drop(&mut self) {
+        let wakers = self.take_wakers();
+        self.0 = None;
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}

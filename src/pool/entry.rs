@@ -1,0 +1,124 @@
+//! Where an outcome is left for whoever waits for it.
+
+use core::mem;
+use core::task::{Context, Poll, Waker};
+use std::sync::{Mutex, PoisonError};
+
+use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::flag::Flag;
+
+/// Places that no slot number reaches.
+const NOWHERE: u64 = u64::MAX;
+const BACKLOG: u64 = u64::MAX - 1;
+
+/// The meeting point of one pending outcome and its one waiter.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    /// Set once the outcome is there, so that a spinning waiter need not lock.
+    ready: Flag,
+    state: Mutex<State<T>>,
+    /// Where the work is, for whoever wants to take it back; used under the hub's lock.
+    place: AtomicU64,
+}
+
+/// Where pending work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Not submitted, or ended.
+    Nowhere,
+    /// Waiting in the parent.
+    Backlog,
+    /// In this slot of the ring, or in this job of the board.
+    Slot { slot: u32, generation: u32 },
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Pending(Option<Waker>),
+    Ready(T),
+    Taken,
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn new() -> Self {
+        Self { ready: Flag::new(), state: Mutex::new(State::Pending(None)), place: AtomicU64::new(NOWHERE) }
+    }
+
+    pub(crate) fn set_place(&self, place: Place) {
+        let bits = match place {
+            Place::Nowhere => NOWHERE,
+            Place::Backlog => BACKLOG,
+            Place::Slot { slot, generation } => u64::from(slot) << 32 | u64::from(generation),
+        };
+        // ORDERING: Relaxed; the hub's lock orders it.
+        self.place.store(bits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        // ORDERING: Relaxed; the hub's lock orders it.
+        match self.place.load(Ordering::Relaxed) {
+            NOWHERE => Place::Nowhere,
+            BACKLOG => Place::Backlog,
+            bits => Place::Slot { slot: (bits >> 32) as u32, generation: bits as u32 },
+        }
+    }
+
+    /// Leaves the outcome; the waker of whoever waits must be called once no lock is held.
+    ///
+    /// A second outcome is dropped: the first one stands.
+    pub(crate) fn deliver(&self, outcome: T) -> Option<Waker> {
+        let mut state = self.lock();
+        let State::Pending(waker) = &mut *state else { return None };
+        let waker = waker.take();
+        *state = State::Ready(outcome);
+        self.ready.raise();
+        waker
+    }
+
+    /// Whether an outcome was delivered (it may have been taken since).
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.is_raised()
+    }
+
+    /// Takes the outcome, if it is there and was not taken before.
+    pub(crate) fn take(&self) -> Option<T> {
+        let mut state = self.lock();
+        match mem::replace(&mut *state, State::Taken) {
+            State::Ready(outcome) => Some(outcome),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the outcome or leaves the waker that is to be called when it comes.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<T> {
+        if let Some(outcome) = self.take() {
+            return Poll::Ready(outcome);
+        }
+        self.register(context.waker());
+        // The outcome may have come between the two: then nobody will call the waker.
+        self.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Leaves a waker; `false` when the outcome is there already and nobody will call it.
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        match &mut *self.lock() {
+            State::Pending(Some(old)) => {
+                old.clone_from(waker);
+                true
+            }
+            State::Pending(none) => {
+                *none = Some(waker.clone());
+                true
+            }
+            State::Ready(_) | State::Taken => false,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<T>> {
+        // Nothing in here panics half-way, so a poisoned lock guards a sound state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,213 @@
+//! Every task and job that has no outcome yet, and who waits for it. Guarded by one mutex.
+
+use core::task::Waker;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::thread::Thread;
+
+use crate::error::TaskError;
+use crate::memory::heap::Block;
+use crate::pool::entry::{Entry, Place};
+use crate::pool::job::Jobs;
+use crate::pool::reactor::Reactors;
+use crate::pool::reply::ReplyBytes;
+use crate::pool::roster::Roster;
+use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::task::Task;
+use crate::sys::futex::SHARED;
+
+/// Where the outcome of a task is left.
+pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
+
+/// What must live until a task has ended.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) entry: Arc<TaskEntry>,
+    pub(crate) arguments: Option<Block>,
+    pub(crate) context: Option<(Block, Keep)>,
+}
+
+/// Something kept alive for workers that read it.
+pub(crate) type Keep = Box<dyn Any + Send>;
+
+/// A slot of the ring that is being filled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// The state behind the lock.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) roster: Roster,
+    pub(crate) jobs: Jobs,
+    pub(crate) reactors: Reactors,
+    /// Why nothing is accepted any more.
+    pub(crate) closed: Option<TaskError>,
+    /// Whether a blocked thread is listening to the kernel for all of them.
+    pub(crate) has_leader: bool,
+    /// The other blocked threads, any of which may be the next leader.
+    pub(crate) followers: Vec<Thread>,
+    pub(super) flights: Vec<Option<(u32, Flight)>>,
+    free: Vec<u32>,
+    pub(super) backlog: VecDeque<(Task, Flight)>,
+    wakers: Vec<Waker>,
+}
+
+impl Hub {
+    pub(crate) fn new() -> Self {
+        Self {
+            roster: Roster::default(),
+            jobs: Jobs::new(),
+            reactors: Reactors::default(),
+            closed: None,
+            has_leader: false,
+            followers: Vec::new(),
+            flights: (0..SLOTS).map(|_| None).collect(),
+            free: (0..SLOTS as u32).rev().collect(),
+            backlog: VecDeque::new(),
+            wakers: Vec::new(),
+        }
+    }
+
+    /// A slot to fill, if one is free and nobody has been waiting for one.
+    pub(crate) fn begin(&mut self, control: &Control) -> Option<Filling> {
+        if !self.backlog.is_empty() {
+            return None;
+        }
+        self.take_slot(control)
+    }
+
+    fn take_slot(&mut self, control: &Control) -> Option<Filling> {
+        // A slot whose word is not FREE was scribbled on: it is not used again.
+        while let Some(slot) = self.free.pop() {
+            if let Some(generation) = control.ring().fill(slot) {
+                return Some(Filling { slot, generation });
+            }
+        }
+        None
+    }
+
+    /// Gives back a slot that will not be published after all.
+    pub(crate) fn abandon(&mut self, control: &Control, filling: Filling) {
+        control.ring().abandon(filling.slot, filling.generation);
+        self.free.push(filling.slot);
+    }
+
+    /// Publishes a filled slot and wakes a worker if all are asleep.
+    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
+        let Filling { slot, generation } = filling;
+        flight.entry.set_place(Place::Slot { slot, generation });
+        self.flights[slot as usize] = Some((generation, flight));
+        control.ring().publish(slot, generation);
+        control.parking().wake_one(SHARED);
+    }
+
+    /// Lets a task wait until a slot is free.
+    pub(crate) fn queue(&mut self, task: Task, flight: Flight) {
+        flight.entry.set_place(Place::Backlog);
+        self.backlog.push_back((task, flight));
+    }
+
+    /// Moves waiting tasks into free slots.
+    pub(super) fn feed(&mut self, control: &Control) {
+        while !self.backlog.is_empty() {
+            let Some(filling) = self.take_slot(control) else { return };
+            // A task cancelled while it waited has its outcome already.
+            let next = loop {
+                match self.backlog.pop_front() {
+                    Some((_, flight)) if flight.entry.is_ready() => drop(flight),
+                    other => break other,
+                }
+            };
+            let (Some((task, flight)), Some(slot)) = (next, control.ring().slot(filling.slot))
+            else {
+                self.abandon(control, filling);
+                return;
+            };
+            task.store(slot);
+            self.publish(control, filling, flight);
+        }
+    }
+
+    /// Ends a task that no worker has begun; `false` when one has, or when it has ended.
+    ///
+    /// Its outcome becomes `error` either way, unless it had one.
+    pub(crate) fn cancel_task(
+        &mut self,
+        control: &Control,
+        entry: &Arc<TaskEntry>,
+        error: TaskError,
+    ) -> bool {
+        let never_begun = match entry.place() {
+            Place::Nowhere => false,
+            Place::Backlog => true,
+            Place::Slot { slot, generation } => self.take_back(control, slot, generation),
+        };
+        self.settle(entry, Err(error));
+        never_begun
+    }
+
+    fn take_back(&mut self, control: &Control, slot: u32, generation: u32) -> bool {
+        let Some((current, _)) = &self.flights[slot as usize] else { return false };
+        if *current != generation || !control.ring().retract(slot, generation) {
+            return false;
+        }
+        self.flights[slot as usize] = None;
+        self.abandon(control, Filling { slot, generation });
+        self.feed(control);
+        true
+    }
+
+    /// Leaves an outcome and notes whom to wake once the lock is released.
+    pub(super) fn settle<T>(&mut self, entry: &Entry<T>, outcome: T) {
+        entry.set_place(Place::Nowhere);
+        self.wakers.extend(entry.deliver(outcome));
+    }
+
+    /// Frees a slot whose task has its outcome.
+    pub(super) fn free_slot(&mut self, control: &Control, slot: u32) {
+        control.ring().free(slot);
+        self.free.push(slot);
+    }
+
+    /// Whether anything at all is pending.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.free.len() == SLOTS && self.backlog.is_empty() && self.jobs.is_idle()
+    }
+
+    pub(super) fn wake_later(&mut self, waker: Waker) {
+        self.wakers.push(waker);
+    }
+
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        mem::take(&mut self.wakers)
+    }
+}
+
+impl Hub {
+    /// Accepts nothing any more and fails what is pending, once no worker can touch it.
+    pub(crate) fn close(&mut self, error: TaskError) {
+        let error = self.closed.get_or_insert(error).clone();
+        for slot in 0..self.flights.len() {
+            if let Some((_, flight)) = self.flights[slot].take() {
+                self.settle(&flight.entry, Err(error.clone()));
+            }
+        }
+        for (_, flight) in mem::take(&mut self.backlog) {
+            self.settle(&flight.entry, Err(error.clone()));
+        }
+        for job in self.jobs.active() {
+            if let Some(running) = self.jobs.remove(job) {
+                let outcome = JobOutcome { result: Err(error.clone()), keep: running.launch.keep };
+                self.settle(&running.entry, outcome);
+            }
+        }
+        for (launch, entry) in self.jobs.take_backlog() {
+            self.settle(&entry, JobOutcome { result: Err(error.clone()), keep: launch.keep });
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Futures: who listens to the workers while tasks of a runtime wait.
+//!
+//! Under tokio each runtime gets one listener, a task that waits for the pool's eventfd in the
+//! runtime's own poll: an outcome needs no hop through another thread. Under any other executor
+//! the supervisor's thread listens. A future first looks for itself, and one that waits alone
+//! spins for a while: most answers come sooner than a sleeping thread could be woken.
+
+use core::task::{Context, Poll};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::pool::engine::Engine;
+use crate::pool::entry::Entry;
+
+#[cfg(feature = "tokio")]
+use self::listener::Listeners;
+
+/// How long a lone future spins in `poll` before it lets the reactor wait.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// The listeners there are, and how many futures wait.
+#[derive(Debug, Default)]
+pub(crate) struct Reactors {
+    #[cfg(feature = "tokio")]
+    listeners: Listeners,
+    /// Set when the supervisor is to listen: a future waits outside tokio.
+    pub(crate) supervisor_listens: bool,
+}
+
+impl Engine {
+    /// Polls an entry, and sees to it that somebody will wake the task.
+    pub(crate) fn poll<T>(
+        self: &Arc<Self>,
+        entry: &Entry<T>,
+        context: &mut Context<'_>,
+    ) -> Poll<T> {
+        if let Some(outcome) = entry.take() {
+            return Poll::Ready(outcome);
+        }
+        if self.sees_completions() {
+            self.harvest();
+        }
+        if self.hub().waits_alone() {
+            self.spin(entry, SPIN);
+        }
+        if let Poll::Ready(outcome) = entry.poll(context) {
+            return Poll::Ready(outcome);
+        }
+        self.listen();
+        // What finished before the listener was there did not ring.
+        entry.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn listen(self: &Arc<Self>) {
+        #[cfg(feature = "tokio")]
+        if listener::ensure(self) {
+            return;
+        }
+        self.let_supervisor_listen();
+    }
+
+    /// Has the supervisor's thread deliver outcomes from now on.
+    pub(crate) fn let_supervisor_listen(&self) {
+        let mut hub = self.hub();
+        if !hub.reactors.supervisor_listens {
+            hub.reactors.supervisor_listens = true;
+            drop(hub);
+            self.nudge_supervisor();
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+mod listener;

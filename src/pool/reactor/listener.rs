@@ -1,0 +1,103 @@
+//! The listener of one tokio runtime.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Handle, Id};
+use tokio::task;
+
+use crate::pool::engine::Engine;
+use crate::sys::eventfd;
+
+/// The runtimes that have a listener.
+pub(crate) type Listeners = HashSet<Id>;
+
+/// Sees to it that the current runtime has a listener; `false` outside any runtime.
+pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
+    let Ok(runtime) = Handle::try_current() else { return false };
+    if !engine.hub().reactors.listeners.insert(runtime.id()) {
+        return true;
+    }
+    let post = Post { engine: Arc::downgrade(engine), runtime: runtime.id() };
+    match engine.event().try_clone() {
+        Ok(event) => {
+            runtime.spawn(post.keep(event));
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// A listener's place; given up when its task ends, also with its runtime.
+struct Post {
+    engine: Weak<Engine>,
+    runtime: Id,
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        engine.hub().reactors.listeners.remove(&self.runtime);
+        // Tasks of other runtimes do not depend on this listener, but a future that moved may:
+        // the supervisor listens for all that are left.
+        engine.let_supervisor_listen();
+    }
+}
+
+impl Post {
+    /// Listens for as long as the pool exists.
+    async fn keep(self, event: OwnedFd) {
+        // Without the runtime's I/O driver this panics inside the task; `Drop` then hands over to
+        // the supervisor.
+        let Ok(event) = AsyncFd::with_interest(event, Interest::READABLE) else { return };
+        while let Some(engine) = self.engine.upgrade() {
+            if engine.harvest() > 0 {
+                // Those who were woken may submit more before this task looks again.
+                drop(engine);
+                task::yield_now().await;
+                continue;
+            }
+            let armed = Armed::new(&engine);
+            // What finished before the doorbell was armed did not ring.
+            if engine.harvest() > 0 {
+                continue;
+            }
+            drop(engine);
+            if wait(&event).await.is_err() {
+                return;
+            }
+            drop(armed);
+        }
+    }
+}
+
+async fn wait(event: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    let mut ready = event.readable().await?;
+    let _ = eventfd::clear(event.get_ref());
+    ready.clear_ready();
+    Ok(())
+}
+
+/// The doorbell is armed for this listener; disarmed on drop, also when the runtime goes away.
+///
+/// It does not keep the pool alive: a listener sleeps for as long as its runtime lives.
+struct Armed(Weak<Engine>);
+
+impl Armed {
+    fn new(engine: &Arc<Engine>) -> Self {
+        engine.control().doorbell().arm();
+        Self(Arc::downgrade(engine))
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.control().doorbell().disarm();
+        }
+    }
+}

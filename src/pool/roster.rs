@@ -1,0 +1,42 @@
+//! Who works here: one entry a worker, renewed when it is replaced.
+
+use std::sync::Arc;
+
+use crate::memory::owner::Owner;
+use crate::pool::arena::Arena;
+
+/// A worker as the parent knows it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) incarnation: u16,
+    pub(crate) pid: u32,
+    pub(crate) arena: Arc<Arena>,
+}
+
+/// The workers by index; `None` between a death and the replacement.
+#[derive(Debug, Default)]
+pub(crate) struct Roster(Vec<Option<Member>>);
+
+impl Roster {
+    pub(crate) fn enlist(&mut self, worker: u16, member: Member) {
+        let index = usize::from(worker);
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(member);
+    }
+
+    pub(crate) fn dismiss(&mut self, worker: u16) -> Option<Member> {
+        self.0.get_mut(usize::from(worker))?.take()
+    }
+
+    /// The arena of exactly this incarnation.
+    pub(crate) fn arena(&self, owner: Owner) -> Option<&Arc<Arena>> {
+        let member = self.0.get(usize::from(owner.index()))?.as_ref()?;
+        (member.incarnation == owner.incarnation()).then_some(&member.arena)
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.0.iter().flatten().map(|member| member.pid).collect()
+    }
+}

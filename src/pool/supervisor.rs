@@ -1,0 +1,326 @@
+//! The one thread that starts, reaps and replaces workers.
+//!
+//! It is permanent for as long as the pool lives because the kernel ties a worker's death signal
+//! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
+//! own, and, while no other listener is there, on the bell that workers ring.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, TaskError, WorkerDeath};
+use crate::memory::owner::Owner;
+use crate::pool::arena::Arena;
+use crate::pool::engine::Engine;
+use crate::pool::roster::Member;
+use crate::primitive::atomic::Ordering;
+use crate::protocol::control::Status;
+use crate::protocol::handover::Token;
+use crate::sys::pidfd::{PidFd, Poller};
+use crate::sys::process::{self, Spawn};
+use crate::sys::signal::KILL;
+
+/// Workers that may die in a row before their first breath until the pool gives up.
+const START_ATTEMPTS: u32 = 5;
+/// The pause before a second, third … attempt to start a worker: this, doubled each time.
+const BACKOFF: Duration = Duration::from_millis(10);
+
+const COMMANDS: u64 = u64::MAX;
+const WORKERS_BELL: u64 = u64::MAX - 1;
+
+/// The handle to the supervisor's thread.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    engine: Arc<Engine>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Supervisor {
+    /// Starts the thread, which starts the workers; returns when all are ready.
+    pub(crate) fn start(engine: Arc<Engine>) -> Result<Self, Error> {
+        let (report, outcome) = mpsc::sync_channel(1);
+        let its_engine = Arc::clone(&engine);
+        let thread = thread::Builder::new()
+            .name("gristmill".into())
+            .spawn(move || run(&its_engine, &report))
+            .map_err(|error| Error::Thread { source: error })?;
+        let mut supervisor = Self { engine, thread: Some(thread) };
+        match outcome.recv() {
+            Ok(Ok(())) => Ok(supervisor),
+            Ok(Err(error)) => {
+                supervisor.stop();
+                Err(error)
+            }
+            Err(mpsc::RecvError) => Err(Error::PoolClosed),
+        }
+    }
+
+    /// Kills the workers, fails what is pending and waits until all of it has happened.
+    pub(crate) fn stop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.engine.hub().stopping = true;
+        self.engine.nudge_supervisor();
+        // A panic of the supervisor is a bug of ours; the workers die with its thread either way.
+        let _ = thread.join();
+    }
+}
+
+/// A worker process, as its supervisor sees it.
+struct Charge {
+    owner: Owner,
+    process: Option<process::Child>,
+    /// Deaths in a row before the worker was ready.
+    stillbirths: u32,
+    /// When to start the next one.
+    due: Option<Instant>,
+}
+
+struct Watch<'a> {
+    engine: &'a Arc<Engine>,
+    poller: Poller,
+    charges: Vec<Charge>,
+    hears_workers: bool,
+}
+
+fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
+    let outcome = Watch::begin(engine).and_then(|mut watch| {
+        watch.raise_all()?;
+        Ok(watch)
+    });
+    match outcome {
+        Ok(mut watch) => {
+            // The pool may be gone before it heard: then `stop` was called already.
+            let _ = report.send(Ok(()));
+            watch.keep();
+            watch.end();
+        }
+        Err(error) => {
+            engine.hub().close(TaskError::PoolClosed);
+            let _ = report.send(Err(error));
+        }
+    }
+}
+
+impl<'a> Watch<'a> {
+    fn begin(engine: &'a Arc<Engine>) -> Result<Self, Error> {
+        let poller = Poller::new()?;
+        poller.add(engine.commands().as_fd(), COMMANDS)?;
+        let charges = (0..engine.workers()).map(|index| Charge {
+            owner: Owner::new(index as u16, 0),
+            process: None,
+            stillbirths: 0,
+            due: None,
+        });
+        Ok(Self { engine, poller, charges: charges.collect(), hears_workers: false })
+    }
+
+    /// Starts every worker and waits until each has said that it is ready.
+    fn raise_all(&mut self) -> Result<(), Error> {
+        self.poller.add(self.engine.event().as_fd(), WORKERS_BELL)?;
+        for index in 0..self.charges.len() {
+            self.raise(index)?;
+        }
+        while !self.all_ready()? {
+            for token in self.poller.wait(None)? {
+                match usize::try_from(token) {
+                    Ok(index) if index < self.charges.len() => {
+                        if let Some(death) = self.reap(index) {
+                            return Err(self.refusal(index, death));
+                        }
+                    }
+                    _ => {
+                        self.engine.event().clear()?;
+                    }
+                }
+            }
+            if self.engine.hub().stopping {
+                return Err(Error::PoolClosed);
+            }
+        }
+        self.poller.remove(self.engine.event().as_fd())?;
+        Ok(())
+    }
+
+    fn all_ready(&self) -> Result<bool, Error> {
+        for index in 0..self.charges.len() {
+            match self.status(index) {
+                Status::Ready => {}
+                Status::Starting => return Ok(false),
+                Status::Refused(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn status(&self, index: usize) -> Status {
+        let owner = self.charges[index].owner;
+        match self.engine.control().record(owner.index()) {
+            // ORDERING: Acquire; pairs with the Release of the worker's last word on starting.
+            Some(record) => {
+                Status::from_bits(record.status.load(Ordering::Acquire), owner.incarnation())
+            }
+            None => Status::Starting,
+        }
+    }
+
+    /// Watches over the workers until the pool is dropped or cannot go on.
+    fn keep(&mut self) {
+        loop {
+            let timeout = self.next_due();
+            // A failed wait is one without events; whatever is true is found by looking.
+            let tokens = self.poller.wait(timeout).unwrap_or_default();
+            if self.engine.hub().stopping {
+                return;
+            }
+            for token in tokens {
+                match token {
+                    COMMANDS => {
+                        let _ = self.engine.commands().clear();
+                        self.hear_workers_if_asked();
+                    }
+                    WORKERS_BELL => self.deliver(),
+                    index => self.check(index as usize),
+                }
+            }
+            self.raise_due();
+        }
+    }
+
+    /// Kills and reaps everybody, then fails what is pending.
+    fn end(&mut self) {
+        for charge in &mut self.charges {
+            if let Some(process) = charge.process.take() {
+                // Dead already is as good.
+                let _ = process.pidfd.signal(KILL);
+                let _ = process.pidfd.reap(true);
+            }
+        }
+        let mut hub = self.engine.hub();
+        hub.harvest_thoroughly(self.engine.control(), self.engine);
+        hub.close(TaskError::PoolClosed);
+        for index in 0..self.charges.len() {
+            hub.roster.dismiss(index as u16);
+        }
+        drop(hub);
+        // Listeners of runtimes learn that there is nothing to listen to any more.
+        let _ = self.engine.event().ring();
+    }
+
+    /// Starts a worker in a fresh arena.
+    fn raise(&mut self, index: usize) -> Result<(), Error> {
+        let engine = self.engine;
+        let control = engine.control();
+        let owner = self.charges[index].owner;
+        let block = engine.heap().reserve(engine.arena_size() as usize)?;
+        let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
+        let Some(record) = control.record(owner.index()) else { return Err(Error::PoolClosed) };
+        let span = arena.span();
+        // ORDERING: Relaxed; the worker that reads these is created below.
+        record.arena_offset.store(span.offset, Ordering::Relaxed);
+        record.arena_size.store(span.size, Ordering::Relaxed);
+        let starting = Status::Starting.to_bits(owner.incarnation());
+        record.status.store(starting, Ordering::Relaxed);
+        control.parking().reset(owner.index());
+        let token = Token { owner, ..Token::here() };
+        let spawn = Spawn {
+            token: token.to_string(),
+            region: engine.region().fd(),
+            event: engine.event().as_fd(),
+        };
+        let process = spawn.start()?;
+        self.poller.add(process.pidfd.as_fd(), index as u64)?;
+        let member = Member { incarnation: owner.incarnation(), pid: process.pid, arena };
+        engine.hub().roster.enlist(owner.index(), member);
+        self.charges[index].process = Some(process);
+        Ok(())
+    }
+
+    /// Reaps a worker if it has died.
+    fn reap(&mut self, index: usize) -> Option<WorkerDeath> {
+        let process = self.charges[index].process.as_ref()?;
+        let exit = process.pidfd.reap(false).ok().flatten()?;
+        let death = WorkerDeath::new(process.pid, exit);
+        let _ = self.poller.remove(process.pidfd.as_fd());
+        self.charges[index].process = None;
+        Some(death)
+    }
+
+    /// After a pidfd became readable: reap, recover, replace.
+    fn check(&mut self, index: usize) {
+        if index >= self.charges.len() {
+            return;
+        }
+        let was_ready = self.status(index) == Status::Ready;
+        let Some(death) = self.reap(index) else { return };
+        let charge = &mut self.charges[index];
+        let dead = charge.owner;
+        charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
+        charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
+        let stillbirths = charge.stillbirths;
+        self.engine.recover(dead, &death);
+        if stillbirths >= START_ATTEMPTS {
+            self.engine.hub().close(TaskError::WorkersKeepDying { attempts: stillbirths, death });
+            return;
+        }
+        let pause = match stillbirths {
+            0 => Duration::ZERO,
+            again => BACKOFF * 2u32.pow(again - 1),
+        };
+        self.charges[index].due = Some(Instant::now() + pause);
+    }
+
+    fn raise_due(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.charges.len() {
+            if self.charges[index].due.is_some_and(|due| due <= now) {
+                self.charges[index].due = None;
+                if let Err(error) = self.raise(index) {
+                    self.retry_later(index, &error);
+                }
+            }
+        }
+    }
+
+    /// The kernel refused a process or memory: it may have some later.
+    fn retry_later(&mut self, index: usize, _error: &Error) {
+        let charge = &mut self.charges[index];
+        charge.stillbirths += 1;
+        if charge.stillbirths >= START_ATTEMPTS {
+            self.engine.hub().close(TaskError::PoolClosed);
+        } else {
+            charge.due = Some(Instant::now() + BACKOFF * 2u32.pow(charge.stillbirths));
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        let due = self.charges.iter().filter_map(|charge| charge.due).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    fn hear_workers_if_asked(&mut self) {
+        if self.hears_workers || !self.engine.hub().reactors.supervisor_listens {
+            return;
+        }
+        if self.poller.add(self.engine.event().as_fd(), WORKERS_BELL).is_ok() {
+            self.hears_workers = true;
+            self.engine.control().doorbell().arm();
+            self.engine.harvest();
+        }
+    }
+
+    fn deliver(&self) {
+        let _ = self.engine.event().clear();
+        // Armed anew, so that what finishes from now on rings again.
+        self.engine.control().doorbell().rearm();
+        self.engine.harvest();
+    }
+
+    fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
+        match self.status(index) {
+            Status::Refused(refusal) => Error::handshake(death.pid(), refusal),
+            _ => Error::WorkersKeepDying { attempts: 1, death },
+        }
+    }
+}

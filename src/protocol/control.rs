@@ -1,0 +1,290 @@
+//! The control area: everything that parent and workers share besides the buffers.
+//!
+//! It lies at offset 0 of the region and is mapped writable by all. Drawn in `docs/protocol.md`:
+//!
+//! ```text
+//! 0            4 KiB                                                        CONTROL_SIZE
+//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline |
+//! ```
+//!
+//! # Invariants
+//! - Every field is an atomic, so `&Control` may be held by any number of processes.
+//! - The parent believes nothing it reads here: states are matched exhaustively, offsets and
+//!   lengths are checked against its private allocator before use.
+
+#![expect(unsafe_code, reason = "views a checked range of the region as the control structure")]
+
+use core::mem::{offset_of, size_of};
+use core::ptr::NonNull;
+
+use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
+use crate::memory::region::Region;
+use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::protocol::image::ImageId;
+use crate::protocol::range::JobBody;
+use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
+use crate::sync::doorbell::Doorbell;
+use crate::sync::parking::{ParkWord, Parking};
+
+/// The most workers that a pool may have.
+pub(crate) const WORKERS: usize = 1024;
+/// Tasks that may be in the ring at once; more wait in the parent's backlog.
+pub(crate) const SLOTS: usize = 4096;
+/// Cells of the ring: twice the slots, so that stale hints never fill it.
+pub(crate) const CELLS: usize = 2 * SLOTS;
+/// Bytes beside each slot for arguments and results that fit.
+pub(crate) const INLINE_SIZE: usize = 128;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"gristml\x01");
+
+/// What both sides must agree on before anything else is believed.
+#[repr(C, align(4096))]
+struct Identity {
+    magic: AtomicU64,
+    layout: AtomicU64,
+    region_size: AtomicU64,
+    image: [AtomicU64; 4],
+}
+
+/// One worker's public face: 64 bytes, written by the worker unless said otherwise.
+///
+/// ```text
+/// 0        8            16         24 .. 64
+/// | status | arena      | arena    | reserved
+/// |        | offset (P) | size (P) |
+/// ```
+/// `(P)`: written by the parent before the worker starts.
+#[repr(C, align(64))]
+pub(crate) struct WorkerRecord {
+    pub(crate) status: AtomicU64,
+    pub(crate) arena_offset: AtomicU64,
+    pub(crate) arena_size: AtomicU64,
+    reserved: [AtomicU64; 5],
+}
+
+const _: () = assert!(size_of::<WorkerRecord>() == 64);
+
+/// Where a worker is in its life, with the incarnation it speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Not heard from yet.
+    Starting,
+    /// Attached, verified, taking work.
+    Ready,
+    /// It refused the handshake, with the reason.
+    Refused(Refusal),
+}
+
+/// Why a worker refused to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The region does not begin with our magic number.
+    Magic,
+    /// The control area is laid out differently: another version of the crate.
+    Layout,
+    /// The parent runs another executable.
+    Image,
+}
+
+impl Status {
+    pub(crate) const fn to_bits(self, incarnation: u16) -> u64 {
+        let code = match self {
+            Self::Starting => 0,
+            Self::Ready => 1,
+            Self::Refused(Refusal::Magic) => 2,
+            Self::Refused(Refusal::Layout) => 3,
+            Self::Refused(Refusal::Image) => 4,
+        };
+        code << 16 | incarnation as u64
+    }
+
+    /// What the bits say of this incarnation; bits of another one, or nonsense, say nothing yet.
+    pub(crate) const fn from_bits(bits: u64, incarnation: u16) -> Self {
+        if bits as u16 != incarnation {
+            return Self::Starting;
+        }
+        match bits >> 16 {
+            1 => Self::Ready,
+            2 => Self::Refused(Refusal::Magic),
+            3 => Self::Refused(Refusal::Layout),
+            4 => Self::Refused(Refusal::Image),
+            _ => Self::Starting,
+        }
+    }
+}
+
+/// The control area.
+#[repr(C, align(4096))]
+pub(crate) struct Control {
+    identity: Identity,
+    doorbell: Line,
+    open_jobs: Line,
+    workers: Line,
+    park_hints: [AtomicU64; WORKERS / 64],
+    parks: [ParkWord; WORKERS],
+    records: [WorkerRecord; WORKERS],
+    ring: RingHeader,
+    cells: [Cell; CELLS],
+    slots: [Slot; SLOTS],
+    done: [AtomicU64; SLOTS / 64],
+    jobs: [JobHeader; JOBS],
+    bodies: [JobBody; JOBS],
+    chunks: [Chunk; JOBS * CHUNKS],
+    inline: [InlineBlock; SLOTS],
+}
+
+/// A word on a cache line of its own.
+#[repr(C, align(64))]
+struct Line(AtomicU64);
+
+/// Bytes beside a slot; reached by offset only, never through a reference.
+#[repr(C, align(64))]
+struct InlineBlock(core::cell::UnsafeCell<[u8; INLINE_SIZE]>);
+
+/// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
+/// aligned to huge pages.
+pub(crate) const CONTROL_SIZE: usize = size_of::<Control>().next_multiple_of(2 << 20);
+
+/// Changes with anything that would make two builds read each other's bytes wrongly.
+const LAYOUT: u64 = {
+    let facts = [
+        size_of::<Control>(),
+        offset_of!(Control, ring),
+        offset_of!(Control, slots),
+        offset_of!(Control, jobs),
+        offset_of!(Control, bodies),
+        offset_of!(Control, chunks),
+        offset_of!(Control, inline),
+        size_of::<usize>(),
+        INLINE_SIZE,
+    ];
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < facts.len() {
+        hash = (hash ^ facts[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        index += 1;
+    }
+    hash
+};
+
+impl Control {
+    /// The control area of a region whose creator has called [`Control::initialise`].
+    ///
+    /// `None` when the region is too small to hold one.
+    pub(crate) fn of(region: &Region) -> Option<&Control> {
+        let start: NonNull<Control> = region.pointer(0, size_of::<Control>())?.cast();
+        // SAFETY: the range lies in the mapping (checked), which the region keeps alive for the
+        // lifetime of the borrow and which begins on a 2 MiB boundary; every bit pattern is a
+        // valid `Control`, and all its fields are atomics or `UnsafeCell`s.
+        Some(unsafe { start.as_ref() })
+    }
+
+    /// Writes the identity and every word whose first value is not zero. Called once by the
+    /// parent, on a fresh region, before any worker exists.
+    pub(crate) fn initialise(&self, region_size: u64, image: &ImageId) {
+        // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
+        // creating a process orders everything before it.
+        let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+        set(&self.identity.layout, LAYOUT);
+        set(&self.identity.region_size, region_size);
+        for (word, value) in self.identity.image.iter().zip(image.to_words()) {
+            set(word, value);
+        }
+        set(&self.identity.magic, MAGIC);
+    }
+
+    /// Checks that this area was laid out by the same build of the same program.
+    pub(crate) fn verify(&self, region_size: u64, image: &ImageId) -> Result<(), Refusal> {
+        // ORDERING: Relaxed; written before this process was created (see `initialise`).
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        if get(&self.identity.magic) != MAGIC {
+            return Err(Refusal::Magic);
+        }
+        if get(&self.identity.layout) != LAYOUT || get(&self.identity.region_size) != region_size {
+            return Err(Refusal::Layout);
+        }
+        let same = self.identity.image.iter().zip(image.to_words());
+        if same.into_iter().any(|(word, value)| get(word) != value) {
+            return Err(Refusal::Image);
+        }
+        Ok(())
+    }
+
+    /// The task ring.
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        Ring::new(&self.ring, &self.cells, &self.slots)
+    }
+
+    /// The hints to finished tasks.
+    pub(crate) fn done(&self) -> DoneBits<'_> {
+        DoneBits::new(&self.done)
+    }
+
+    /// The board of range jobs.
+    pub(crate) fn board(&self) -> Board<'_> {
+        Board::new(&self.open_jobs.0, &self.jobs, &self.chunks)
+    }
+
+    /// The parameters of a posted job; `None` for a number out of range.
+    pub(crate) fn job_body(&self, job: u32) -> Option<&JobBody> {
+        self.bodies.get(job as usize)
+    }
+
+    /// The workers' parking places.
+    pub(crate) fn parking(&self) -> Parking<'_> {
+        // ORDERING: Relaxed; set before any worker was created, raised only by the parent.
+        let workers = (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS);
+        Parking::new(&self.park_hints, &self.parks[..workers])
+    }
+
+    /// Says how many workers there are; by the parent, before it starts them.
+    pub(crate) fn set_workers(&self, workers: usize) {
+        // ORDERING: Relaxed; see `parking`.
+        self.workers.0.store(workers as u64, Ordering::Relaxed);
+    }
+
+    /// The parent's doorbell.
+    pub(crate) fn doorbell(&self) -> Doorbell<'_> {
+        Doorbell::new(&self.doorbell.0)
+    }
+
+    /// A worker's record; `None` for an index out of range.
+    pub(crate) fn record(&self, worker: u16) -> Option<&WorkerRecord> {
+        self.records.get(worker as usize)
+    }
+
+    /// Offset in the region of the block beside a slot.
+    pub(crate) const fn inline_offset(slot: u32) -> u64 {
+        let index = slot as usize % SLOTS;
+        (offset_of!(Control, inline) + index * INLINE_SIZE) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_speaks_for_one_incarnation_only() {
+        for status in [
+            Status::Ready,
+            Status::Refused(Refusal::Magic),
+            Status::Refused(Refusal::Layout),
+            Status::Refused(Refusal::Image),
+        ] {
+            let bits = status.to_bits(7);
+            assert_eq!(Status::from_bits(bits, 7), status);
+            assert_eq!(Status::from_bits(bits, 8), Status::Starting);
+        }
+        assert_eq!(Status::from_bits(u64::MAX, u16::MAX), Status::Starting);
+    }
+
+    #[test]
+    fn inline_blocks_lie_inside_the_control_area() {
+        for slot in [0, 1, SLOTS as u32 - 1, u32::MAX] {
+            let offset = Control::inline_offset(slot);
+            assert_eq!(offset % 64, 0);
+            assert!(offset as usize + INLINE_SIZE <= CONTROL_SIZE);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A range job on the wire: its body in the control area, and the call that runs one chunk.
+
+#![expect(unsafe_code, reason = "views ranges of the region as typed slices")]
+
+use core::mem::{MaybeUninit, size_of, transmute};
+use core::ptr::NonNull;
+use core::slice;
+
+use bytemuck::Pod;
+
+use crate::memory::region::Region;
+use crate::numeric::{At, Store};
+use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::protocol::context::{Context, ContextError, ContextReader};
+use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
+
+/// A range of bytes in the region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Bytes from the start of the region.
+    pub(crate) offset: u64,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
+/// Runs one chunk of a job; monomorphised for a verb, its types and the user's closure.
+pub(crate) type Kernel = fn(&RangeCall<'_>);
+
+/// What a kernel needs besides the chunk: the same for all chunks of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RangeJob {
+    pub(crate) kernel: FunctionId,
+    pub(crate) context: Span,
+    pub(crate) inputs: [Span; 2],
+    pub(crate) output: Span,
+    /// Write the output past the caches.
+    pub(crate) streaming: bool,
+    /// On the first failure, the chunks that nobody began are cancelled.
+    pub(crate) fail_fast: bool,
+}
+
+/// The same in the control area: 128 bytes, written by the parent before the job is posted.
+///
+/// ```text
+/// 0        8        16       24 .. 56        56       64      72      80 .. 128
+/// | kernel | context| context| inputs: two   | output | output| flags | reserved
+/// |        | offset | size   | (offset, size)| offset | size  |       |
+/// ```
+/// A worker reads it only while it holds a chunk of the job, which pins the job (see `board`).
+#[repr(C, align(64))]
+pub(crate) struct JobBody([AtomicU64; 16]);
+
+const _: () = assert!(size_of::<JobBody>() == 128);
+
+const STREAMING: u64 = 1;
+const FAIL_FAST: u64 = 2;
+
+impl JobBody {
+    /// Writes the job; by the parent, between the board's `begin` and `post`.
+    pub(crate) fn store(&self, job: &RangeJob) {
+        let [left, right] = job.inputs;
+        let flags = u64::from(job.streaming) * STREAMING + u64::from(job.fail_fast) * FAIL_FAST;
+        let words = [
+            job.kernel.to_bits(),
+            job.context.offset,
+            job.context.size,
+            left.offset,
+            left.size,
+            right.offset,
+            right.size,
+            job.output.offset,
+            job.output.size,
+            flags,
+        ];
+        for (word, value) in self.0.iter().zip(words) {
+            // ORDERING: Relaxed; the board's `post` publishes the body with the job's word.
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the job; by a worker that holds one of its chunks.
+    pub(crate) fn load(&self) -> RangeJob {
+        // ORDERING: Relaxed; claiming the chunk acquired what `post` released.
+        let word = |index: usize| self.0[index].load(Ordering::Relaxed);
+        let span = |index| Span { offset: word(index), size: word(index + 1) };
+        RangeJob {
+            kernel: FunctionId::from_bits(word(0)),
+            context: span(1),
+            inputs: [span(3), span(5)],
+            output: span(7),
+            streaming: word(9) & STREAMING != 0,
+            fail_fast: word(9) & FAIL_FAST != 0,
+        }
+    }
+}
+
+/// Names a kernel for the wire.
+pub(crate) fn kernel_id(kernel: Kernel) -> Result<FunctionId, NotInImage> {
+    FunctionId::of(kernel as *const ())
+}
+
+/// Finds the kernel that the parent named.
+///
+/// # Safety
+/// The identity came from [`kernel_id`] in a process that runs the same image.
+pub(crate) unsafe fn find_kernel(id: FunctionId) -> Result<Kernel, BadFunction> {
+    let pointer = id.resolve()?;
+    // SAFETY: the offset was taken from a `Kernel` of this very image, as the caller vouches.
+    Ok(unsafe { transmute::<*const (), Kernel>(pointer) })
+}
+
+/// One chunk of a job, as its kernel sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RangeCall<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) job: &'a RangeJob,
+    /// Which chunk of the job this is.
+    pub(crate) chunk: usize,
+    /// The chunk's first element.
+    pub(crate) start: usize,
+    /// The chunk's number of elements.
+    pub(crate) len: usize,
+    /// Where the kernel stands, for the report of a panic.
+    pub(crate) at: &'a At,
+}
+
+impl<'a> RangeCall<'a> {
+    /// How outputs should be stored.
+    pub(crate) fn store(&self) -> Store {
+        if self.job.streaming { Store::Streaming } else { Store::Cached }
+    }
+
+    /// This chunk's part of an input.
+    ///
+    /// # Panics
+    /// When the job's span does not hold the chunk: the parent wrote nonsense.
+    pub(crate) fn input<T: Pod>(&self, which: usize) -> &'a [T] {
+        let first = self.elements::<T>(self.job.inputs[which], self.start, self.len);
+        // SAFETY: `elements` checked bounds and alignment; every bit pattern is a `T`; the job
+        // holds a `SharedSlice` over the range, so nobody writes it while a chunk is claimed.
+        unsafe { slice::from_raw_parts(first.as_ptr(), self.len) }
+    }
+
+    /// This chunk's part of the output.
+    ///
+    /// # Safety
+    /// Called at most once a call, and chunks of one job do not overlap: the slice is unique.
+    ///
+    /// # Panics
+    /// As [`RangeCall::input`].
+    pub(crate) unsafe fn output<R: Pod>(&self) -> &'a mut [MaybeUninit<R>] {
+        let first = self.elements::<R>(self.job.output, self.start, self.len);
+        // SAFETY: `elements` checked bounds and alignment; the job owns the output and this
+        // chunk's part of it is handed out once, as the caller vouches.
+        unsafe { slice::from_raw_parts_mut(first.as_ptr().cast(), self.len) }
+    }
+
+    /// The place for this chunk's one result (a partial of a reduction).
+    ///
+    /// # Safety
+    /// As [`RangeCall::output`].
+    ///
+    /// # Panics
+    /// As [`RangeCall::input`].
+    pub(crate) unsafe fn partial<R: Pod>(&self) -> &'a mut MaybeUninit<R> {
+        let place = self.elements::<R>(self.job.output, self.chunk, 1);
+        // SAFETY: `elements` checked bounds and alignment; the place is this chunk's alone.
+        unsafe { place.cast().as_mut() }
+    }
+
+    /// The job's context, seen in place.
+    pub(crate) fn context<C: Context<M>, M>(&self) -> Result<C::View<'a>, ContextError> {
+        let bytes = bytes_of(self.region, self.job.context);
+        let mut reader = ContextReader::new(bytes, self.region);
+        C::view(&mut reader)
+    }
+
+    fn elements<T>(&self, span: Span, start: usize, len: usize) -> NonNull<T> {
+        let size = size_of::<T>();
+        let inside = start.checked_add(len).and_then(|end| end.checked_mul(size));
+        let offset = (start as u64).checked_mul(size as u64);
+        let pointer = match (inside, offset) {
+            (Some(end), Some(offset)) if end as u64 <= span.size => {
+                span.offset.checked_add(offset).and_then(|at| self.region.pointer(at, len * size))
+            }
+            _ => None,
+        };
+        match pointer.map(NonNull::cast::<T>) {
+            Some(pointer) if pointer.is_aligned() => pointer,
+            _ => panic!("elements {start}..{start}+{len} are not in {span:?} of the region"),
+        }
+    }
+}
+
+/// The bytes of a span that nobody writes while the borrow lives.
+///
+/// # Panics
+/// When the span is not in the region.
+pub(crate) fn bytes_of(region: &Region, span: Span) -> &[u8] {
+    if span.size == 0 {
+        return &[];
+    }
+    let size = usize::try_from(span.size).expect("a span fits the address space");
+    let first = region.pointer(span.offset, size).expect("a span lies in the region");
+    // SAFETY: in bounds (checked); the parent wrote these bytes before it published the task or
+    // job that names them, and frees them only after it was harvested.
+    unsafe { slice::from_raw_parts(first.as_ptr(), size) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(_: &RangeCall<'_>) {}
+
+    #[test]
+    fn a_job_survives_the_wire() {
+        let span = |offset| Span { offset, size: offset + 1 };
+        for (streaming, fail_fast) in [(false, false), (true, false), (false, true), (true, true)] {
+            let job = RangeJob {
+                kernel: kernel_id(kernel).unwrap(),
+                context: span(64),
+                inputs: [span(128), span(256)],
+                output: span(512),
+                streaming,
+                fail_fast,
+            };
+            let body = JobBody(Default::default());
+            body.store(&job);
+            assert_eq!(body.load(), job);
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_found_again() {
+        let id = kernel_id(kernel).unwrap();
+        // SAFETY: the identity was made by `kernel_id` in this process.
+        let found = unsafe { find_kernel(id) }.unwrap();
+        assert_eq!(found as usize, kernel as *const () as usize);
+    }
+}

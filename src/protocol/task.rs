@@ -1,0 +1,194 @@
+//! A single task on the wire: what the words of its slot mean, and the call that runs it.
+
+#![expect(unsafe_code, reason = "turns an offset in our own image back into a function")]
+
+use core::mem::transmute;
+use core::ptr::NonNull;
+
+use crate::memory::region::Region;
+use crate::primitive::atomic::Ordering;
+use crate::protocol::archive::{self, ArchiveError, Wire};
+use crate::protocol::context::{Context, ContextError, ContextReader};
+use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
+use crate::protocol::range::{Span, bytes_of};
+use crate::ring::Slot;
+
+/// Runs one task; monomorphised for its types and the user's closure.
+pub(crate) type TaskFunction = fn(&mut TaskCall<'_>) -> Result<(), TaskFault>;
+
+/// What a worker needs to run a task.
+///
+/// In the slot's body:
+///
+/// ```text
+/// word 0          1           2                   3        4       5       6
+/// | function    | arguments | arguments size:32 | context| reply | reply | verdict |
+/// |             | offset    | context size:32   | offset | offset| size  |         |
+/// ```
+/// Words 0–3 are the parent's, written before READY; words 4–6 the worker's, before DONE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    pub(crate) function: FunctionId,
+    pub(crate) arguments: Span,
+    pub(crate) context: Span,
+}
+
+/// How a task ended, by its worker's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) place: Span,
+    pub(crate) verdict: Verdict,
+}
+
+/// What the bytes of a reply are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The archived result.
+    Value,
+    /// The report of a panic.
+    Panicked,
+    /// Nothing: the arguments were no valid archive.
+    BadArguments,
+    /// Nothing: the result's archive would be larger than the format can hold.
+    TooLarge,
+    /// Nothing: the worker's arena had no room for the result.
+    NoRoom,
+}
+
+impl Task {
+    /// Writes the task into its slot; by the submitter that is filling it.
+    pub(crate) fn store(&self, slot: &Slot) {
+        let sizes = self.arguments.size | self.context.size << 32;
+        let words =
+            [self.function.to_bits(), self.arguments.offset, sizes, self.context.offset];
+        for (index, value) in words.into_iter().enumerate() {
+            // ORDERING: Relaxed; the ring's `publish` releases them with READY.
+            slot.body(index).store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the task from a slot that the caller has claimed.
+    pub(crate) fn load(slot: &Slot) -> Self {
+        // ORDERING: Relaxed; the claim acquired what `publish` released.
+        let word = |index| slot.body(index).load(Ordering::Relaxed);
+        Self {
+            function: FunctionId::from_bits(word(0)),
+            arguments: Span { offset: word(1), size: word(2) & u64::from(u32::MAX) },
+            context: Span { offset: word(3), size: word(2) >> 32 },
+        }
+    }
+}
+
+impl Reply {
+    /// A reply without bytes.
+    pub(crate) const fn empty(verdict: Verdict) -> Self {
+        Self { place: Span { offset: 0, size: 0 }, verdict }
+    }
+
+    /// Writes the reply into the slot; by the worker that runs the task.
+    pub(crate) fn store(&self, slot: &Slot) {
+        let verdict = match self.verdict {
+            Verdict::Value => 0,
+            Verdict::Panicked => 1,
+            Verdict::BadArguments => 2,
+            Verdict::TooLarge => 3,
+            Verdict::NoRoom => 4,
+        };
+        let words = [self.place.offset, self.place.size, verdict];
+        for (index, value) in words.into_iter().enumerate() {
+            // ORDERING: Relaxed; the ring's `complete` releases them with DONE or FAILED.
+            slot.body(4 + index).store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the reply of a finished task; `None` for a verdict that does not exist.
+    pub(crate) fn load(slot: &Slot) -> Option<Self> {
+        // ORDERING: Relaxed; the harvest acquired what `complete` released.
+        let word = |index| slot.body(index).load(Ordering::Relaxed);
+        let verdict = match word(6) {
+            0 => Verdict::Value,
+            1 => Verdict::Panicked,
+            2 => Verdict::BadArguments,
+            3 => Verdict::TooLarge,
+            4 => Verdict::NoRoom,
+            _ => return None,
+        };
+        Some(Self { place: Span { offset: word(4), size: word(5) }, verdict })
+    }
+}
+
+/// Names a task function for the wire.
+pub(crate) fn function_id(function: TaskFunction) -> Result<FunctionId, NotInImage> {
+    FunctionId::of(function as *const ())
+}
+
+/// Finds the function that the parent named.
+///
+/// # Safety
+/// The identity came from [`function_id`] in a process that runs the same image.
+pub(crate) unsafe fn find_function(id: FunctionId) -> Result<TaskFunction, BadFunction> {
+    let pointer = id.resolve()?;
+    // SAFETY: the offset was taken from a `TaskFunction` of this very image.
+    Ok(unsafe { transmute::<*const (), TaskFunction>(pointer) })
+}
+
+/// Where a worker puts a result: the block beside the slot if it fits, else its arena.
+pub(crate) trait ReplyPlace {
+    /// The small block that is there already, 64-byte aligned, and its size.
+    fn inline(&mut self) -> (NonNull<u8>, usize);
+    /// A 64-byte aligned block of the arena; `None` when there is no room.
+    fn allocate(&mut self, size: usize) -> Option<NonNull<u8>>;
+    /// The first `size` bytes of the block given last are the reply.
+    fn settle(&mut self, size: usize);
+}
+
+/// Why a task could not be run, or its result not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskFault {
+    /// The arguments are no valid archive of their type.
+    BadArguments,
+    /// The result's archive exceeds what the format can hold.
+    TooLarge,
+    /// The arena has no room for the result.
+    NoRoom,
+}
+
+/// One task, as its function sees it.
+pub(crate) struct TaskCall<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) task: Task,
+    pub(crate) place: &'a mut dyn ReplyPlace,
+}
+
+impl<'a> TaskCall<'a> {
+    /// The arguments, checked, in place.
+    pub(crate) fn arguments<A: Wire>(&self) -> Result<&'a A::Archived, TaskFault> {
+        let bytes = bytes_of(self.region, self.task.arguments);
+        archive::access::<A>(bytes).map_err(|_| TaskFault::BadArguments)
+    }
+
+    /// The context, seen in place.
+    pub(crate) fn context<C: Context<M>, M>(&self) -> Result<C::View<'a>, ContextError> {
+        let bytes = bytes_of(self.region, self.task.context);
+        let mut reader = ContextReader::new(bytes, self.region);
+        C::view(&mut reader)
+    }
+
+    /// Serialises the result straight to where the parent will read it.
+    pub(crate) fn reply<R: Wire>(&mut self, result: &R) -> Result<(), TaskFault> {
+        let (inline, capacity) = self.place.inline();
+        match archive::write(result, inline, capacity) {
+            Ok(size) => {
+                self.place.settle(size);
+                return Ok(());
+            }
+            Err(ArchiveError::Overflow { .. }) => {}
+            Err(_) => return Err(TaskFault::TooLarge),
+        }
+        let size = archive::measure(result).map_err(|_| TaskFault::TooLarge)?;
+        let block = self.place.allocate(size).ok_or(TaskFault::NoRoom)?;
+        let written = archive::write(result, block, size).map_err(|_| TaskFault::TooLarge)?;
+        self.place.settle(written);
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! The caller's hold on a task.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::TaskError;
+use crate::pool::engine::Engine;
+use crate::pool::hub::TaskEntry;
+use crate::pool::reply::ReplyBytes;
+use crate::protocol::archive::Payload;
+use crate::task::output::TaskOutput;
+
+/// A task that was submitted: awaited, waited for, or cancelled.
+///
+/// # Cancel safety
+/// Awaiting by reference (`(&mut handle).await`) and dropping that future loses nothing. Dropping
+/// the handle itself cancels the task if no worker has begun it; one that has been begun runs to
+/// its end and its result is freed. To let a task run whatever becomes of the handle, use
+/// [`TaskHandle::detach`].
+#[must_use = "dropping the handle cancels a task that has not begun"]
+pub struct TaskHandle<R: Payload> {
+    engine: Arc<Engine>,
+    entry: Arc<TaskEntry>,
+    ended: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: Payload> TaskHandle<R> {
+    pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>) -> Self {
+        Self { engine: Arc::clone(engine), entry, ended: false, result: PhantomData }
+    }
+
+    /// Blocks until the task has ended.
+    ///
+    /// The thread spins for some microseconds, then sleeps in the kernel. In async code, await the
+    /// handle instead.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn wait(mut self) -> Result<TaskOutput<R>, TaskError> {
+        self.engine.wait(&self.entry, None);
+        self.take()
+    }
+
+    /// Blocks until the task has ended or the timeout has passed: then `None`, and the task goes
+    /// on.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<TaskOutput<R>, TaskError>> {
+        // A timeout beyond what the clock can express is none.
+        let there = self.engine.wait(&self.entry, Instant::now().checked_add(timeout));
+        there.then(|| self.take())
+    }
+
+    /// Cancels the task: whoever waits gets [`TaskError::Cancelled`], unless the task has ended.
+    ///
+    /// A task that no worker has begun is never run; then this is `true`. One that has been begun
+    /// runs to its end, and its result is dropped.
+    pub fn cancel(&mut self) -> bool {
+        self.engine.cancel_task(&self.entry)
+    }
+
+    /// Lets the task run without a handle; its result is dropped.
+    pub fn detach(mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the task has ended, so that waiting for it would not block.
+    pub fn is_finished(&self) -> bool {
+        if !self.entry.is_ready() {
+            self.engine.harvest();
+        }
+        self.entry.is_ready()
+    }
+
+    fn take(&mut self) -> Result<TaskOutput<R>, TaskError> {
+        self.ended = true;
+        // An outcome taken before is gone: the handle was polled after it was ready.
+        self.accept(self.entry.take().unwrap_or(Err(TaskError::Cancelled)))
+    }
+
+    fn accept(&self, outcome: Result<ReplyBytes, TaskError>) -> Result<TaskOutput<R>, TaskError> {
+        outcome.and_then(TaskOutput::new)
+    }
+}
+
+impl<R: Payload> Future for TaskHandle<R> {
+    type Output = Result<TaskOutput<R>, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.ended {
+            return Poll::Ready(Err(TaskError::Cancelled));
+        }
+        let outcome = match self.engine.poll(&self.entry, context) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => return Poll::Pending,
+        };
+        self.ended = true;
+        Poll::Ready(self.accept(outcome))
+    }
+}
+
+impl<R: Payload> Drop for TaskHandle<R> {
+    fn drop(&mut self) {
+        if !self.ended && !self.entry.is_ready() {
+            self.engine.cancel_task(&self.entry);
+        }
+    }
+}
+
+impl<R: Payload> fmt::Debug for TaskHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let finished = self.entry.is_ready();
+        f.debug_struct("TaskHandle").field("finished", &finished).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! A task's result, read where its worker wrote it.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+
+use crate::error::TaskError;
+use crate::pool::reply::ReplyBytes;
+use crate::protocol::archive::{self, Payload};
+
+/// The archived result of a task.
+///
+/// Dereferences to `R::Archived` in shared memory, without a copy (results of at most 128 bytes
+/// have moved out of their slot). The block is the worker's again when this is dropped; it stays
+/// valid when the worker dies and when the pool is dropped.
+///
+/// # Examples
+///
+/// ```
+/// let pool = gristmill::Pool::new()?;
+/// let words = pool.spawn(String::from("to be or not"), |text| {
+///     text.split(' ').map(str::to_owned).collect::<Vec<String>>()
+/// })?;
+/// let words = words.wait()?;
+/// assert_eq!(words.len(), 4);
+/// assert_eq!(words[1], "be");
+/// # Ok::<(), gristmill::Error>(())
+/// ```
+pub struct TaskOutput<R: Payload> {
+    bytes: ReplyBytes,
+    /// # Invariants
+    /// Points into `bytes`, at a checked archive.
+    root: *const R::Archived,
+    result: PhantomData<R>,
+}
+
+// SAFETY: it owns its bytes, which nobody writes any more, and gives out shared references to the
+// archive in them only.
+unsafe impl<R: Payload> Send for TaskOutput<R> where R::Archived: Sync {}
+// SAFETY: as above; there is no interior mutability besides the archive's own.
+unsafe impl<R: Payload> Sync for TaskOutput<R> where R::Archived: Sync {}
+
+impl<R: Payload> TaskOutput<R> {
+    /// Checks the archive once, here.
+    pub(super) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
+        let root: *const R::Archived = archive::access::<R>(bytes.bytes())?;
+        Ok(Self { bytes, root, result: PhantomData })
+    }
+
+    /// The archive's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.bytes()
+    }
+}
+
+impl<R: Payload> Deref for TaskOutput<R> {
+    type Target = R::Archived;
+
+    fn deref(&self) -> &R::Archived {
+        // SAFETY: points at an archive that was checked, in bytes that live as long as `self` and
+        // do not move with it: they are in shared memory or behind a box.
+        unsafe { &*self.root }
+    }
+}
+
+impl<R: Payload> fmt::Debug for TaskOutput<R>
+where
+    R::Archived: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}

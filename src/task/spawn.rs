@@ -1,0 +1,92 @@
+//! `spawn`: one call in a worker.
+
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::protocol::archive::Payload;
+use crate::protocol::closure::{require_no_captures, summon};
+use crate::protocol::context::Context;
+use crate::protocol::task::{TaskCall, TaskFault, function_id};
+use crate::task::handle::TaskHandle;
+
+fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
+where
+    C: Context<M>,
+    A: Payload,
+    R: Payload,
+    F: Fn(C::View<'_>, &A::Archived) -> R + Copy + Sync,
+{
+    // SAFETY: the parent holds the closure whose type this function was made for.
+    let f = unsafe { summon::<F>() };
+    let arguments = call.arguments::<A>()?;
+    let result = f(call.context::<C, M>(), arguments);
+    call.reply(&result)
+}
+
+impl Pool {
+    /// Runs `f` on `arguments` in a worker, once.
+    ///
+    /// The arguments are serialised by rkyv straight into shared memory, where `f` reads them in
+    /// place; its result is serialised straight into the worker's own memory, where the caller
+    /// reads it in place. Returns at once: a task waits in the ring, or behind it, until a worker
+    /// is free. It never runs twice: if its worker dies, the task fails.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] without room for the arguments, [`Error::Archive`] when they are
+    /// larger than an rkyv archive can be (2 GiB) or refuse to be serialised,
+    /// [`Error::PoolClosed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let task = pool.spawn(vec![3_u64, 4], |sides| {
+    ///     sides.iter().map(|side| side.to_native().pow(2)).sum::<u64>()
+    /// })?;
+    /// assert_eq!(*task.wait()?, 25);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn spawn<A, R, F>(&self, arguments: A, f: F) -> Result<TaskHandle<R>, Error>
+    where
+        A: Payload,
+        R: Payload,
+        F: Fn(&A::Archived) -> R + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        self.spawn_with((), arguments, move |(), arguments: &A::Archived| f(arguments))
+    }
+
+    /// As [`Pool::spawn`], with a context that `f` sees in place; see [`Pool::par_map_with`] for
+    /// what it can be. So a task reads a [`SharedSlice`](crate::SharedSlice) of any size for the
+    /// cost of its offset.
+    ///
+    /// # Errors
+    /// As [`Pool::spawn`], and [`Error::Context`] for a slice of another pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let xs = pool.alloc_from_fn(1_000_000, |i| i as f32)?.freeze();
+    /// let task = pool.spawn_with(xs, 999_999_u32, |xs, index| xs[index.to_native() as usize])?;
+    /// assert_eq!(task.wait()?.to_native(), 999_999.0);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn spawn_with<C, M, A, R, F>(
+        &self,
+        context: C,
+        arguments: A,
+        f: F,
+    ) -> Result<TaskHandle<R>, Error>
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload,
+        R: Payload,
+        F: Fn(C::View<'_>, &A::Archived) -> R + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        let _ = f;
+        let id = function_id(function::<C, M, A, R, F>)?;
+        let entry = self.engine().submit(id, context, &arguments)?;
+        Ok(TaskHandle::new(self.engine(), entry))
+    }
+}

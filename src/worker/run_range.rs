@@ -1,0 +1,96 @@
+//! Chunks of a range job, from the first claim to the sweep that finds none left.
+
+#![expect(unsafe_code, reason = "calls the kernel that the parent named")]
+
+use std::time::Instant;
+
+use crate::board::{Completion, Joined, Outcome};
+use crate::numeric::At;
+use crate::primitive::atomic::Ordering;
+use crate::protocol::range::{RangeCall, RangeJob, Span, find_kernel};
+use crate::worker::life::Server;
+use crate::worker::panic::{self, PanicReport};
+
+/// Work worth a wake-up: below this a sleeping peer would arrive after the end (25 µs on the
+/// machine where it was measured, and its waker pays 6–10 µs).
+const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
+
+/// Runs chunks of the job until none is left unclaimed; whether there was any.
+pub(crate) fn run(server: &mut Server<'_>, joined: Joined, began: Instant) -> bool {
+    let board = server.control.board();
+    let mut prepared: Option<RangeJob> = None;
+    let mut woken = false;
+    while let Some(chunk) = board.claim(joined, server.me, &mut server.seen) {
+        // The claim pins the job, so its body may be read now and stays valid for later chunks
+        // of the same generation.
+        let job = match prepared {
+            Some(job) => job,
+            None => {
+                let Some(body) = server.control.job_body(joined.job) else { return true };
+                let job = body.load();
+                server.privilege.admit(&job);
+                *prepared.insert(job)
+            }
+        };
+        let outcome = match perform(server, joined, &job, chunk) {
+            Ok(()) => Outcome::Done,
+            Err(report) => {
+                let place = server.arena.write_report(&report).unwrap_or_default();
+                board.set_detail(joined, chunk, place.offset);
+                Outcome::Failed
+            }
+        };
+        let failed = matches!(outcome, Outcome::Failed);
+        let completion = board.complete(joined, server.me, chunk, outcome);
+        if failed && job.fail_fast && board.cancel(joined.job, joined.generation) > 0 {
+            server.bell.ring();
+        }
+        match completion {
+            Completion::Last => server.bell.ring(),
+            Completion::More if !woken => woken = wake_if_worth_it(server, joined, began),
+            Completion::More | Completion::Lost => {}
+        }
+    }
+    prepared.is_some()
+}
+
+fn perform(
+    server: &mut Server<'_>,
+    joined: Joined,
+    job: &RangeJob,
+    chunk: u32,
+) -> Result<(), PanicReport> {
+    let (start, len) = server.control.board().bounds(joined, chunk);
+    let at = At::new();
+    let call = RangeCall {
+        region: server.region,
+        job,
+        chunk: chunk as usize,
+        start: start as usize,
+        len: len as usize,
+        at: &at,
+    };
+    // SAFETY: the parent wrote an identity made by `kernel_id`, and the handshake has shown that
+    // it runs the same image.
+    let kernel = unsafe { find_kernel(job.kernel) };
+    let caught = panic::catch(|| match kernel {
+        Ok(kernel) => kernel(&call),
+        Err(error) => panic!("{error}"),
+    });
+    caught.map_err(|report| match at.unwound() {
+        Some(element) => report.at_element(start + element as u64),
+        None => report,
+    })
+}
+
+/// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
+fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool {
+    let board = server.control.board();
+    let (done, left) = board.progress(joined.job);
+    let elapsed = began.elapsed().as_nanos() as u64;
+    let rest = elapsed / u64::from(done.max(1)) * u64::from(left);
+    if rest < WORTH_WAKING_NANOSECONDS {
+        return false;
+    }
+    server.control.parking().wake_one(crate::sys::futex::SHARED)
+}

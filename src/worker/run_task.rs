@@ -1,0 +1,98 @@
+//! One task from claim to completion.
+
+#![expect(unsafe_code, reason = "calls the function that the parent named")]
+
+use core::ptr::NonNull;
+
+use crate::protocol::control::{Control, INLINE_SIZE};
+use crate::protocol::range::Span;
+use crate::protocol::task::{
+    Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function,
+};
+use crate::ring::{Claim, Outcome};
+use crate::worker::arena::Arena;
+use crate::worker::life::Server;
+use crate::worker::panic;
+
+/// Runs the task that was claimed, writes its reply and completes it.
+pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
+    let ring = server.control.ring();
+    let Some(slot) = ring.slot(claim.slot) else { return };
+    let task = Task::load(slot);
+    let reply = perform(server, claim, task);
+    reply.store(slot);
+    let outcome = match reply.verdict {
+        Verdict::Value => Outcome::Done,
+        _ => Outcome::Failed,
+    };
+    if ring.complete(server.me, claim, outcome) {
+        server.control.done().set(claim.slot);
+        server.bell.ring();
+    } else if reply.place.size > 0 {
+        server.arena.release(reply.place.offset);
+    }
+}
+
+fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
+    // SAFETY: the parent wrote an identity made by `function_id`, and the handshake has shown
+    // that it runs the same image.
+    let Ok(function) = (unsafe { find_function(task.function) }) else {
+        return Reply::empty(Verdict::BadArguments);
+    };
+    let mut place = Place {
+        region_offset: Control::inline_offset(claim.slot),
+        arena: &mut server.arena,
+        inline: None,
+        given: None,
+        settled: Span::default(),
+    };
+    place.inline = server.region.pointer(place.region_offset, INLINE_SIZE);
+    let mut call = TaskCall { region: server.region, task, place: &mut place };
+    let caught = panic::catch(|| function(&mut call));
+    let (settled, given) = (place.settled, place.given);
+    let fault = match caught {
+        Ok(Ok(())) => return Reply { place: settled, verdict: Verdict::Value },
+        Ok(Err(fault)) => Reply::empty(match fault {
+            TaskFault::BadArguments => Verdict::BadArguments,
+            TaskFault::TooLarge => Verdict::TooLarge,
+            TaskFault::NoRoom => Verdict::NoRoom,
+        }),
+        Err(report) => Reply {
+            place: server.arena.write_report(&report).unwrap_or_default(),
+            verdict: Verdict::Panicked,
+        },
+    };
+    if let Some(offset) = given {
+        server.arena.release(offset);
+    }
+    fault
+}
+
+/// Where this task's result goes.
+struct Place<'a, 'r> {
+    region_offset: u64,
+    arena: &'a mut Arena<'r>,
+    inline: Option<NonNull<u8>>,
+    given: Option<u64>,
+    settled: Span,
+}
+
+impl ReplyPlace for Place<'_, '_> {
+    fn inline(&mut self) -> (NonNull<u8>, usize) {
+        match self.inline {
+            Some(block) => (block, INLINE_SIZE),
+            None => (NonNull::<u128>::dangling().cast(), 0),
+        }
+    }
+
+    fn allocate(&mut self, size: usize) -> Option<NonNull<u8>> {
+        let (offset, block) = self.arena.allocate(size)?;
+        self.given = Some(offset);
+        Some(block)
+    }
+
+    fn settle(&mut self, size: usize) {
+        let offset = self.given.take().unwrap_or(self.region_offset);
+        self.settled = Span { offset, size: size as u64 };
+    }
+}
