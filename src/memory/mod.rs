@@ -4,6 +4,8 @@ pub(crate) mod block;
 pub(crate) mod extents;
 pub(crate) mod heap;
 pub(crate) mod limit;
+#[cfg(test)]
+mod model;
 pub(crate) mod owner;
 pub(crate) mod region;
 pub(crate) mod span;

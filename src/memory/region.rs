@@ -207,3 +207,83 @@ fn to_usize(range: Range<u64>) -> Range<usize> {
     let fit = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
     fit(range.start)..fit(range.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_mapping_of_the_file_sees_the_bytes() {
+        let region = Region::create(2 * EXTENT_BYTES).unwrap();
+        let other = Region::attach(region.fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(other.size(), region.size());
+        assert_ne!(other.base(), region.base());
+        let last = region.size() - 1;
+        // SAFETY: a byte of a writable mapping to which nobody refers.
+        unsafe { region.pointer(last, 1).unwrap().write(9) };
+        // SAFETY: a byte of a readable mapping.
+        assert_eq!(unsafe { other.pointer(last, 1).unwrap().read() }, 9);
+    }
+
+    #[test]
+    fn a_pointer_never_leaves_the_region() {
+        let region = Region::create(1).unwrap();
+        assert_eq!(region.size(), EXTENT_BYTES);
+        assert!(region.pointer(0, EXTENT_BYTES as usize).is_some());
+        assert!(region.pointer(EXTENT_BYTES, 0).is_some());
+        for (offset, size) in [
+            (0, EXTENT_BYTES as usize + 1),
+            (EXTENT_BYTES, 1),
+            (u64::MAX, 1),
+            (u64::MAX, usize::MAX),
+            (1, usize::MAX),
+        ] {
+            assert!(region.pointer(offset, size).is_none(), "{offset} {size}");
+        }
+    }
+
+    #[test]
+    fn committing_keeps_what_is_there_and_punching_does_not() {
+        let region = Region::create(4 * EXTENT_BYTES).unwrap();
+        let at = region.pointer(EXTENT_BYTES + 5, 1).unwrap();
+        // SAFETY: a byte of a writable mapping to which nobody refers.
+        unsafe { at.write(3) };
+        let huge = region.commit(0..3 * EXTENT_BYTES).unwrap();
+        assert!(huge <= 3 * EXTENT_BYTES);
+        assert_eq!(region.resident().unwrap(), 3 * EXTENT_BYTES);
+        // SAFETY: as above.
+        assert_eq!(unsafe { at.read() }, 3);
+        region.disable_huge_pages();
+        assert_eq!(
+            region.commit(3 * EXTENT_BYTES..4 * EXTENT_BYTES).unwrap(),
+            0
+        );
+        assert_eq!(region.resident().unwrap(), 4 * EXTENT_BYTES);
+        region.punch(0..4 * EXTENT_BYTES).unwrap();
+        assert_eq!(region.resident().unwrap(), 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { at.read() }, 0);
+    }
+
+    #[test]
+    fn what_is_no_region_is_refused() {
+        let odd = memfd::create(EXTENT_BYTES + 4096).unwrap();
+        let refusal = Region::attach(odd).unwrap_err();
+        assert_eq!(
+            refusal,
+            AttachError::Size {
+                found: EXTENT_BYTES + 4096
+            }
+        );
+        let empty = memfd::create(0).unwrap();
+        assert_eq!(
+            Region::attach(empty).unwrap_err(),
+            AttachError::Size { found: 0 }
+        );
+        let device = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(
+            Region::attach(device.into()),
+            Err(AttachError::System(_))
+        ));
+    }
+}
