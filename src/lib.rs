@@ -31,3 +31,7 @@ mod worker;
 // F7: the verbs.
 mod par;
 mod task;
+
+pub use memory::{MemoryLimit, OutOfMemory};
+pub use shared::{SharedSlice, SharedVec};
+pub use sys::failure::SysError;

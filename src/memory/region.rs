@@ -1,1 +1,289 @@
-//! region.
+//! The region: the memory file as one process maps it. An address, between processes, is an offset.
+
+#![expect(unsafe_code, reason = "turns offsets into pointers of the mapping")]
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::errno::Errno;
+
+use crate::primitive::atomic::{AtomicU32, Ordering};
+use crate::sys::failure::SysError;
+use crate::sys::map::{HUGE_PAGE_BYTES, Mapping, Protection};
+use crate::sys::memfd;
+
+/// The unit of commitment: one huge page.
+pub(crate) const EXTENT_BYTES: u64 = HUGE_PAGE_BYTES as u64;
+
+/// The granularity of protection. On aarch64 a kernel may have larger pages; control structures
+/// are laid out on extents, so that only this constant and `protect` care.
+const PAGE_BYTES: u64 = if cfg!(target_arch = "aarch64") {
+    65536
+} else {
+    4096
+};
+
+/// Whether [`Region::commit`] still tries huge pages.
+const COLLAPSE: u32 = 0;
+const NO_COLLAPSE: u32 = 1;
+
+/// A sealed memory file and this process's mapping of all of it.
+///
+/// The parent maps it for reading and writing, a worker read-only until [`Region::unprotect`].
+/// A `fork` of the parent inherits the mapping (so that a child of the user's can read buffers);
+/// what must not happen there is freeing, which is the business of [`Block`](super::block::Block).
+#[derive(Debug)]
+pub(crate) struct Region {
+    mapping: Mapping,
+    file: OwnedFd,
+    collapse: AtomicU32,
+}
+
+/// Why a descriptor is not a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum AttachError {
+    /// The descriptor cannot be used at all.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// Somebody could truncate the file under us.
+    #[error("the memory file is not sealed against a change of its size; was it made by a pool?")]
+    Unsealed,
+    /// Regions consist of whole extents, and have at least one.
+    #[error("the memory file has {found} bytes, not a multiple of 2 MiB; was it made by a pool?")]
+    Size {
+        /// The size of the file.
+        found: u64,
+    },
+}
+
+impl Region {
+    /// A new region of `bytes`, rounded up to extents, writable, taking no memory yet.
+    pub(crate) fn create(bytes: u64) -> Result<Self, SysError> {
+        const ATTEMPT: &str = "create a shared memory region";
+        let bytes = bytes
+            .max(1)
+            .checked_next_multiple_of(EXTENT_BYTES)
+            .ok_or(SysError::of(ATTEMPT)(Errno::EFBIG))?;
+        let length = usize::try_from(bytes).map_err(|_| SysError::of(ATTEMPT)(Errno::EFBIG))?;
+        let file = memfd::create(bytes)?;
+        let mapping = Mapping::shared(file.as_fd(), length, Protection::ReadWrite)?;
+        Ok(Self::new(mapping, file))
+    }
+
+    /// Maps a region that another process created, all of it read-only.
+    pub(crate) fn attach(file: OwnedFd) -> Result<Self, AttachError> {
+        if !memfd::is_sealed(file.as_fd())? {
+            return Err(AttachError::Unsealed);
+        }
+        let found = memfd::size(file.as_fd())?;
+        let length = match usize::try_from(found) {
+            Ok(length) if found > 0 && found.is_multiple_of(EXTENT_BYTES) => length,
+            _ => return Err(AttachError::Size { found }),
+        };
+        let mapping = Mapping::shared(file.as_fd(), length, Protection::Read)?;
+        Ok(Self::new(mapping, file))
+    }
+
+    fn new(mapping: Mapping, file: OwnedFd) -> Self {
+        Self {
+            mapping,
+            file,
+            collapse: AtomicU32::new(COLLAPSE),
+        }
+    }
+
+    /// The first byte, on a 2 MiB boundary.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.mapping.base()
+    }
+
+    /// The size in bytes, a multiple of 2 MiB.
+    pub(crate) fn size(&self) -> u64 {
+        self.mapping.bytes() as u64
+    }
+
+    /// The memory file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The bytes of memory that the region takes at this moment, whoever wrote them.
+    pub(crate) fn resident(&self) -> Result<u64, SysError> {
+        memfd::resident(self.fd())
+    }
+
+    /// Where `[offset, offset + size)` is mapped, if it is inside the region. The pointer is valid
+    /// as long as the region; whether its bytes may be written, protection says.
+    pub(crate) fn pointer(&self, offset: u64, size: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(size as u64)?;
+        if end > self.size() {
+            return None;
+        }
+        // SAFETY: offset <= end <= size, so the result is in the mapping or one past its end; the
+        // size fits a usize because it was mapped.
+        Some(unsafe { self.base().add(offset as usize) })
+    }
+
+    /// Lets this process write to the pages that `range` touches.
+    pub(crate) fn unprotect(&self, range: Range<u64>) -> Result<(), SysError> {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.next_multiple_of(PAGE_BYTES);
+        self.mapping
+            .protect(to_usize(start..end), Protection::ReadWrite)
+    }
+
+    /// Takes back, from this process, the right to write to the pages that `range` touches.
+    pub(crate) fn protect(&self, range: Range<u64>) -> Result<(), SysError> {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.next_multiple_of(PAGE_BYTES);
+        self.mapping.protect(to_usize(start..end), Protection::Read)
+    }
+
+    /// Gives every page of `range` (whole extents, writable here) memory, in huge pages where the
+    /// kernel can; says how many bytes became huge. What was there stays. A full machine is an
+    /// error here and a SIGBUS for whoever writes without asking.
+    pub(crate) fn commit(&self, range: Range<u64>) -> Result<u64, SysError> {
+        debug_assert!(range.start.is_multiple_of(EXTENT_BYTES));
+        debug_assert!(range.end.is_multiple_of(EXTENT_BYTES));
+        // Collapsing is for speed and may fail; populating is what counts, and costs next to
+        // nothing (0.1 ms/GiB) once the range is huge.
+        let huge = self.collapse(range.clone())?;
+        self.mapping.populate(to_usize(range))?;
+        Ok(huge)
+    }
+
+    fn collapse(&self, range: Range<u64>) -> Result<u64, SysError> {
+        // ORDERING: Relaxed; a memory of what the kernel cannot do, which publishes nothing.
+        if self.collapse.load(Ordering::Relaxed) == NO_COLLAPSE {
+            return Ok(0);
+        }
+        let extents = || range.clone().step_by(HUGE_PAGE_BYTES);
+        for extent in extents() {
+            // A page in each extent is what makes the kernel look at it at all.
+            self.mapping
+                .populate(to_usize(extent..extent + PAGE_BYTES))?;
+        }
+        if self.mapping.collapse(to_usize(range.clone())).is_ok() {
+            return Ok(range.end - range.start);
+        }
+        let mut huge = 0;
+        for extent in extents() {
+            match self
+                .mapping
+                .collapse(to_usize(extent..extent + EXTENT_BYTES))
+            {
+                Ok(()) => huge += EXTENT_BYTES,
+                Err(SysError {
+                    errno: Errno::EINVAL,
+                    ..
+                }) => {
+                    self.disable_huge_pages();
+                    break;
+                }
+                // No huge page to be had just now; small ones will do.
+                Err(_) => {}
+            }
+        }
+        Ok(huge)
+    }
+
+    /// Commits in small pages from now on, as on a kernel that cannot collapse.
+    pub(crate) fn disable_huge_pages(&self) {
+        // ORDERING: Relaxed; see `collapse`.
+        self.collapse.store(NO_COLLAPSE, Ordering::Relaxed);
+    }
+
+    /// Gives the memory of `range` (whole extents) back; it reads as zero until written again, in
+    /// every process.
+    pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), SysError> {
+        memfd::punch(self.fd(), range.start, range.end - range.start)
+    }
+}
+
+/// Offsets in a mapping fit an address; a range that does not is refused by the mapping.
+fn to_usize(range: Range<u64>) -> Range<usize> {
+    let fit = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+    fit(range.start)..fit(range.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_mapping_of_the_file_sees_the_bytes() {
+        let region = Region::create(2 * EXTENT_BYTES).unwrap();
+        let other = Region::attach(region.fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(other.size(), region.size());
+        assert_ne!(other.base(), region.base());
+        let last = region.size() - 1;
+        // SAFETY: a byte of a writable mapping to which nobody refers.
+        unsafe { region.pointer(last, 1).unwrap().write(9) };
+        // SAFETY: a byte of a readable mapping.
+        assert_eq!(unsafe { other.pointer(last, 1).unwrap().read() }, 9);
+    }
+
+    #[test]
+    fn a_pointer_never_leaves_the_region() {
+        let region = Region::create(1).unwrap();
+        assert_eq!(region.size(), EXTENT_BYTES);
+        assert!(region.pointer(0, EXTENT_BYTES as usize).is_some());
+        assert!(region.pointer(EXTENT_BYTES, 0).is_some());
+        for (offset, size) in [
+            (0, EXTENT_BYTES as usize + 1),
+            (EXTENT_BYTES, 1),
+            (u64::MAX, 1),
+            (u64::MAX, usize::MAX),
+            (1, usize::MAX),
+        ] {
+            assert!(region.pointer(offset, size).is_none(), "{offset} {size}");
+        }
+    }
+
+    #[test]
+    fn committing_keeps_what_is_there_and_punching_does_not() {
+        let region = Region::create(4 * EXTENT_BYTES).unwrap();
+        let at = region.pointer(EXTENT_BYTES + 5, 1).unwrap();
+        // SAFETY: a byte of a writable mapping to which nobody refers.
+        unsafe { at.write(3) };
+        let huge = region.commit(0..3 * EXTENT_BYTES).unwrap();
+        assert!(huge <= 3 * EXTENT_BYTES);
+        assert_eq!(region.resident().unwrap(), 3 * EXTENT_BYTES);
+        // SAFETY: as above.
+        assert_eq!(unsafe { at.read() }, 3);
+        region.disable_huge_pages();
+        assert_eq!(
+            region.commit(3 * EXTENT_BYTES..4 * EXTENT_BYTES).unwrap(),
+            0
+        );
+        assert_eq!(region.resident().unwrap(), 4 * EXTENT_BYTES);
+        region.punch(0..4 * EXTENT_BYTES).unwrap();
+        assert_eq!(region.resident().unwrap(), 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { at.read() }, 0);
+    }
+
+    #[test]
+    fn what_is_no_region_is_refused() {
+        let odd = memfd::create(EXTENT_BYTES + 4096).unwrap();
+        let refusal = Region::attach(odd).unwrap_err();
+        assert_eq!(
+            refusal,
+            AttachError::Size {
+                found: EXTENT_BYTES + 4096
+            }
+        );
+        let empty = memfd::create(0).unwrap();
+        assert_eq!(
+            Region::attach(empty).unwrap_err(),
+            AttachError::Size { found: 0 }
+        );
+        let device = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(
+            Region::attach(device.into()),
+            Err(AttachError::System(_))
+        ));
+    }
+}

@@ -1,1 +1,116 @@
-//! cpu.
+//! What this process may use of the machine: cores, and memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many cores this process may keep busy: affinity and the quota of its control group counted.
+/// One where the kernel does not say.
+pub(crate) fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The core that runs this thread right now; a hint, for it may move at any time.
+pub(crate) fn current() -> u32 {
+    // SAFETY: the call takes no argument and touches no memory of ours.
+    let core = unsafe { libc::sched_getcpu() };
+    u32::try_from(core).unwrap_or(0)
+}
+
+/// The bytes of memory that this process may have: the machine's, or less if its control group
+/// says so. `u64::MAX` where nothing says anything.
+pub(crate) fn memory_limit() -> u64 {
+    let machine = meminfo(&["MemTotal"]).unwrap_or(u64::MAX);
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    limit_files(&groups)
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+        .fold(machine, u64::min)
+}
+
+/// The bytes that the machine can still give without killing anybody, swap included; `u64::MAX`
+/// where the kernel does not say. An estimate, out of date when it returns.
+pub(crate) fn memory_available() -> u64 {
+    meminfo(&["MemAvailable", "SwapFree"]).unwrap_or(u64::MAX)
+}
+
+/// The sum of some lines of `/proc/meminfo`, in bytes.
+fn meminfo(names: &[&str]) -> Option<u64> {
+    sum_of(&fs::read_to_string("/proc/meminfo").ok()?, names)
+}
+
+/// Adds up `name: value kB` for each of `names`; `None` if one is missing or not a number.
+fn sum_of(meminfo: &str, names: &[&str]) -> Option<u64> {
+    let value = |name: &&str| -> Option<u64> {
+        let rest = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix(*name)?.strip_prefix(':'))?;
+        let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+        kibibytes.checked_mul(1024)
+    };
+    names.iter().map(value).sum()
+}
+
+/// The files that may limit a process in `groups` (the text of `/proc/self/cgroup`): those of its
+/// group and of every group above, in both versions. In a container the path is that of the host
+/// and only the topmost file exists, so a missing file means nothing.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (root, name) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            list if list.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let group = Path::new(path.trim_start_matches('/'));
+        files.extend(
+            group
+                .ancestors()
+                .map(|above| Path::new(root).join(above).join(name)),
+        );
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_has_something_to_offer() {
+        assert!(available() >= 1);
+        assert!(memory_limit() > 0);
+        assert!(memory_available() > 0);
+        let cores = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF);
+        assert!(i64::from(current()) < cores.unwrap().unwrap());
+    }
+
+    #[test]
+    fn meminfo_is_read_by_whole_names() {
+        let text = "MemTotal:       100 kB\nSwapFree:  5 kB\nSwapFreeX: 7 kB\nOdd: x kB\n";
+        assert_eq!(sum_of(text, &["MemTotal", "SwapFree"]), Some(105 * 1024));
+        assert_eq!(sum_of(text, &["Swap"]), None);
+        assert_eq!(sum_of(text, &["Odd"]), None);
+    }
+
+    #[test]
+    fn both_versions_of_control_groups_are_asked() {
+        let asked = limit_files("0::/a/b\n");
+        let expected = ["a/b/memory.max", "a/memory.max", "memory.max"];
+        assert_eq!(
+            asked,
+            expected.map(|file| Path::new("/sys/fs/cgroup").join(file))
+        );
+        let asked = limit_files("3:cpu,memory:/c\n2:pids:/c\nnonsense\n");
+        let expected = ["c/memory.limit_in_bytes", "memory.limit_in_bytes"];
+        assert_eq!(
+            asked,
+            expected.map(|file| Path::new("/sys/fs/cgroup/memory").join(file))
+        );
+    }
+}
