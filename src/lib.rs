@@ -31,3 +31,7 @@ mod worker;
 // F7: the verbs.
 mod par;
 mod task;
+
+pub use protocol::archive::{ArchiveError, Payload};
+pub use protocol::context::{Context, ContextError, Rkyv};
+pub use shared::SharedSlice;
