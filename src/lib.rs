@@ -32,6 +32,9 @@ mod worker;
 mod par;
 mod task;
 
+pub use error::{Cause, Error, Location, Result, TaskError, WorkerDeath};
+pub use memory::{MemoryLimit, OutOfMemory};
 pub use protocol::archive::{ArchiveError, Payload};
 pub use protocol::context::{Context, ContextError, Rkyv};
 pub use shared::SharedSlice;
+pub use sys::failure::SysError;

@@ -2,5 +2,9 @@
 
 pub(crate) mod extents;
 pub(crate) mod heap;
+mod limit;
 pub(crate) mod owner;
 pub(crate) mod region;
+
+pub(crate) use limit::AllocError;
+pub use limit::{MemoryLimit, OutOfMemory};

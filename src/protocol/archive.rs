@@ -51,6 +51,9 @@ pub(crate) type Encoder = Strategy<Serializer<Sink, Scratch, Unshare>, rancor::E
 pub(crate) type Checker<'a> =
     Strategy<Validator<ArchiveValidator<'a>, SharedValidator>, rancor::Error>;
 
+/// What owned values are made again with.
+pub(crate) type Restorer = Strategy<Pool, rancor::Error>;
+
 /// A value that crosses between processes as an [rkyv](https://docs.rs/rkyv) archive.
 ///
 /// Implemented for everything that derives rkyv's `Archive` and `Serialize`; the other side reads
@@ -226,7 +229,7 @@ pub(crate) fn access<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, ArchiveEr
 /// An owned value from its archive.
 pub(crate) fn to_owned<T>(archived: &T::Archived) -> Result<T, ArchiveError>
 where
-    T: Payload<Archived: Deserialize<T, Strategy<Pool, rancor::Error>>>,
+    T: Payload<Archived: Deserialize<T, Restorer>>,
 {
     deserialize_using::<T, _, rancor::Error>(archived, &mut Pool::new()).map_err(|error| {
         ArchiveError::Refused {

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
-use rkyv::ser::Writer;
-use rkyv::{Place, SerializeUnsized};
 
 use super::*;
 
@@ -20,14 +18,20 @@ struct Block {
 
 impl Block {
     fn new(bytes: usize) -> Self {
-        Self { lines: vec![Line([0xA5; 64]); bytes / 64 + 1], bytes }
+        Self {
+            lines: vec![Line([0xA5; 64]); bytes / 64 + 1],
+            bytes,
+        }
     }
 
     fn of<T: Payload>(value: &T) -> Self {
         let mut block = Self::new(measure(value).unwrap());
         let bytes = block.bytes;
         assert_eq!(block.write(value, bytes), Ok(Fit::Written(bytes)));
-        assert!(block.all()[bytes..].iter().all(|&byte| byte == 0xA5), "wrote past the end");
+        assert!(
+            block.all()[bytes..].iter().all(|&byte| byte == 0xA5),
+            "wrote past the end"
+        );
         block
     }
 
@@ -80,7 +84,7 @@ enum Kind {
 #[rkyv(
     serialize_bounds(__S: rkyv::ser::Writer),
     deserialize_bounds(__D::Error: rkyv::rancor::Source),
-    bytecheck(bounds(__C: rkyv::validation::ArchiveContext))
+    bytecheck(bounds(__C: rkyv::validation::ArchiveContext, __C::Error: rkyv::rancor::Source))
 )]
 struct Chain {
     #[rkyv(omit_bounds)]
@@ -89,13 +93,15 @@ struct Chain {
 
 impl Chain {
     fn of(length: usize) -> Self {
-        (0..length).fold(Self { next: None }, |next, _| Self { next: Some(Box::new(next)) })
+        (0..length).fold(Self { next: None }, |next, _| Self {
+            next: Some(Box::new(next)),
+        })
     }
 }
 
 fn assert_round_trip<T>(value: &T)
 where
-    T: Payload<Archived: Deserialize<T, Strategy<Pool, rancor::Error>>>,
+    T: Payload<Archived: Deserialize<T, Restorer>>,
     T: PartialEq + core::fmt::Debug,
 {
     let block = Block::of(value);
