@@ -32,6 +32,12 @@ mod worker;
 mod par;
 mod task;
 
+pub use error::{Cause, Error, Location, Result, TaskError, WorkerDeath};
 pub use memory::{MemoryLimit, OutOfMemory};
+pub use par::{Job, Progress};
+pub use pool::{Builder, Pool};
+pub use protocol::archive::{ArchiveError, Payload};
+pub use protocol::context::{Context, ContextError, Rkyv};
 pub use shared::{SharedSlice, SharedVec};
 pub use sys::failure::SysError;
+pub use task::{TaskHandle, TaskOutput};

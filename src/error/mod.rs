@@ -1,1 +1,126 @@
-//! Everything that can go wrong, typed.
+//! Everything that can go wrong, typed: what was wanted, what was found, what to do.
+//!
+//! [`Error`] is about the pool and its memory; [`TaskError`] about one piece of work, whose pool
+//! lives on.
+
+mod death;
+mod task;
+
+pub use death::{Cause, WorkerDeath};
+pub use task::{Location, TaskError};
+
+use crate::memory::{AllocError, OutOfMemory};
+use crate::protocol::archive::ArchiveError;
+use crate::protocol::context::ContextError;
+use crate::sys::failure::SysError;
+
+/// A [`Result`](core::result::Result) with this crate's [`Error`].
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// What a pool, or a call on it, can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There was no shared memory for a buffer, a result or a task's arguments.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The kernel refused a system call.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// A builder's setting makes no sense.
+    #[error("the pool's `{setting}` was {found}; wanted {wanted}")]
+    InvalidConfig {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        found: String,
+        /// What it takes.
+        wanted: &'static str,
+    },
+    /// A call was given what it cannot work with, such as an output of another length than the
+    /// input.
+    #[error("the {what} was {found}; wanted {wanted}")]
+    InvalidArgument {
+        /// Which argument, and what about it.
+        what: &'static str,
+        /// What it was given.
+        found: String,
+        /// What it takes.
+        wanted: String,
+    },
+    /// A function is no part of the executable that the workers run.
+    #[error(
+        "the function at {address:#x} is outside the executable, in a shared library or in code \
+         generated at run time; workers run the executable alone, so call it from a closure that is \
+         compiled into it"
+    )]
+    NotInImage {
+        /// Where the function is, in this process.
+        address: usize,
+    },
+    /// A worker turned out to run another program, or another build of this one.
+    #[error(
+        "worker {pid} did not come up as the same program: its {what} is {found}, wanted {wanted}; \
+         if the executable was replaced while it ran, start it anew"
+    )]
+    Handshake {
+        /// The worker's process.
+        pid: u32,
+        /// What was compared.
+        what: &'static str,
+        /// What the parent has.
+        wanted: String,
+        /// What the worker has.
+        found: String,
+    },
+    /// Workers die as soon as they start, so that replacing them any further is no use.
+    #[error("{attempts} workers in a row died before their first task; the last one: {death}")]
+    WorkersKeepDying {
+        /// How many were started.
+        attempts: u32,
+        /// How the last one ended.
+        death: WorkerDeath,
+    },
+    /// The pool has been shut down.
+    #[error("the pool is closed; make another, or keep it alive for as long as it has work")]
+    PoolClosed,
+    /// A process that was forked from the pool's owner used the pool.
+    #[error("this process was forked from the one that owns the pool; make a pool of its own")]
+    Forked,
+    /// A value could not cross as an archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The context could not be handed over to the workers.
+    #[error(transparent)]
+    Context(ContextError),
+    /// The work itself failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+impl From<ContextError> for Error {
+    fn from(error: ContextError) -> Self {
+        match error {
+            ContextError::Archive(error) => Self::Archive(error),
+            error => Self::Context(error),
+        }
+    }
+}
+
+impl From<AllocError> for Error {
+    fn from(error: AllocError) -> Self {
+        match error {
+            AllocError::OutOfMemory(error) => Self::OutOfMemory(error),
+            AllocError::System(error) => Self::System(error),
+            AllocError::Forked => Self::Forked,
+            AllocError::Alignment { wanted } => Self::InvalidArgument {
+                what: "alignment of an element",
+                found: format!("{wanted} bytes"),
+                wanted: "at most 2 MiB".into(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,12 @@
 pub(crate) mod block;
 pub(crate) mod extents;
 pub(crate) mod heap;
-pub(crate) mod limit;
+mod limit;
 #[cfg(test)]
 mod model;
 pub(crate) mod owner;
 pub(crate) mod region;
 pub(crate) mod span;
 
+pub(crate) use limit::AllocError;
 pub use limit::{MemoryLimit, OutOfMemory};

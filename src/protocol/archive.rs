@@ -1,1 +1,240 @@
-//! archive.
+//! Archives: structured values, written once into shared memory and read there in place.
+//!
+//! The only file, with those beside it, that names rkyv's serialisers and validators. An archive
+//! starts at a multiple of 64 bytes and its exact length is kept beside it, because rkyv finds the
+//! root from the end.
+
+#![expect(
+    unsafe_code,
+    reason = "rkyv's traits write into and read from raw memory"
+)]
+
+use core::any::type_name;
+use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+
+use rkyv::api::{access_with_context, deserialize_using};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::de::Pool;
+use rkyv::rancor::{self, Strategy};
+use rkyv::ser::Serializer;
+use rkyv::ser::sharing::Unshare;
+use rkyv::validation::Validator;
+use rkyv::validation::archive::ArchiveValidator;
+use rkyv::validation::shared::SharedValidator;
+use rkyv::{Archive, Deserialize, Portable, Serialize};
+
+mod scratch;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+use scratch::{INLINE_BYTES, Scratch};
+use sink::Sink;
+
+/// The alignment of every archive's first byte.
+pub(crate) const ALIGN: usize = 64;
+
+/// rkyv's relative pointers are 32 bits wide and signed; one that does not fit panics. Positions
+/// are checked as bytes are written, pointers are computed for an object just before that: so an
+/// object's own size, which lives on the stack meanwhile, is kept off the full 2 GiB.
+pub(crate) const LIMIT: usize = (1 << 31) - (16 << 20);
+
+/// How deep boxes and lists may nest when read: each level is some frames of a thread's stack.
+const DEPTH: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+/// What a [`Payload`] is serialised with.
+pub(crate) type Encoder = Strategy<Serializer<Sink, Scratch, Unshare>, rancor::Error>;
+
+/// What a [`Payload`]'s archive is checked with.
+pub(crate) type Checker<'a> =
+    Strategy<Validator<ArchiveValidator<'a>, SharedValidator>, rancor::Error>;
+
+/// What owned values are made again with.
+pub(crate) type Restorer = Strategy<Pool, rancor::Error>;
+
+/// A value that crosses between processes as an [rkyv](https://docs.rs/rkyv) archive.
+///
+/// Implemented for everything that derives rkyv's `Archive` and `Serialize`; the other side reads
+/// `&T::Archived` in place, checked, without a copy:
+///
+/// ```
+/// #[derive(rkyv::Archive, rkyv::Serialize)]
+/// struct Job {
+///     name: String,
+///     weights: Vec<f64>,
+/// }
+/// ```
+///
+/// Things to know: a `usize` crosses as 32 bits, so use `u64` for what may grow; an `Rc` or `Arc`
+/// shared within a value arrives as several; an archive holds a little less than 2 GiB. Bulk data
+/// is better off in a shared slice, which does not move at all.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross to another process",
+    label = "not an rkyv archive",
+    note = "derive it: `#[derive(rkyv::Archive, rkyv::Serialize)]`, with `rkyv` 0.8 (feature \
+            `bytecheck`, on by default) among your dependencies"
+)]
+pub trait Payload:
+    Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>>> + Serialize<Encoder>
+{
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Payload for T where
+    T: Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>>> + Serialize<Encoder>
+{
+}
+
+/// Why a value could not be archived, or an archive not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// More than rkyv's relative pointers can span.
+    #[error(
+        "the archive of a `{type_name}` is larger than {limit} bytes, the most that rkyv's 32-bit \
+         relative pointers span; keep bulk data in a `SharedVec` and pass its slice instead"
+    )]
+    TooLarge {
+        /// The value's type.
+        type_name: &'static str,
+        /// The largest archive, in bytes.
+        limit: usize,
+    },
+    /// The value's own `Serialize` reported an error.
+    #[error("a `{type_name}` could not be archived: {reason}")]
+    Refused {
+        /// The value's type.
+        type_name: &'static str,
+        /// What rkyv, or the type's own `Serialize`, had to say.
+        reason: String,
+    },
+    /// A second pass over the value gave more bytes than the first.
+    #[error(
+        "the archive of a `{type_name}` was {measured} bytes when measured and {found} when \
+         written; the value must not change meanwhile, nor serialise differently each time"
+    )]
+    Unstable {
+        /// The value's type.
+        type_name: &'static str,
+        /// The size, in bytes, at the first pass.
+        measured: usize,
+        /// The size, in bytes, at the second.
+        found: usize,
+    },
+    /// The bytes are no archive of the type.
+    #[error(
+        "{bytes} bytes were to hold the archive of a `{type_name}` and do not: {reason}; the \
+         process that wrote them has overwritten its own memory, or nests values deeper than \
+         {depth} levels",
+        depth = DEPTH.get() - 1
+    )]
+    Invalid {
+        /// The expected type.
+        type_name: &'static str,
+        /// The length, in bytes, of what was found.
+        bytes: usize,
+        /// The first thing wrong with it.
+        reason: String,
+    },
+}
+
+/// What became of an attempt to write into a place of given size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fit {
+    /// It is in place and exactly this long.
+    Written(usize),
+    /// It would not fit; this is how many bytes it takes. The place holds garbage.
+    Needs(usize),
+}
+
+/// The exact length of the value's archive, without writing it.
+pub(crate) fn measure<T: Payload>(value: &T) -> Result<usize, ArchiveError> {
+    // SAFETY: no byte is ever written to a destination of no capacity.
+    let fit = unsafe { write(value, NonNull::dangling(), 0) };
+    match fit? {
+        Fit::Written(bytes) | Fit::Needs(bytes) => Ok(bytes),
+    }
+}
+
+/// Archives the value straight into `destination`, in one pass, if it fits.
+///
+/// # Safety
+///
+/// `destination` is valid for writes of `capacity` bytes, and nobody else reads or writes there
+/// meanwhile. (For the archive to be readable in place it must be aligned to [`ALIGN`].)
+pub(crate) unsafe fn write<T: Payload>(
+    value: &T,
+    destination: NonNull<u8>,
+    capacity: usize,
+) -> Result<Fit, ArchiveError> {
+    const {
+        assert!(
+            align_of::<T::Archived>() <= ALIGN,
+            "an archived type is aligned to at most 64"
+        );
+    }
+    let mut inline = [MaybeUninit::uninit(); INLINE_BYTES];
+    // SAFETY: the caller's promise about `destination`; the sink does not outlive this call.
+    let sink = unsafe { Sink::new(destination, capacity) };
+    // SAFETY: `inline` lives to the end of this call and is named nowhere else in it.
+    let scratch = unsafe { Scratch::new(&mut inline) };
+    let mut serializer = Serializer::new(sink, scratch, Unshare);
+    match rkyv::api::serialize_using::<_, rancor::Error>(value, &mut serializer) {
+        Ok(_) => {
+            let bytes = rkyv::ser::Positional::pos(&serializer.writer);
+            Ok(if serializer.writer.fits() {
+                Fit::Written(bytes)
+            } else {
+                Fit::Needs(bytes)
+            })
+        }
+        Err(error) => Err(refusal::<T>(&serializer.writer, &error)),
+    }
+}
+
+#[cold]
+fn refusal<T>(sink: &Sink, error: &rancor::Error) -> ArchiveError {
+    let type_name = type_name::<T>();
+    if sink.overran_limit() {
+        ArchiveError::TooLarge {
+            type_name,
+            limit: LIMIT,
+        }
+    } else {
+        ArchiveError::Refused {
+            type_name,
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// The archived value inside `bytes`, which are exactly those that [`write`] produced; checked.
+pub(crate) fn access<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, ArchiveError> {
+    let mut validator = Validator::new(
+        ArchiveValidator::with_max_depth(bytes, Some(DEPTH)),
+        SharedValidator::new(),
+    );
+    access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator).map_err(|error| {
+        ArchiveError::Invalid {
+            type_name: type_name::<T>(),
+            bytes: bytes.len(),
+            reason: error.to_string(),
+        }
+    })
+}
+
+/// An owned value from its archive.
+pub(crate) fn to_owned<T>(archived: &T::Archived) -> Result<T, ArchiveError>
+where
+    T: Payload<Archived: Deserialize<T, Restorer>>,
+{
+    deserialize_using::<T, _, rancor::Error>(archived, &mut Pool::new()).map_err(|error| {
+        ArchiveError::Refused {
+            type_name: type_name::<T>(),
+            reason: error.to_string(),
+        }
+    })
+}

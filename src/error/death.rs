@@ -1,0 +1,169 @@
+//! How a worker ended, and what it took along.
+
+use core::fmt;
+use core::ops::Range;
+
+/// A worker process that ended while it ran a task, and what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerDeath {
+    /// Its process id; another process may have it by now.
+    pub pid: u32,
+    /// What ended it.
+    pub cause: Cause,
+    /// The most physical memory it ever held, in bytes, if the kernel said so.
+    pub peak_memory: Option<u64>,
+    /// How many workers ran the task, this one included, each of which died.
+    pub attempts: u32,
+    /// The elements that it was working on, when the work was a range.
+    pub elements: Option<Range<u64>>,
+    /// The elements that are in an undefined state, because an in-place job is never run twice.
+    /// Ascending and disjoint; empty for all other work.
+    pub undefined: Vec<Range<u64>>,
+}
+
+impl WorkerDeath {
+    /// A death of which nothing but the cause is known.
+    pub(crate) fn new(pid: u32, cause: Cause) -> Self {
+        Self {
+            pid,
+            cause,
+            peak_memory: None,
+            attempts: 1,
+            elements: None,
+            undefined: Vec::new(),
+        }
+    }
+}
+
+impl core::error::Error for WorkerDeath {}
+
+impl fmt::Display for WorkerDeath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} {}", self.pid, self.cause)?;
+        if let Some(range) = &self.elements {
+            write!(
+                f,
+                " while it worked on elements {}..{}",
+                range.start, range.end
+            )?;
+        }
+        if let Some(bytes) = self.peak_memory {
+            write!(
+                f,
+                ", having used at most {} MiB of memory",
+                bytes.div_ceil(1 << 20)
+            )?;
+        }
+        if self.attempts > 1 {
+            write!(
+                f,
+                "; it was attempt {}, all others ended likewise",
+                self.attempts
+            )?;
+        }
+        if let Some((first, rest)) = self.undefined.split_first() {
+            write!(
+                f,
+                "; undefined are now elements {}..{}",
+                first.start, first.end
+            )?;
+            match rest {
+                [] => {}
+                [range] => write!(f, " and {}..{}", range.start, range.end)?,
+                _ => write!(f, " and {} more ranges", rest.len())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A signal, by its number.
+    Signal(i32),
+    /// It exited, with this status.
+    Exit(i32),
+    /// The kernel did not say.
+    Unknown,
+}
+
+impl Cause {
+    /// The name of the signal, such as `SIGSEGV`, if it was one of the standard ones.
+    pub fn signal_name(&self) -> Option<&'static str> {
+        match self {
+            // Linux numbers them alike on x86-64 and aarch64.
+            Self::Signal(number) => usize::try_from(*number)
+                .ok()
+                .and_then(|number| SIGNALS.get(number.checked_sub(1)?))
+                .copied(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Signal(number) => {
+                match self.signal_name() {
+                    Some(name) => write!(f, "was ended by {name} (signal {number})")?,
+                    None => write!(f, "was ended by signal {number}")?,
+                }
+                match self.signal_name() {
+                    Some("SIGKILL") => {
+                        f.write_str(", sent by somebody or by the kernel when memory ran out")
+                    }
+                    Some("SIGABRT") => f.write_str(
+                        ", as after a panic with `panic = \"abort\"`, a panic while panicking, or \
+                         a stack overflow",
+                    ),
+                    Some("SIGSEGV" | "SIGBUS") => f.write_str(
+                        ", as after a wild pointer, a write to memory that is read-only in \
+                         workers, or a stack overflow",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::Exit(status) => write!(f, "exited with status {status}"),
+            Self::Unknown => f.write_str("ended for an unknown reason"),
+        }
+    }
+}
+
+/// The standard signals, from number 1 on.
+const SIGNALS: [&str; 31] = [
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
+    "SIGSYS",
+];

@@ -1,0 +1,121 @@
+//! How one piece of work can fail.
+
+use core::fmt;
+
+use super::WorkerDeath;
+use crate::memory::OutOfMemory;
+use crate::protocol::archive::ArchiveError;
+use crate::protocol::context::ContextError;
+use crate::protocol::panic::PanicReport;
+
+/// Why a task, or a job over a range, has no result. The pool itself goes on working.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The function panicked. The worker survived.
+    #[error("{}", describe_panic(message, location.as_ref(), *element, backtrace.as_deref()))]
+    Panicked {
+        /// What the panic said, cut off after some KiB.
+        message: String,
+        /// Where it said so.
+        location: Option<Location>,
+        /// The index of the element that the function was called with, if it was called with one.
+        element: Option<u64>,
+        /// The stack, if `RUST_BACKTRACE` asks for it; cut off after some KiB.
+        backtrace: Option<String>,
+    },
+    /// Its worker died, and so did those that tried again, as often as the pool was told to.
+    #[error("{0}; the worker has been replaced")]
+    WorkerDied(#[from] WorkerDeath),
+    /// It ran longer than it was allowed to, and its worker was ended for it.
+    #[error(
+        "the task ran longer than its limit of {limit:?} and was ended; give it more time or less \
+         to do"
+    )]
+    TimedOut {
+        /// The time it was given.
+        limit: core::time::Duration,
+    },
+    /// It was cancelled.
+    #[error("the task was cancelled before it was done")]
+    Cancelled,
+    /// The pool was shut down first.
+    #[error("the pool was closed before the task was done; keep it alive until then")]
+    PoolClosed,
+    /// The result could not be written as an archive, or read back.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The worker could not read what the job took along.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// There was no shared memory for the result.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The worker found a task that makes no sense, or left a result that makes none.
+    #[error("shared memory was overwritten by a wild pointer in a worker: {what}")]
+    Damaged {
+        /// What was wrong with it.
+        what: &'static str,
+    },
+}
+
+/// A place in source code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Location {
+    /// The file, as the compiler was given it.
+    pub file: String,
+    /// The line, from 1 on.
+    pub line: u32,
+    /// The column, from 1 on.
+    pub column: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl From<PanicReport> for TaskError {
+    fn from(report: PanicReport) -> Self {
+        let PanicReport {
+            message,
+            file,
+            line,
+            column,
+            element,
+            backtrace,
+        } = report;
+        let location = (line != 0).then_some(Location { file, line, column });
+        let backtrace = (!backtrace.is_empty()).then_some(backtrace);
+        Self::Panicked {
+            message,
+            location,
+            element,
+            backtrace,
+        }
+    }
+}
+
+fn describe_panic(
+    message: &str,
+    location: Option<&Location>,
+    element: Option<u64>,
+    backtrace: Option<&str>,
+) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        f.write_str("the function panicked")?;
+        if let Some(index) = element {
+            write!(f, " at element {index}")?;
+        }
+        if let Some(location) = location {
+            write!(f, ", in {location}")?;
+        }
+        write!(f, ": {message}")?;
+        if let Some(backtrace) = backtrace {
+            write!(f, "\n{backtrace}")?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,61 @@
+//! What a user reads.
+
+use super::*;
+use crate::protocol::panic::PanicReport;
+
+#[test]
+fn a_panic_names_element_and_place() {
+    let report = PanicReport {
+        message: "negative".into(),
+        file: "src/main.rs".into(),
+        line: 3,
+        column: 9,
+        ..PanicReport::default()
+    };
+    let error = Error::from(TaskError::from(report.with_element(7)));
+    assert_eq!(
+        error.to_string(),
+        "the function panicked at element 7, in src/main.rs:3:9: negative"
+    );
+}
+
+#[test]
+fn a_death_names_process_signal_and_ranges() {
+    let death = WorkerDeath {
+        peak_memory: Some(3 << 20),
+        attempts: 2,
+        elements: Some(10..20),
+        undefined: vec![10..20, 40..50],
+        ..WorkerDeath::new(42, Cause::Signal(15))
+    };
+    assert_eq!(
+        TaskError::from(death).to_string(),
+        "worker 42 was ended by SIGTERM (signal 15) while it worked on elements 10..20, having \
+         used at most 3 MiB of memory; it was attempt 2, all others ended likewise; undefined are \
+         now elements 10..20 and 40..50; the worker has been replaced"
+    );
+}
+
+#[test]
+fn signals_are_named_by_their_numbers() {
+    for (number, name) in [
+        (1, "SIGHUP"),
+        (6, "SIGABRT"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (19, "SIGSTOP"),
+        (31, "SIGSYS"),
+    ] {
+        assert_eq!(Cause::Signal(number).signal_name(), Some(name));
+    }
+    for number in [i32::MIN, -1, 0, 32, 64, i32::MAX] {
+        assert_eq!(Cause::Signal(number).signal_name(), None);
+    }
+}
+
+#[test]
+fn errors_are_small_and_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Error>();
+    assert!(size_of::<Error>() <= 128, "{} bytes", size_of::<Error>());
+}

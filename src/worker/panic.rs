@@ -1,0 +1,180 @@
+//! Panics of user code, caught and put into words for the parent.
+
+use core::any::Any;
+use core::cell::Cell;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+
+use crate::protocol::panic::PanicReport;
+
+thread_local! {
+    /// How many [`catch`]es this thread is inside of.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// What the hook saw of a panic that is on its way to a [`catch`].
+    static SEEN: Cell<Option<Box<PanicReport>>> = const { Cell::new(None) };
+}
+
+/// Makes panics inside [`catch`] quiet and remembered. Others are reported as they were before: on
+/// threads that user code started, and any after the first on the way out, which abort.
+///
+/// With `panic = "abort"` there is no way out at all, so that nothing is kept quiet.
+pub(crate) fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if DEPTH.get() == 0 || cfg!(panic = "abort") {
+                return previous(info);
+            }
+            match SEEN.take() {
+                None => SEEN.set(Some(Box::new(report(info)))),
+                first => {
+                    SEEN.set(first);
+                    previous(info);
+                }
+            }
+        }));
+    });
+}
+
+fn report(info: &PanicHookInfo<'_>) -> PanicReport {
+    let backtrace = Backtrace::capture();
+    let backtrace = match backtrace.status() {
+        BacktraceStatus::Captured => backtrace.to_string(),
+        _ => String::new(),
+    };
+    let (file, line, column) = info
+        .location()
+        .map(|location| {
+            (
+                location.file().to_owned(),
+                location.line(),
+                location.column(),
+            )
+        })
+        .unwrap_or_default();
+    PanicReport {
+        message: message(info.payload()),
+        file,
+        line,
+        column,
+        element: None,
+        backtrace,
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(a panic whose payload is no text)".into())
+}
+
+/// Runs `body`; a panic in it comes back as a report.
+///
+/// Whatever `body` was changing is in an unknown state afterwards; the caller discards it.
+pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
+    let depth = DEPTH.replace(DEPTH.get() + 1);
+    // In a destructor that runs because of a panic further out, whose report must not be ours.
+    let outer = if depth > 0 { SEEN.take() } else { None };
+    let result = panic::catch_unwind(AssertUnwindSafe(body)).map_err(caught);
+    if outer.is_some() {
+        SEEN.set(outer);
+    }
+    DEPTH.set(depth);
+    result
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> PanicReport {
+    // User code may have replaced the hook, or raised its payload past it with `resume_unwind`.
+    let report = SEEN.take().map_or_else(
+        || PanicReport {
+            message: message(&*payload),
+            ..PanicReport::default()
+        },
+        |report| *report,
+    );
+    // A payload can panic when it is dropped, and so can the payload of that panic: the first gets
+    // its chance, the second is leaked.
+    if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        core::mem::forget(another);
+        SEEN.set(None);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caught<R>(body: impl FnOnce() -> R) -> PanicReport {
+        install_hook();
+        catch(body).err().expect("a panic was expected")
+    }
+
+    #[test]
+    fn a_panic_comes_back_with_message_and_place() {
+        let line = line!() + 1;
+        let report = caught(|| panic!("no {}", 7));
+        assert_eq!(report.message, "no 7");
+        assert_eq!((report.file.as_str(), report.line), (file!(), line));
+        assert!(report.column > 0);
+    }
+
+    #[test]
+    fn what_went_well_comes_back() {
+        install_hook();
+        assert_eq!(catch(|| 5), Ok(5));
+        assert_eq!(DEPTH.get(), 0);
+    }
+
+    #[test]
+    fn a_caught_panic_inside_does_not_speak_for_a_later_one() {
+        let report = caught(|| {
+            assert!(catch(|| panic!("inner")).is_err());
+            panic!("outer");
+        });
+        assert_eq!(report.message, "outer");
+    }
+
+    #[test]
+    fn a_destructor_that_catches_leaves_the_first_report_alone() {
+        struct Catcher;
+        impl Drop for Catcher {
+            fn drop(&mut self) {
+                assert_eq!(caught(|| panic!("inner")).message, "inner");
+            }
+        }
+        let report = caught(|| {
+            let _catcher = Catcher;
+            panic!("outer");
+        });
+        assert_eq!(report.message, "outer");
+        assert!(report.line > 0);
+    }
+
+    #[test]
+    fn other_payloads_and_hookless_panics_are_reported() {
+        assert_eq!(
+            caught(|| panic::panic_any(7)).message,
+            "(a panic whose payload is no text)"
+        );
+        let report = caught(|| panic::resume_unwind(Box::new("past the hook")));
+        assert_eq!((report.message.as_str(), report.line), ("past the hook", 0));
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_is_survived() {
+        struct Grenade;
+        impl Drop for Grenade {
+            fn drop(&mut self) {
+                panic::panic_any(Self);
+            }
+        }
+        assert!(caught(|| panic::panic_any(Grenade)).line > 0);
+        assert_eq!(caught(|| panic!("next")).message, "next");
+    }
+}
