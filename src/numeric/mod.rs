@@ -1,7 +1,8 @@
 //! Pure slice kernels: tiles, streaming stores, lanes.
 //!
 //! Every kernel is generic over the user's closure, which is called from exactly one place, so that
-//! the compiler inlines and vectorises it there. None of them allocates or knows what a worker is.
+//! the compiler inlines and vectorises it there, in the widest registers of the machine. None of
+//! them allocates or knows what a worker is.
 //!
 //! | kernel | reads | writes |
 //! |---|---|---|
@@ -16,6 +17,7 @@
 
 mod at;
 mod fill;
+mod isa;
 mod reduce;
 mod source;
 mod store;
@@ -30,6 +32,7 @@ use bytemuck::Pod;
 pub(crate) use at::At;
 use at::Step;
 use fill::fill;
+use isa::Kernel;
 pub(crate) use reduce::{fold, greater, lesser, max, min, sum};
 use source::Indices;
 pub(crate) use store::Store;
@@ -91,10 +94,20 @@ pub(crate) fn generate<R: Pod>(
 /// When `f` does.
 #[inline]
 pub(crate) fn for_each_mut<T>(data: &mut [T], at: &At, f: impl Fn(&mut T)) {
-    let mut step = Step::new(at);
-    for element in data {
-        f(element);
-        step.advance();
+    struct ForEach<'a, T, F>(&'a mut [T], &'a At, F);
+    impl<T, F: Fn(&mut T)> Kernel for ForEach<'_, T, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            let Self(data, at, f) = self;
+            let mut step = Step::new(at);
+            for element in data {
+                f(element);
+                step.advance();
+            }
+            step.finish();
+        }
     }
-    step.finish();
+    isa::widest(ForEach(data, at, f));
 }

@@ -9,6 +9,7 @@ use std::ops::Add;
 
 use bytemuck::Pod;
 
+use super::isa::{self, Kernel};
 use super::{At, Step};
 
 /// Part of the definition of a float sum: another number rounds differently.
@@ -22,14 +23,23 @@ const _: () = assert!(LANES.is_power_of_two());
 /// When `f` does.
 #[inline]
 pub(crate) fn fold<T, A>(input: &[T], at: &At, init: A, f: impl Fn(A, &T) -> A) -> A {
-    let mut step = Step::new(at);
-    let mut accumulated = init;
-    for element in input {
-        accumulated = f(accumulated, element);
-        step.advance();
+    struct Fold<'a, T, A, F>(&'a [T], &'a At, A, F);
+    impl<T, A, F: Fn(A, &T) -> A> Kernel for Fold<'_, T, A, F> {
+        type Output = A;
+
+        #[inline(always)]
+        fn run(self) -> A {
+            let Self(input, at, mut accumulated, f) = self;
+            let mut step = Step::new(at);
+            for element in input {
+                accumulated = f(accumulated, element);
+                step.advance();
+            }
+            step.finish();
+            accumulated
+        }
     }
-    step.finish();
-    accumulated
+    isa::widest(Fold(input, at, init, f))
 }
 
 /// The sum through the tree of lanes, which begins at all-zero bytes.
@@ -41,7 +51,12 @@ pub(crate) fn fold<T, A>(input: &[T], at: &At, init: A, f: impl Fn(A, &T) -> A) 
 /// When `+` does.
 #[inline]
 pub(crate) fn sum<T: Pod + Add<Output = T>>(input: &[T], at: &At) -> T {
-    in_lanes(input, [T::zeroed(); LANES], at, |a, b| a + b)
+    isa::widest(Lanes {
+        input,
+        lanes: [T::zeroed(); LANES],
+        at,
+        combine: |a, b| a + b,
+    })
 }
 
 /// The least element, `None` of none. What is not equal to itself is passed over, as `f64::min`
@@ -50,14 +65,24 @@ pub(crate) fn sum<T: Pod + Add<Output = T>>(input: &[T], at: &At) -> T {
 #[inline]
 pub(crate) fn min<T: Pod + PartialOrd>(input: &[T], at: &At) -> Option<T> {
     let first = *input.first()?;
-    Some(in_lanes(input, [first; LANES], at, lesser))
+    Some(isa::widest(Lanes {
+        input,
+        lanes: [first; LANES],
+        at,
+        combine: lesser,
+    }))
 }
 
 /// The greatest element, as [`min`].
 #[inline]
 pub(crate) fn max<T: Pod + PartialOrd>(input: &[T], at: &At) -> Option<T> {
     let first = *input.first()?;
-    Some(in_lanes(input, [first; LANES], at, greater))
+    Some(isa::widest(Lanes {
+        input,
+        lanes: [first; LANES],
+        at,
+        combine: greater,
+    }))
 }
 
 /// The lesser of two, by the rule of [`min`].
@@ -74,33 +99,45 @@ pub(crate) fn greater<T: Copy + PartialOrd>(a: T, b: T) -> T {
     if (b > a) | (a != a) { b } else { a }
 }
 
-#[inline(always)]
-fn in_lanes<T: Copy>(
-    input: &[T],
-    mut lanes: [T; LANES],
-    at: &At,
-    combine: impl Fn(T, T) -> T,
-) -> T {
-    let mut step = Step::new(at);
-    let (rows, rest) = input.as_chunks::<LANES>();
-    for row in rows {
-        for (lane, element) in lanes.iter_mut().zip(row) {
+struct Lanes<'a, T, F> {
+    input: &'a [T],
+    lanes: [T; LANES],
+    at: &'a At,
+    combine: F,
+}
+
+impl<T: Copy, F: Fn(T, T) -> T> Kernel for Lanes<'_, T, F> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        let Self {
+            input,
+            mut lanes,
+            at,
+            combine,
+        } = self;
+        let mut step = Step::new(at);
+        let (rows, rest) = input.as_chunks::<LANES>();
+        for row in rows {
+            for (lane, element) in lanes.iter_mut().zip(row) {
+                *lane = combine(*lane, *element);
+                step.advance();
+            }
+        }
+        for (lane, element) in lanes.iter_mut().zip(rest) {
             *lane = combine(*lane, *element);
             step.advance();
         }
-    }
-    for (lane, element) in lanes.iter_mut().zip(rest) {
-        *lane = combine(*lane, *element);
-        step.advance();
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        let (low, high) = lanes.split_at_mut(width);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low = combine(*low, *high);
+        let mut width = LANES;
+        while width > 1 {
+            width /= 2;
+            let (low, high) = lanes.split_at_mut(width);
+            for (low, high) in low.iter_mut().zip(high) {
+                *low = combine(*low, *high);
+            }
         }
+        step.finish();
+        lanes[0]
     }
-    step.finish();
-    lanes[0]
 }

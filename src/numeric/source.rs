@@ -4,7 +4,8 @@ use std::iter::Zip;
 use std::ops::Range;
 use std::slice;
 
-use super::stream;
+use super::isa;
+use super::stream::LINE;
 
 /// Items by position. `items` hands out iterators whose length the optimiser can see, which is
 /// what lets the loop over them vectorise without a bounds check an element.
@@ -35,8 +36,8 @@ impl<'a, T> Source for &'a [T] {
     fn prefetch(&self, range: Range<usize>) {
         let bytes = range.len() * size_of::<T>();
         let start = self.as_ptr().wrapping_add(range.start).cast::<u8>();
-        for offset in (0..bytes).step_by(stream::LINE) {
-            stream::prefetch(start.wrapping_add(offset));
+        for offset in (0..bytes).step_by(LINE) {
+            isa::prefetch(start.wrapping_add(offset));
         }
     }
 }

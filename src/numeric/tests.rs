@@ -100,6 +100,18 @@ fn map_of_floats_is_a_naive_loop() {
 }
 
 #[test]
+fn wider_registers_round_alike() {
+    let input: Vec<f64> = (0..LONG).map(|i| (i as f64).sin() * 1e3).collect();
+    let f = |x: &f64| x * 1.1 + x.abs().sqrt() / 3.0 - x.mul_add(1.1, 0.7) * x;
+    let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let expected: Vec<f64> = input.iter().map(f).collect();
+    for store in [Store::Cached, Store::Streaming] {
+        let found = written(LONG, 1, |out| map(&input, out, store, &At::new(), f));
+        assert_eq!(bits(&found), bits(&expected));
+    }
+}
+
+#[test]
 fn map_narrows_and_widens() {
     map_is_naive(|i| i as f64, |x| *x as u8, lengths());
     map_is_naive(|i| i as u8, |x| f64::from(*x), lengths());

@@ -1,12 +1,8 @@
-//! Stores that pass the cache, by instruction set.
-
-#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
-#[cfg_attr(not(target_arch = "x86_64"), path = "portable.rs")]
-mod isa;
+//! Stores that pass the cache.
 
 use std::mem::MaybeUninit;
 
-pub(super) use isa::{AVAILABLE, prefetch};
+use super::isa;
 
 /// Bytes of a cache line, the unit in which stores are combined on their way to memory.
 pub(super) const LINE: usize = 64;
