@@ -1,0 +1,77 @@
+//! x86-64: streaming through SSE2, which every such processor has; loops in AVX2 where it is found.
+//!
+//! Streaming stores of 16 bytes are as fast as of 32: four of them, back to back, fill one
+//! write-combining buffer either way.
+#![expect(
+    unsafe_code,
+    reason = "intrinsics on raw pointers, calls across target features"
+)]
+
+use std::arch::x86_64::{
+    __m128i, _MM_HINT_T0, _mm_load_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128,
+};
+use std::mem::MaybeUninit;
+
+use super::super::stream::{LINE, Line};
+use super::Kernel;
+
+/// Non-temporal stores are at hand.
+pub(in super::super) const STREAMS: bool = true;
+
+/// Runs `kernel` in the widest registers of this machine: programs are mostly compiled for the
+/// baseline, whose square roots, say, take twice the time an element.
+///
+/// The results are the same bit for bit: lanes do not mix, each operation rounds as its scalar
+/// form, the compiler never fuses a product and a sum that were not written `mul_add`, and `mul_add`
+/// is one rounding either way (but through a library call in the baseline).
+#[inline(always)]
+pub(in super::super) fn widest<K: Kernel>(kernel: K) -> K::Output {
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has both features, as just asked.
+        unsafe { in_avx2(kernel) }
+    } else {
+        kernel.run()
+    }
+}
+
+/// The loop with 32-byte registers.
+#[target_feature(enable = "avx2,fma")]
+fn in_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+/// Registers in a line.
+const QUARTERS: usize = LINE / size_of::<__m128i>();
+
+/// Asks for the line at `address`, which need not be mapped.
+#[inline(always)]
+pub(in super::super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch of any address is a hint without architectural effect; SSE is baseline.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
+
+/// Writes one line past the cache; [`fence`] must follow before anybody else may rely on it.
+#[inline(always)]
+pub(in super::super) fn store(line: &Line, target: &mut MaybeUninit<Line>) {
+    let from = std::ptr::from_ref(line).cast::<__m128i>();
+    let to = target.as_mut_ptr().cast::<__m128i>();
+    let registers: [__m128i; QUARTERS] = std::array::from_fn(|quarter| {
+        let from = from.wrapping_add(quarter);
+        // SAFETY: `quarter < QUARTERS`, so these 16 bytes lie in `line`, which is initialised and
+        // aligned to 64.
+        unsafe { _mm_load_si128(from) }
+    });
+    for (quarter, register) in registers.into_iter().enumerate() {
+        let to = to.wrapping_add(quarter);
+        // SAFETY: `quarter < QUARTERS`, so these 16 bytes lie in `target`, which is exclusively
+        // borrowed and aligned to 64. The caller fences before the borrow's result is relied on.
+        unsafe { _mm_stream_si128(to, register) }
+    }
+}
+
+/// Orders all earlier [`store`]s before every later store of this thread.
+#[inline(always)]
+pub(in super::super) fn fence() {
+    // SAFETY: SSE is baseline.
+    unsafe { _mm_sfence() }
+}

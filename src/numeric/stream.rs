@@ -1,0 +1,52 @@
+//! Stores that pass the cache.
+
+use std::mem::MaybeUninit;
+
+use super::isa;
+
+/// Bytes of a cache line, the unit in which stores are combined on their way to memory.
+pub(super) const LINE: usize = 64;
+
+/// Writes whole lines past the cache; its end orders these writes before whatever comes next.
+///
+/// Non-temporal stores are weakly ordered: a later Release store, an ordinary one on x86-64, does
+/// not wait for them. Without a fence of their own, whoever learns through that store that the
+/// chunk is done might read memory from before it; or a buffer that was given up after a panic
+/// might be written by a straggler when it belongs to somebody else. So the fence sits in `Drop`,
+/// which an unwind passes too.
+pub(super) struct Streamer {
+    /// Something is under way. A fence drains the store buffer, which a small job should not pay.
+    dirty: bool,
+}
+
+impl Streamer {
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self { dirty: false }
+    }
+
+    /// Copies `lines` to `target`.
+    #[inline(always)]
+    pub(super) fn write(&mut self, lines: &[Line], target: &mut [MaybeUninit<Line>]) {
+        self.dirty = true;
+        for (line, target) in lines.iter().zip(target) {
+            isa::store(line, target);
+        }
+    }
+}
+
+impl Drop for Streamer {
+    #[inline]
+    fn drop(&mut self) {
+        if self.dirty {
+            isa::fence();
+        }
+    }
+}
+
+/// One cache line of plain bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line([u8; LINE]);
+
+const _: () = assert!(size_of::<Line>() == LINE && align_of::<Line>() == LINE);
