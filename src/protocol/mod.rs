@@ -4,3 +4,4 @@ pub(crate) mod archive;
 pub(crate) mod context;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod token;

@@ -3,7 +3,9 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 pub(crate) mod cpu;
+pub(crate) mod error;
 pub(crate) mod eventfd;
+pub(crate) mod executable;
 pub(crate) mod futex;
 pub(crate) mod map;
 pub(crate) mod memfd;
