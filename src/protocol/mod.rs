@@ -10,3 +10,4 @@ pub(crate) mod image;
 pub(crate) mod panic;
 pub(crate) mod range;
 pub(crate) mod task;
+pub(crate) mod token;

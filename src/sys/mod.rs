@@ -4,6 +4,7 @@
 
 pub(crate) mod cpu;
 pub(crate) mod eventfd;
+pub(crate) mod executable;
 pub(crate) mod failure;
 pub(crate) mod futex;
 pub(crate) mod map;

@@ -1,1 +1,158 @@
-//! entry.
+//! Where a worker begins: before `main`, in the same executable.
+//!
+//! The loader calls every function listed in `.init_array` before `main`. Ours does nothing but
+//! look for the environment variable of a [`Token`]; with it this process is a worker, and `main`
+//! never runs. So no program can forget to prepare itself for being started as a worker, and none
+//! can start itself without end.
+//!
+//! `#[used]` keeps the entry through the optimiser and `.init_array` is a root for the linker's
+//! garbage collection; should a build lose it nevertheless, [`Spawn`](crate::sys::process::Spawn)
+//! finds no [registered hook](executable::register_hook) and starts nothing.
+
+#![expect(
+    unsafe_code,
+    reason = "an entry of .init_array, and calls to those that follow it"
+)]
+
+use std::{
+    env,
+    error::Error,
+    ffi::{OsStr, c_char, c_int},
+    os::fd::OwnedFd,
+};
+
+use super::life;
+use crate::{
+    protocol::token::{self, Token},
+    sys::{
+        executable::{self, Constructor, Executable},
+        pidfd::PidFd,
+        process,
+    },
+};
+
+/// Exit code of a worker that could not be set up; standard error says why.
+pub(crate) const REFUSED: i32 = 70;
+/// Exit code of a worker whose parent was gone before it began. Nobody reads it but a test.
+pub(crate) const ORPHANED: i32 = 71;
+
+/// What the parent gave this worker.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// The region's memfd.
+    pub(crate) region: OwnedFd,
+    /// The eventfd that wakes the parent.
+    pub(crate) event: OwnedFd,
+    /// Which worker this is, below 4096.
+    pub(crate) index: u16,
+    /// How many it was before.
+    pub(crate) incarnation: u16,
+    /// The parent, whose end is this process's end: readable once it is gone.
+    pub(crate) parent: PidFd,
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static HOOK: Constructor = hook;
+
+/// What the loader passes to a constructor, to be handed on to the next.
+#[derive(Clone, Copy)]
+struct Arguments {
+    count: c_int,
+    values: *const *const c_char,
+    environment: *const *const c_char,
+}
+
+unsafe extern "C" fn hook(
+    count: c_int,
+    values: *const *const c_char,
+    environment: *const *const c_char,
+) {
+    executable::register_hook(&HOOK);
+    // From the C library's `environ`, not from the argument, which musl does not pass.
+    let Some(token) = env::var_os(token::VARIABLE) else {
+        return;
+    };
+    // Programs that a task starts must not become workers.
+    // SAFETY: before `main` this is the only thread of the program's own.
+    unsafe { env::remove_var(token::VARIABLE) };
+    let code = begin(
+        &token,
+        Arguments {
+            count,
+            values,
+            environment,
+        },
+    )
+    .unwrap_or_else(|error| {
+        eprintln!("gristmill: this process was started as a worker, but cannot be one: {error}");
+        REFUSED
+    });
+    process::exit_now(code)
+}
+
+/// The whole life of a worker; gives its exit code.
+fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
+    let token: Token = token
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("{} is {token:?}; {}", token::VARIABLE, token::BadToken))?;
+    let Some(parent) = process::bind_to_parent(token.parent)? else {
+        return Ok(ORPHANED);
+    };
+    process::settle_signals()?;
+    process::set_name(&format!("gristmill-w{}", token.index));
+    // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
+    // taken it for its own.
+    let region = unsafe { process::adopt(token.region) }?;
+    // SAFETY: as above; a token names two different descriptors.
+    let event = unsafe { process::adopt(token.event) }?;
+    let later = Executable::current().constructors_after_hook()?;
+    // SAFETY: these are the entries that follow ours, each called once, in order, with what the
+    // loader would pass; it will not call them, as we never return to it.
+    unsafe { construct(later, arguments) };
+    let Token {
+        index, incarnation, ..
+    } = token;
+    Ok(live(Handover {
+        region,
+        event,
+        index,
+        incarnation,
+        parent,
+    }))
+}
+
+/// Does what the loader would do after us: C++ statics and the like must exist when tasks run.
+///
+/// # Safety
+///
+/// The constructors have not run yet, and may run now with these arguments.
+unsafe fn construct(constructors: &[Option<Constructor>], arguments: Arguments) {
+    let Arguments {
+        count,
+        values,
+        environment,
+    } = arguments;
+    for constructor in constructors.iter().flatten() {
+        // SAFETY: the caller vouches for it.
+        unsafe { constructor(count, values, environment) };
+    }
+}
+
+#[cfg(not(test))]
+fn live(handover: Handover) -> i32 {
+    life::run(handover)
+}
+
+#[cfg(test)]
+fn live(handover: Handover) -> i32 {
+    match tests::Probe::of(&handover) {
+        Some(probe) => probe.run(handover),
+        None => life::run(handover),
+    }
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;
