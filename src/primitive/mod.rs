@@ -1,3 +1,4 @@
 //! The only door to the atomics: `core` in the product, `loom` in the models.
 
 pub(crate) mod atomic;
+pub(crate) mod line;
