@@ -1,1 +1,349 @@
 //! The job board: chunks of range jobs, claimed one word at a time.
+//!
+//! A job is posted in one of a few places; each place has a fixed table of chunks. A chunk's word
+//! is the truth about it ([`chunk`]); the job's cursor, its count of remaining chunks and the
+//! bitmap of open jobs are hints ([`header`]). A worker joins an open job, claims chunks where the
+//! cursor points, then sweeps the table once for any that are left, and remembers that it did.
+//!
+//! The steps, each one atomic operation; a process may die between any two:
+//!
+//! ```text
+//! post      chunks, header | word OPEN | open bit
+//! claim     cursor | word (linearises)
+//! complete  write the output | remaining | word (linearises) | fence, remaining
+//! recover   for each chunk of the dead: word | then the epoch
+//! close     word CLOSED | open bit
+//! ```
+
+mod chunk;
+mod header;
+#[cfg(all(test, gristmill_loom))]
+mod model;
+#[cfg(all(test, not(gristmill_loom)))]
+mod tests;
+
+use crate::memory::owner::{Owner, Word};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
+
+pub(crate) use chunk::Chunk;
+pub(crate) use header::JobHeader;
+
+/// How many jobs can be posted at a time: one bit each in the open bitmap.
+pub(crate) const JOBS: usize = 64;
+
+/// How many chunks a job can have in the product's layout.
+pub(crate) const CHUNKS: usize = 1024;
+
+/// How a chunk ended, as its worker tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// Its output is written.
+    Done,
+    /// The kernel failed; `detail` says more.
+    Failed,
+}
+
+/// What to do with a chunk whose worker died.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Let another worker run it again.
+    Retry,
+    /// Give it up.
+    Fail,
+}
+
+/// What a chunk's word says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum ChunkOutcome {
+    /// Nobody has it.
+    Unclaimed,
+    /// This process works on it.
+    Claimed(Owner),
+    /// This process finished it.
+    Done(Owner),
+    /// This process failed, or died on it once too often.
+    Failed(Owner),
+    /// The parent took it back.
+    Cancelled,
+    /// The word speaks of no such chunk: the bytes were overwritten.
+    Foreign(Word),
+}
+
+impl ChunkOutcome {
+    /// Whether nothing more will happen to the chunk.
+    pub(crate) const fn is_settled(self) -> bool {
+        !matches!(self, Self::Unclaimed | Self::Claimed(_))
+    }
+}
+
+/// What a worker learns when its chunk ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Completion {
+    /// The chunk was taken from us: forget the output.
+    Lost,
+    /// Others are still at work, and the last of them will know.
+    More,
+    /// Perhaps the last chunk of the job: ring the parent.
+    Last,
+}
+
+/// A posted job, as the parent remembers it: what it says beats what shared memory says.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    job: u32,
+    generation: u32,
+    chunks: u32,
+    /// All chunks before this one are settled.
+    settled: u32,
+}
+
+impl Posted {
+    /// The job's place on the board.
+    pub(crate) fn job(&self) -> u32 {
+        self.job
+    }
+
+    /// Which use of the place it is.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// How many chunks it has.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.chunks
+    }
+}
+
+/// An open job that a worker looks for chunks in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) struct Joined {
+    /// The job's place on the board.
+    pub(crate) job: u32,
+    /// Which use of the place it is.
+    pub(crate) generation: u32,
+    /// The sweep epoch when we joined.
+    epoch: u64,
+}
+
+/// What a worker remembers of each place: the epoch of its last sweep without a find.
+#[derive(Debug)]
+pub(crate) struct Seen([u64; JOBS]);
+
+impl Seen {
+    /// Nothing yet. The first post has epoch 1.
+    pub(crate) const fn new() -> Self {
+        Self([0; JOBS])
+    }
+}
+
+/// The board over its borrowed memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Board<'a> {
+    open: &'a AtomicU64,
+    jobs: &'a [JobHeader],
+    chunks: &'a [Chunk],
+}
+
+impl<'a> Board<'a> {
+    /// A view of a board that lies in the three; the chunks are divided evenly among the jobs.
+    ///
+    /// # Panics
+    /// Unless there are 1 to [`JOBS`] jobs and as many chunks for each: the layout is the
+    /// caller's own, never read from shared memory.
+    pub(crate) fn new(open: &'a AtomicU64, jobs: &'a [JobHeader], chunks: &'a [Chunk]) -> Self {
+        assert!((1..=JOBS).contains(&jobs.len()));
+        assert!(!chunks.is_empty() && chunks.len().is_multiple_of(jobs.len()));
+        Self { open, jobs, chunks }
+    }
+
+    /// The entry of a chunk, for its range and its detail.
+    pub(crate) fn chunk(&self, job: u32, chunk: u32) -> &'a Chunk {
+        &self.table(job)[chunk as usize]
+    }
+
+    fn table(&self, job: u32) -> &'a [Chunk] {
+        let size = self.chunks.len() / self.jobs.len();
+        &self.chunks[job as usize * size..][..size]
+    }
+
+    fn header(&self, job: u32) -> &'a JobHeader {
+        &self.jobs[job as usize]
+    }
+
+    /// Begins a job in a closed place, giving its generation. The caller knows which are closed.
+    pub(crate) fn begin(&self, job: u32) -> u32 {
+        self.header(job).next_generation()
+    }
+
+    /// Says what a chunk of a job not yet posted covers.
+    pub(crate) fn set_chunk(&self, job: u32, chunk: u32, start: u64, len: u64) {
+        self.chunk(job, chunk).set_range(start, len);
+    }
+
+    /// Opens the job to all workers.
+    ///
+    /// The last step is a read-modify-write, so that waking workers may follow without a fence.
+    ///
+    /// # Panics
+    /// If the table is smaller than `chunks`.
+    pub(crate) fn post(&self, job: u32, generation: u32, chunks: u32) -> Posted {
+        for chunk in &self.table(job)[..chunks as usize] {
+            chunk.reset(generation);
+        }
+        self.header(job).open(generation, chunks);
+        // ORDERING: B6, Release; the word is OPEN before its bit is seen (`join`).
+        // Model: an_open_bit_means_an_open_job.
+        self.open.fetch_or(1 << job, Ordering::Release);
+        Posted {
+            job,
+            generation,
+            chunks,
+            settled: 0,
+        }
+    }
+
+    /// About how many chunks are still to end: a hint, too low after a death.
+    pub(crate) fn progress(&self, posted: &Posted) -> u32 {
+        let remaining = self.header(posted.job).remaining();
+        remaining.clamp(0, posted.chunks.into()) as u32
+    }
+
+    /// Whether every chunk has ended: the truth. Looks at each ended chunk once in a job's life.
+    pub(crate) fn settled(&self, posted: &mut Posted) -> bool {
+        while posted.settled < posted.chunks {
+            if !self.outcome(posted, posted.settled).is_settled() {
+                return false;
+            }
+            posted.settled += 1;
+        }
+        true
+    }
+
+    /// What a chunk's word says.
+    pub(crate) fn outcome(&self, posted: &Posted, chunk: u32) -> ChunkOutcome {
+        self.chunk(posted.job, chunk).outcome(posted.generation)
+    }
+
+    /// Takes back every chunk that nobody has claimed; how many. Ask `settled` afterwards.
+    pub(crate) fn cancel(&self, posted: &Posted) -> u32 {
+        let header = self.header(posted.job);
+        let table = &self.table(posted.job)[..posted.chunks as usize];
+        let cancelled = table
+            .iter()
+            .filter(|chunk| chunk.cancel(posted.generation))
+            .count() as u32;
+        header.count_down(cancelled);
+        // ORDERING: B5, SeqCst; a worker whose chunk ends now sees the lower count, or we see its
+        // chunk (`is_exhausted`). Model: a_cancelled_job_settles.
+        fence_after_rmw();
+        cancelled
+    }
+
+    /// Takes from a reaped process what it held: `decide` chooses for each of its CLAIMED chunks
+    /// between UNCLAIMED and FAILED. Then wake all workers, and ask `settled`.
+    pub(crate) fn recover(
+        &self,
+        posted: &Posted,
+        dead: Owner,
+        mut decide: impl FnMut(u32) -> Verdict,
+    ) {
+        let header = self.header(posted.job);
+        let table = &self.table(posted.job)[..posted.chunks as usize];
+        let mut failed = 0;
+        for (index, chunk) in (0..).zip(table) {
+            let verdict = chunk.recover(dead, posted.generation, || decide(index));
+            failed += u32::from(verdict == Some(Verdict::Fail));
+        }
+        // The dead may have counted some of them down already: then the count is too low, which
+        // is allowed.
+        header.count_down(failed);
+        // Also when no chunk came back, for the epoch costs one sweep a worker and a missed chunk
+        // would cost the job. It follows the words: a worker that sees the new epoch sees them.
+        header.bump_epoch();
+        // ORDERING: B5, SeqCst; as in `cancel`.
+        fence_after_rmw();
+    }
+
+    /// Closes a settled job; its place may be used again.
+    pub(crate) fn close(&self, posted: Posted) {
+        self.header(posted.job).close(posted.generation);
+        // Relaxed: a hint; whoever still sees the bit finds the word CLOSED, or nothing to claim.
+        self.open.fetch_and(!(1 << posted.job), Ordering::Relaxed);
+    }
+
+    /// An open job that this worker has not swept in vain, the lowest place first.
+    pub(crate) fn join(&self, seen: &Seen) -> Option<Joined> {
+        // ORDERING: B6, Acquire; sees the word of each open job (`post`).
+        // Model: an_open_bit_means_an_open_job.
+        let mut open = self.open.load(Ordering::Acquire);
+        while open != 0 {
+            let job = open.trailing_zeros();
+            open &= open - 1;
+            let Some(header) = self.jobs.get(job as usize) else {
+                continue;
+            };
+            // The epoch first. The other way round a late worker could take the generation of one
+            // job and the epoch of the next, find nothing, and skip the next one for good.
+            let epoch = header.epoch();
+            if seen.0[job as usize] == epoch {
+                continue;
+            }
+            if let Some(generation) = header.generation() {
+                return Some(Joined {
+                    job,
+                    generation,
+                    epoch,
+                });
+            }
+        }
+        None
+    }
+
+    /// Takes a chunk: where the cursor points, else any that is left. `None`: there is none, and
+    /// `join` will pass the job over until a chunk comes back.
+    pub(crate) fn claim(&self, seen: &mut Seen, joined: Joined, me: Owner) -> Option<u32> {
+        let header = self.header(joined.job);
+        let table = self.table(joined.job);
+        let chunks = header.chunks().min(table.len() as u64) as u32;
+        for _ in 0..chunks {
+            let Some(chunk) = header.advance_cursor(chunks) else {
+                break;
+            };
+            if table[chunk as usize].claim(me, joined.generation) {
+                return Some(chunk);
+            }
+        }
+        let found = (0..chunks).find(|&chunk| table[chunk as usize].claim(me, joined.generation));
+        if found.is_none() {
+            seen.0[joined.job as usize] = joined.epoch;
+        }
+        found
+    }
+
+    /// Ends a chunk that we claimed.
+    pub(crate) fn complete(
+        &self,
+        joined: Joined,
+        me: Owner,
+        chunk: u32,
+        outcome: Outcome,
+    ) -> Completion {
+        let header = self.header(joined.job);
+        // Before the word: until it moves, the chunk pins the job, and the count is this job's.
+        header.count_down(1);
+        if !self
+            .chunk(joined.job, chunk)
+            .complete(me, joined.generation, outcome)
+        {
+            return Completion::Lost;
+        }
+        if header.is_exhausted() {
+            Completion::Last
+        } else {
+            Completion::More
+        }
+    }
+}

@@ -1,4 +1,6 @@
 //! The only door to the atomics: `core` in the product, `loom` in the models.
 
 pub(crate) mod atomic;
+#[cfg(not(gristmill_loom))]
 pub(crate) mod flag;
+pub(crate) mod line;

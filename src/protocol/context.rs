@@ -50,7 +50,7 @@ pub(crate) const ALIGN: usize = archive::ALIGN;
 )]
 pub trait Context<M> {
     /// What the closure sees.
-    type View<'a>;
+    type View<'a>: Copy;
 
     #[doc(hidden)]
     fn write(&self, writer: &mut ContextWriter) -> Result<(), ContextError>;

@@ -20,11 +20,11 @@ use core::ptr::NonNull;
 use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
 use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
 use crate::protocol::range::JobBody;
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
-use crate::sync::doorbell::Doorbell;
-use crate::sync::parking::{ParkWord, Parking};
+use crate::sync::{Doorbell, ParkWord, Parking};
 
 /// The most workers that a pool may have.
 pub(crate) const WORKERS: usize = 1024;
@@ -117,10 +117,11 @@ impl Status {
 #[repr(C, align(4096))]
 pub(crate) struct Control {
     identity: Identity,
-    doorbell: Line,
-    open_jobs: Line,
-    workers: Line,
-    park_hints: [AtomicU64; WORKERS / 64],
+    doorbell: Doorbell,
+    open_jobs: Line<AtomicU64>,
+    workers: Line<AtomicU64>,
+    spinning: [AtomicU64; WORKERS / 64],
+    parked: [AtomicU64; WORKERS / 64],
     parks: [ParkWord; WORKERS],
     records: [WorkerRecord; WORKERS],
     ring: RingHeader,
@@ -132,10 +133,6 @@ pub(crate) struct Control {
     chunks: [Chunk; JOBS * CHUNKS],
     inline: [InlineBlock; SLOTS],
 }
-
-/// A word on a cache line of its own.
-#[repr(C, align(64))]
-struct Line(AtomicU64);
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
 #[repr(C, align(64))]
@@ -217,7 +214,7 @@ impl Control {
 
     /// The hints to finished tasks.
     pub(crate) fn done(&self) -> DoneBits<'_> {
-        DoneBits::new(&self.done)
+        DoneBits(&self.done)
     }
 
     /// The board of range jobs.
@@ -234,7 +231,8 @@ impl Control {
     pub(crate) fn parking(&self) -> Parking<'_> {
         // ORDERING: Relaxed; set before any worker was created, raised only by the parent.
         let workers = (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS);
-        Parking::new(&self.park_hints, &self.parks[..workers])
+        let bits = workers.div_ceil(64);
+        Parking::new(&self.parks[..workers], &self.spinning[..bits], &self.parked[..bits])
     }
 
     /// Says how many workers there are; by the parent, before it starts them.
@@ -244,8 +242,8 @@ impl Control {
     }
 
     /// The parent's doorbell.
-    pub(crate) fn doorbell(&self) -> Doorbell<'_> {
-        Doorbell::new(&self.doorbell.0)
+    pub(crate) fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
     }
 
     /// A worker's record; `None` for an index out of range.

@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use crate::memory::region::Region;
 use crate::numeric::{At, Store};
 use crate::primitive::atomic::{AtomicU64, Ordering};
-use crate::protocol::context::{Context, ContextError, ContextReader};
+use crate::protocol::context::{Context, ContextReader};
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
 
 /// A range of bytes in the region.
@@ -168,11 +168,39 @@ impl<'a> RangeCall<'a> {
         unsafe { place.cast().as_mut() }
     }
 
+    /// This chunk's part of a buffer that is changed in place, or whose old contents do not
+    /// matter.
+    ///
+    /// # Safety
+    /// As [`RangeCall::output`].
+    ///
+    /// # Panics
+    /// As [`RangeCall::input`].
+    pub(crate) unsafe fn data<T: Pod>(&self) -> &'a mut [T] {
+        let first = self.elements::<T>(self.job.output, self.start, self.len);
+        // SAFETY: as for `output`; besides, the bytes are initialised, by whoever wrote them last
+        // or by the kernel, and every bit pattern is a `T`.
+        unsafe { slice::from_raw_parts_mut(first.as_ptr(), self.len) }
+    }
+
+    /// The whole of an input, whatever the chunk.
+    ///
+    /// # Panics
+    /// As [`RangeCall::input`].
+    pub(crate) fn whole_input<T: Pod>(&self, which: usize) -> &'a [T] {
+        let span = self.job.inputs[which];
+        let len = (span.size as usize).checked_div(size_of::<T>()).unwrap_or(0);
+        let first = self.elements::<T>(span, 0, len);
+        // SAFETY: as for `input`.
+        unsafe { slice::from_raw_parts(first.as_ptr(), len) }
+    }
+
     /// The job's context, seen in place.
-    pub(crate) fn context<C: Context<M>, M>(&self) -> Result<C::View<'a>, ContextError> {
-        let bytes = bytes_of(self.region, self.job.context);
-        let mut reader = ContextReader::new(bytes, self.region);
-        C::view(&mut reader)
+    ///
+    /// # Panics
+    /// When it cannot be read: the parent wrote nonsense, or it was overwritten.
+    pub(crate) fn context<C: Context<M>, M>(&self) -> C::View<'a> {
+        view::<C, M>(self.region, self.job.context)
     }
 
     fn elements<T>(&self, span: Span, start: usize, len: usize) -> NonNull<T> {
@@ -189,6 +217,21 @@ impl<'a> RangeCall<'a> {
             Some(pointer) if pointer.is_aligned() => pointer,
             _ => panic!("elements {start}..{start}+{len} are not in {span:?} of the region"),
         }
+    }
+}
+
+/// Sees a context in place.
+///
+/// # Panics
+/// When it cannot be read.
+pub(crate) fn view<C: Context<M>, M>(region: &Region, span: Span) -> C::View<'_> {
+    let bytes = bytes_of(region, span);
+    // SAFETY: the region is mapped for the borrow's lifetime, and the context is kept by the
+    // parent until the task or job has ended: its slices do not change until then.
+    let mut reader = unsafe { ContextReader::new(bytes, region.base(), region.size()) };
+    match C::view(&mut reader) {
+        Ok(view) => view,
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -1,16 +1,16 @@
 //! A single task on the wire: what the words of its slot mean, and the call that runs it.
 
-#![expect(unsafe_code, reason = "turns an offset in our own image back into a function")]
+#![expect(unsafe_code, reason = "turns an offset in our own image into a function; writes results in place")]
 
 use core::mem::transmute;
 use core::ptr::NonNull;
 
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::archive::{self, ArchiveError, Wire};
-use crate::protocol::context::{Context, ContextError, ContextReader};
+use crate::protocol::archive::{self, Fit, Payload};
+use crate::protocol::context::Context;
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
-use crate::protocol::range::{Span, bytes_of};
+use crate::protocol::range::{Span, bytes_of, view};
 use crate::ring::Slot;
 
 /// Runs one task; monomorphised for its types and the user's closure.
@@ -162,33 +162,40 @@ pub(crate) struct TaskCall<'a> {
 
 impl<'a> TaskCall<'a> {
     /// The arguments, checked, in place.
-    pub(crate) fn arguments<A: Wire>(&self) -> Result<&'a A::Archived, TaskFault> {
+    pub(crate) fn arguments<A: Payload>(&self) -> Result<&'a A::Archived, TaskFault> {
         let bytes = bytes_of(self.region, self.task.arguments);
         archive::access::<A>(bytes).map_err(|_| TaskFault::BadArguments)
     }
 
     /// The context, seen in place.
-    pub(crate) fn context<C: Context<M>, M>(&self) -> Result<C::View<'a>, ContextError> {
-        let bytes = bytes_of(self.region, self.task.context);
-        let mut reader = ContextReader::new(bytes, self.region);
-        C::view(&mut reader)
+    ///
+    /// # Panics
+    /// When it cannot be read: the parent wrote nonsense, or it was overwritten.
+    pub(crate) fn context<C: Context<M>, M>(&self) -> C::View<'a> {
+        view::<C, M>(self.region, self.task.context)
     }
 
     /// Serialises the result straight to where the parent will read it.
-    pub(crate) fn reply<R: Wire>(&mut self, result: &R) -> Result<(), TaskFault> {
+    pub(crate) fn reply<R: Payload>(&mut self, result: &R) -> Result<(), TaskFault> {
         let (inline, capacity) = self.place.inline();
-        match archive::write(result, inline, capacity) {
-            Ok(size) => {
+        // SAFETY: the block beside the slot is this task's until it completes; its arguments, if
+        // they lay there, are not read any more, because the result does not borrow from them.
+        let size = match unsafe { archive::write(result, inline, capacity) } {
+            Ok(Fit::Written(size)) => {
                 self.place.settle(size);
                 return Ok(());
             }
-            Err(ArchiveError::Overflow { .. }) => {}
+            Ok(Fit::Needs(size)) => size,
             Err(_) => return Err(TaskFault::TooLarge),
-        }
-        let size = archive::measure(result).map_err(|_| TaskFault::TooLarge)?;
+        };
         let block = self.place.allocate(size).ok_or(TaskFault::NoRoom)?;
-        let written = archive::write(result, block, size).map_err(|_| TaskFault::TooLarge)?;
-        self.place.settle(written);
-        Ok(())
+        // SAFETY: the block was just allocated with this size, in memory that is ours to write.
+        match unsafe { archive::write(result, block, size) } {
+            Ok(Fit::Written(size)) => {
+                self.place.settle(size);
+                Ok(())
+            }
+            Ok(Fit::Needs(_)) | Err(_) => Err(TaskFault::TooLarge),
+        }
     }
 }

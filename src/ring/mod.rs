@@ -1,1 +1,233 @@
 //! The task ring: lock-free, many producers and consumers, and no loss when one dies.
+//!
+//! Each task has one slot, and the slot's word is the truth about it ([`slot`]). A queue of hints
+//! ([`hints`]) leads workers to READY slots, a bit a slot ([`done`]) leads the parent to finished
+//! ones. Both may be stale, doubled or dropped; [`Ring::recover`] and [`Ring::repost`] make them
+//! whole after a death.
+//!
+//! The steps, each one atomic operation; a process may die between any two:
+//!
+//! ```text
+//! submit    fill | write the body | publish: word, cell, tail
+//! claim     word (linearises) | cell | head
+//! complete  write the result | word (linearises) | done bit
+//! recover   for each slot of the dead: word, cell, tail | done bit
+//! ```
+
+mod done;
+mod hints;
+#[cfg(all(test, gristmill_loom))]
+mod model;
+mod slot;
+#[cfg(all(test, not(gristmill_loom)))]
+mod tests;
+
+use crate::memory::owner::{Owner, Word};
+
+pub(crate) use done::DoneBits;
+pub(crate) use hints::{Cell, MAX_SLOTS, RingHeader};
+pub(crate) use slot::{BODY_WORDS, Slot};
+
+use hints::{Hints, Peek};
+use slot::Recovered;
+
+/// A task that this process owns, and must complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) struct Claim {
+    /// Where the task lies.
+    pub(crate) slot: u32,
+    /// Which use of the slot it is.
+    pub(crate) generation: u32,
+}
+
+/// How a task ended, as its worker tells it; the body says more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// The result is there.
+    Done,
+    /// An error is there, or the worker died once too often.
+    Failed,
+}
+
+/// What to do with a task whose worker died.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Run it again under the next generation.
+    Retry,
+    /// Give it up.
+    Fail,
+}
+
+/// What a slot's word says about one task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Harvest {
+    /// Nobody has claimed it yet.
+    Pending,
+    /// This process works on it.
+    Running(Owner),
+    /// It ended, and the slot waits for `free`.
+    Finished {
+        /// Who ended it.
+        owner: Owner,
+        /// And how.
+        outcome: Outcome,
+    },
+    /// The word speaks of no such task: the bytes were overwritten.
+    Foreign(Word),
+}
+
+/// The ring over its borrowed memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring<'a> {
+    hints: Hints<'a>,
+    slots: &'a [Slot],
+}
+
+impl<'a> Ring<'a> {
+    /// A view of a ring that lies in the three.
+    ///
+    /// # Panics
+    /// Unless both lengths are powers of two, with at most [`MAX_SLOTS`] slots and at least two
+    /// cells a slot: the layout is the caller's own, never read from shared memory.
+    pub(crate) fn new(header: &'a RingHeader, cells: &'a [Cell], slots: &'a [Slot]) -> Self {
+        assert!(slots.len().is_power_of_two() && slots.len() <= MAX_SLOTS);
+        assert!(cells.len().is_power_of_two() && cells.len() >= 2 * slots.len());
+        Self {
+            hints: Hints { header, cells },
+            slots,
+        }
+    }
+
+    /// The slot itself, for its body.
+    pub(crate) fn slot(&self, slot: u32) -> &'a Slot {
+        &self.slots[slot as usize & (self.slots.len() - 1)]
+    }
+
+    /// FREE(g) -> FILLING(g), giving g; `None` if the word is not FREE. The submitter's own list
+    /// of free slots says which to try.
+    pub(crate) fn fill(&self, slot: u32) -> Option<u32> {
+        self.slot(slot).fill()
+    }
+
+    /// FILLING(g) -> READY(g), then the hint. False: the word was not FILLING(g).
+    ///
+    /// The last step is a read-modify-write, so that waking workers may follow without a fence.
+    #[must_use]
+    pub(crate) fn publish(&self, slot: u32, generation: u32) -> bool {
+        let published = self.slot(slot).publish(generation);
+        if published {
+            self.hints.push(slot, generation, self.slots);
+        }
+        published
+    }
+
+    /// FILLING(g) -> FREE(g + 1): the submitter changed its mind.
+    pub(crate) fn abandon(&self, slot: u32, generation: u32) {
+        self.slot(slot).vacate(generation);
+    }
+
+    /// READY(g) -> FILLING(g): takes back a task that nobody claimed. False: somebody had.
+    #[must_use]
+    pub(crate) fn retract(&self, slot: u32, generation: u32) -> bool {
+        self.slot(slot).retract(generation)
+    }
+
+    /// Takes a READY task, about the oldest.
+    pub(crate) fn claim(&self, me: Owner) -> Option<Claim> {
+        for _ in 0..2 * self.hints.cells.len() {
+            match self.hints.peek() {
+                Peek::Hint(hint) => {
+                    let slot = hint.slot() & (self.slots.len() as u32 - 1);
+                    let claimed = self
+                        .slot(slot)
+                        .ready()
+                        .filter(|&generation| hint.speaks_of(generation))
+                        .filter(|&generation| self.slot(slot).claim(me, generation));
+                    // Only now: a hint that goes before its task is claimed leaves a READY slot
+                    // that nobody finds. Model: a_passed_hint_has_a_claimed_slot.
+                    self.hints.pass(hint);
+                    if let Some(generation) = claimed {
+                        return Some(Claim { slot, generation });
+                    }
+                }
+                Peek::Empty => return self.claim_missed(me),
+                Peek::Moved => {}
+            }
+        }
+        // Two laps of other people's progress, or garbage: look at the truth.
+        self.claim_any(me)
+    }
+
+    fn claim_missed(&self, me: Owner) -> Option<Claim> {
+        let missed = self.hints.missed()?;
+        let found = self.claim_any(me);
+        if found.is_none() {
+            self.hints.swept(missed);
+        }
+        found
+    }
+
+    fn claim_any(&self, me: Owner) -> Option<Claim> {
+        (0..self.slots.len() as u32).find_map(|slot| {
+            let generation = self.slot(slot).ready()?;
+            self.slot(slot)
+                .claim(me, generation)
+                .then_some(Claim { slot, generation })
+        })
+    }
+
+    /// CLAIMED(me, g) -> DONE(me, g) | FAILED(me, g). False: the task was taken from us.
+    #[must_use]
+    pub(crate) fn complete(&self, me: Owner, claim: Claim, outcome: Outcome) -> bool {
+        self.slot(claim.slot)
+            .complete(me, claim.generation, outcome)
+    }
+
+    /// What became of the task in `slot`; the caller delivers a finished one once, then frees.
+    pub(crate) fn harvest(&self, slot: u32, generation: u32) -> Harvest {
+        self.slot(slot).harvest(generation)
+    }
+
+    /// Any -> FREE(g + 1), giving the new generation. `generation` is what the parent remembers:
+    /// a word that lies cannot bring an old generation back.
+    pub(crate) fn free(&self, slot: u32, generation: u32) -> u32 {
+        self.slot(slot).vacate(generation)
+    }
+
+    /// Takes from a reaped process what it held: `decide(slot, g)` chooses for each CLAIMED slot
+    /// between READY(g + 1) and FAILED(g), and may rewrite the body. Finished slots get their done
+    /// bit, which the dead may not have set. Then wake all workers.
+    pub(crate) fn recover(
+        &self,
+        dead: Owner,
+        done: DoneBits<'_>,
+        mut decide: impl FnMut(u32, u32) -> Verdict,
+    ) {
+        for (index, slot) in (0..).zip(self.slots) {
+            match slot.recover(dead, |generation| decide(index, generation)) {
+                Recovered::Untouched => {}
+                Recovered::Ready(generation) => {
+                    self.hints.push(index, generation, self.slots);
+                }
+                Recovered::Finished => done.set(index),
+            }
+        }
+    }
+
+    /// Pushes a hint for every READY slot, for a dead process may have taken some out. Doubled
+    /// hints do no harm.
+    pub(crate) fn repost(&self) {
+        for (index, slot) in (0..).zip(self.slots) {
+            if let Some(generation) = slot.ready() {
+                self.hints.push(index, generation, self.slots);
+            }
+        }
+    }
+
+    /// Whether there is probably nothing to claim: cheap enough to spin on.
+    pub(crate) fn looks_empty(&self) -> bool {
+        self.hints.looks_empty()
+    }
+}

@@ -1,1 +1,28 @@
 //! Waiting: parked workers and the parent's doorbell.
+//!
+//! Both follow one pattern. The one side writes what it has to say, fences, and looks whether the
+//! other sleeps; the other says that it will sleep, fences, and looks once more whether there is
+//! something to do. Whichever fence comes second, that side sees the other's write.
+
+mod doorbell;
+#[cfg(all(test, gristmill_loom))]
+mod model;
+mod parking;
+#[cfg(all(test, not(gristmill_loom)))]
+mod tests;
+
+use core::time::Duration;
+
+use crate::primitive::atomic::AtomicU32;
+
+pub(crate) use doorbell::Doorbell;
+pub(crate) use parking::{Duty, ParkWord, Parking};
+
+/// The kernel's wait queue on a word, as the algorithms need it.
+pub(crate) trait Futex {
+    /// Sleeps if `word` holds `expected`, until woken, until `timeout` passed, or for no reason.
+    fn wait(&self, word: &AtomicU32, expected: u32, timeout: Option<Duration>);
+
+    /// Wakes up to `count` sleepers on `word`.
+    fn wake(&self, word: &AtomicU32, count: u32);
+}

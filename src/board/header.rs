@@ -1,0 +1,169 @@
+//! A posted job: is it open, where to claim next, how much is left, who must sweep again.
+//!
+//! ```text
+//! byte   0 [ word ][ chunks ][ epoch ][ 40 bytes unused ]   word: OPEN(g) | CLOSED(g)
+//!       64 [ cursor             | 56 bytes unused       ]
+//!      128 [ remaining          | 56 bytes unused       ]
+//! ```
+//!
+//! * `epoch` counts posts and recoveries of this job's place, and never goes back. A worker that
+//!   swept the job remembers the epoch it began with, and looks again when there is a newer one.
+//! * `cursor` is a hint: the next chunk to try. A late worker of an older job may move it on; the
+//!   chunk it skips is found by the sweep.
+//! * `remaining` is how many chunks are still to end, or *less*: never more. A worker counts down
+//!   before its chunk's word becomes DONE, when the chunk still pins the job, so that it can
+//!   never count down the next one. A chunk whose worker died in between is counted down twice.
+//!   So whoever finds zero *or less* after its own chunk ended reports the last one: perhaps too
+//!   often, never too seldom. The count is signed.
+
+use crate::memory::owner::{Owner, Word};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::line::Line;
+
+const CLOSED: u8 = 0;
+const OPEN: u8 = 1;
+
+/// The shared part of a job; drawn above.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct JobHeader {
+    front: Line<Front>,
+    cursor: Line<AtomicU64>,
+    remaining: Line<AtomicU64>,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Front {
+    word: AtomicU64,
+    chunks: AtomicU64,
+    epoch: AtomicU64,
+}
+
+#[cfg(not(gristmill_loom))]
+const _: () = assert!(size_of::<JobHeader>() == 192);
+
+impl JobHeader {
+    /// The header of a place without a job, to be written in place.
+    pub(crate) fn new() -> Self {
+        Self {
+            front: Line(Front {
+                word: AtomicU64::new(Word::new(CLOSED, Owner::NONE, 0).to_bits()),
+                chunks: AtomicU64::new(0),
+                epoch: AtomicU64::new(0),
+            }),
+            cursor: Line(AtomicU64::new(0)),
+            remaining: Line(AtomicU64::new(0)),
+        }
+    }
+
+    /// The generation of the next job here.
+    pub(super) fn next_generation(&self) -> u32 {
+        // Relaxed: only the parent writes it.
+        let last = Word::from_bits(self.front.0.word.load(Ordering::Relaxed));
+        last.generation().wrapping_add(1)
+    }
+
+    /// CLOSED -> OPEN(g), all chunks being UNCLAIMED(g).
+    pub(super) fn open(&self, generation: u32, chunks: u32) {
+        // Relaxed: published by the word below; a late worker of an older job that reads them
+        // early clamps what it reads and claims nothing.
+        self.front.0.chunks.store(chunks.into(), Ordering::Relaxed);
+        self.cursor.0.store(0, Ordering::Relaxed);
+        self.remaining.0.store(chunks.into(), Ordering::Relaxed);
+        self.bump_epoch();
+        // ORDERING: B1, Release; publishes the chunks and what the job works on (`generation`).
+        // Model: a_joined_job_is_whole.
+        self.front.0.word.store(
+            Word::new(OPEN, Owner::NONE, generation).to_bits(),
+            Ordering::Release,
+        );
+    }
+
+    pub(super) fn close(&self, generation: u32) {
+        // Relaxed: it only stops workers from looking; all chunks have ended.
+        self.front.0.word.store(
+            Word::new(CLOSED, Owner::NONE, generation).to_bits(),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The generation of the open job, if one is open.
+    pub(super) fn generation(&self) -> Option<u32> {
+        // ORDERING: B1, Acquire; sees the chunks of the job (`open`).
+        // Model: a_joined_job_is_whole.
+        let word = Word::from_bits(self.front.0.word.load(Ordering::Acquire));
+        (word.state() == OPEN).then(|| word.generation())
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        // ORDERING: B3, Acquire; whoever sees this epoch sees the previous job closed and all
+        // chunks recovered before it (`bump_epoch`).
+        // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
+        self.front.0.epoch.load(Ordering::Acquire)
+    }
+
+    /// Calls back the workers that swept.
+    pub(super) fn bump_epoch(&self) {
+        // ORDERING: B3, Release; what made chunks UNCLAIMED comes first (`epoch`).
+        // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
+        self.front.0.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many chunks the header speaks of; any number.
+    pub(super) fn chunks(&self) -> u64 {
+        // Relaxed: seen with the open word (B1).
+        self.front.0.chunks.load(Ordering::Relaxed)
+    }
+
+    /// The next chunk to try, below `chunks`.
+    pub(super) fn advance_cursor(&self, chunks: u32) -> Option<u32> {
+        // Relaxed, both: a hint. The load keeps the cursor from running far past the end.
+        if self.cursor.0.load(Ordering::Relaxed) >= chunks.into() {
+            return None;
+        }
+        let next = self.cursor.0.fetch_add(1, Ordering::Relaxed);
+        u32::try_from(next).ok().filter(|&next| next < chunks)
+    }
+
+    /// Counts chunks off; their words must end after it, or be ended by the parent.
+    pub(super) fn count_down(&self, chunks: u32) {
+        // Relaxed: `is_exhausted` fences.
+        self.remaining.0.fetch_sub(chunks.into(), Ordering::Relaxed);
+    }
+
+    /// Whether every chunk was counted off, asked right after an exchange that ended one.
+    ///
+    /// The fence is one half of the promise that the end of a job is noticed. Of all workers that
+    /// end a chunk let X be the one whose fence comes last: all counts came before the fences of
+    /// their workers, so X sees zero or less. The other half is the parent's: it fences after it
+    /// armed its doorbell, and either its look at the chunks comes after the fence of X, or X
+    /// sees the doorbell armed.
+    pub(super) fn is_exhausted(&self) -> bool {
+        // ORDERING: B5, SeqCst; its partner is the same fence in all other workers, and the one in
+        // the parent's doorbell. Model: the_end_of_a_job_is_noticed.
+        fence_after_rmw();
+        self.remaining() <= 0
+    }
+
+    /// About how many chunks are still to end.
+    pub(super) fn remaining(&self) -> i64 {
+        // Relaxed: a hint.
+        self.remaining.0.load(Ordering::Relaxed).cast_signed()
+    }
+}
+
+#[cfg(test)]
+impl JobHeader {
+    /// Whatever a wild store may leave behind.
+    pub(super) fn scribble(&self, mut bits: impl FnMut() -> u64) {
+        let Front {
+            word,
+            chunks,
+            epoch,
+        } = &self.front.0;
+        for word in [word, chunks, epoch, &self.cursor.0, &self.remaining.0] {
+            word.store(bits(), Ordering::Relaxed);
+        }
+    }
+}

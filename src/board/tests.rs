@@ -1,0 +1,1 @@
+//! Random operations beside a stupid oracle, deaths and hostile bytes.

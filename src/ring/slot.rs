@@ -1,0 +1,252 @@
+//! One task slot: the word that is the truth about it, and a body that the ring never reads.
+//!
+//! ```text
+//! byte 0        8       16       24       32       40       48       56       64
+//!      [  word  ][ body 0 ][ body 1 ][ body 2 ][ body 3 ][ body 4 ][ body 5 ][ body 6 ]
+//!
+//! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(owner, g) -> DONE(owner, g) | FAILED(owner, g)
+//!         ^           ^  |          |  ^            |                      |
+//!         |           +--+- retract-+  +-- g + 1 ---+ (recover)            |
+//!         +-- g + 1 -----+ (abandon)                                       |
+//!         +-- g + 1 -------------------------------------------------------+ (free)
+//! ```
+//!
+//! Who may touch the body, and what it points to:
+//! * FREE: nobody.
+//! * FILLING: the submitter that moved the word there, alone.
+//! * READY: nobody; whoever moves the word on gets it.
+//! * CLAIMED: the owner, alone; once that process is reaped, the parent.
+//! * DONE, FAILED: the parent.
+
+use crate::memory::owner::{Owner, Word};
+use crate::primitive::atomic::{AtomicU64, Ordering};
+
+use super::{Harvest, Outcome, Verdict};
+
+const FREE: u8 = 0;
+const FILLING: u8 = 1;
+const READY: u8 = 2;
+const CLAIMED: u8 = 3;
+const DONE: u8 = 4;
+const FAILED: u8 = 5;
+
+/// How many words of a slot belong to the task.
+pub(crate) const BODY_WORDS: usize = 7;
+
+/// A task's place in the ring.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    word: AtomicU64,
+    body: [AtomicU64; BODY_WORDS],
+}
+
+#[cfg(not(gristmill_loom))]
+const _: () = assert!(size_of::<Slot>() == 64);
+
+const fn nobodys(state: u8, generation: u32) -> u64 {
+    Word::new(state, Owner::NONE, generation).to_bits()
+}
+
+/// What became of one slot when its owner was found dead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(super) enum Recovered {
+    /// The dead process had nothing to do with it.
+    Untouched,
+    /// READY again under this generation: it wants a hint.
+    Ready(u32),
+    /// DONE or FAILED by the dead process, now or before: it wants its done bit.
+    Finished,
+}
+
+impl Slot {
+    /// A free slot, to be written in place.
+    pub(crate) fn new() -> Self {
+        Self::starting_at(0)
+    }
+
+    /// A free slot in its `generation`-th use.
+    pub(crate) fn starting_at(generation: u32) -> Self {
+        Self {
+            word: AtomicU64::new(nobodys(FREE, generation)),
+            body: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// A word of the body; `index` below [`BODY_WORDS`].
+    pub(crate) fn body(&self, index: usize) -> &AtomicU64 {
+        &self.body[index]
+    }
+
+    /// FREE(g) -> FILLING(g).
+    pub(super) fn fill(&self) -> Option<u32> {
+        // Relaxed: only a guess at what the exchange below will find.
+        let seen = Word::from_bits(self.word.load(Ordering::Relaxed));
+        let generation = seen.generation();
+        // ORDERING: R4, Acquire; whoever freed the slot is done with the body (`vacate`).
+        // Model: a_freed_slot_may_be_refilled.
+        (seen.state() == FREE
+            && self
+                .word
+                .compare_exchange(
+                    nobodys(FREE, generation),
+                    nobodys(FILLING, generation),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                )
+                .is_ok())
+        .then_some(generation)
+    }
+
+    /// FILLING(g) -> READY(g).
+    pub(super) fn publish(&self, generation: u32) -> bool {
+        // ORDERING: R1, Release; publishes the body to the Acquire in `claim` and `retract`.
+        // Model: a_claim_sees_the_body.
+        self.word
+            .compare_exchange(
+                nobodys(FILLING, generation),
+                nobodys(READY, generation),
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// READY(g) -> FILLING(g).
+    pub(super) fn retract(&self, generation: u32) -> bool {
+        // ORDERING: R1, Acquire; the body may have been written by another thread (`publish`).
+        // Model: a_retracted_task_is_nobody_elses.
+        self.word
+            .compare_exchange(
+                nobodys(READY, generation),
+                nobodys(FILLING, generation),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// The generation, if the slot is READY just now.
+    pub(super) fn ready(&self) -> Option<u32> {
+        // Relaxed: a guess, proved by the exchange in `claim`. That it does not miss a READY older
+        // than the hint which led here is the business of the hint's own Acquire (R5, R6).
+        let seen = Word::from_bits(self.word.load(Ordering::Relaxed));
+        (seen.state() == READY).then(|| seen.generation())
+    }
+
+    /// READY(g) -> CLAIMED(me, g): the linearisation point of a claim.
+    pub(super) fn claim(&self, me: Owner, generation: u32) -> bool {
+        // ORDERING: R1, Acquire; sees the body that `publish` released, or that `recover` did.
+        // Model: a_claim_sees_the_body, a_retried_task_sees_what_recovery_wrote.
+        self.word
+            .compare_exchange(
+                nobodys(READY, generation),
+                Word::new(CLAIMED, me, generation).to_bits(),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// CLAIMED(me, g) -> DONE(me, g) | FAILED(me, g).
+    pub(super) fn complete(&self, me: Owner, generation: u32, outcome: Outcome) -> bool {
+        // ORDERING: R2, Release; publishes the result to the Acquire in `harvest`.
+        // Model: a_harvest_sees_the_result.
+        self.word
+            .compare_exchange(
+                Word::new(CLAIMED, me, generation).to_bits(),
+                Word::new(outcome.state(), me, generation).to_bits(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// What the word says about the task of `generation`.
+    pub(super) fn harvest(&self, generation: u32) -> Harvest {
+        // ORDERING: R2, Acquire; sees the result that `complete` released.
+        // Model: a_harvest_sees_the_result.
+        let word = Word::from_bits(self.word.load(Ordering::Acquire));
+        if word.generation() != generation {
+            return Harvest::Foreign(word);
+        }
+        let owner = word.owner();
+        match word.state() {
+            FILLING | READY => Harvest::Pending,
+            CLAIMED => Harvest::Running(owner),
+            DONE => Harvest::Finished {
+                owner,
+                outcome: Outcome::Done,
+            },
+            FAILED => Harvest::Finished {
+                owner,
+                outcome: Outcome::Failed,
+            },
+            _ => Harvest::Foreign(word),
+        }
+    }
+
+    /// Whatever it is -> FREE(g + 1): what the parent knows beats what the word says.
+    pub(super) fn vacate(&self, generation: u32) -> u32 {
+        let next = generation.wrapping_add(1);
+        // ORDERING: R4, Release; we are done with the body, `fill` may write it.
+        // Model: a_freed_slot_may_be_refilled.
+        self.word.store(nobodys(FREE, next), Ordering::Release);
+        next
+    }
+
+    /// CLAIMED(dead, g) -> READY(g + 1) | FAILED(dead, g), as `decide(g)` says.
+    pub(super) fn recover(&self, dead: Owner, decide: impl FnOnce(u32) -> Verdict) -> Recovered {
+        // ORDERING: R1, Acquire; `decide` may read the body, published by any submitter. A claim
+        // is a read-modify-write, so its word still carries that release.
+        // Model: a_retried_task_sees_what_recovery_wrote.
+        let seen = Word::from_bits(self.word.load(Ordering::Acquire));
+        if seen.owner() != dead {
+            return Recovered::Untouched;
+        }
+        match seen.state() {
+            DONE | FAILED => Recovered::Finished,
+            CLAIMED => {
+                let (next, recovered) = match decide(seen.generation()) {
+                    Verdict::Retry => {
+                        let generation = seen.generation().wrapping_add(1);
+                        (nobodys(READY, generation), Recovered::Ready(generation))
+                    }
+                    Verdict::Fail => {
+                        let failed = Word::new(FAILED, dead, seen.generation());
+                        (failed.to_bits(), Recovered::Finished)
+                    }
+                };
+                // ORDERING: R1, Release; publishes what `decide` wrote to the next `claim`.
+                // Model: a_retried_task_sees_what_recovery_wrote.
+                let moved = self.word.compare_exchange(
+                    seen.to_bits(),
+                    next,
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                );
+                // It can only have changed by a write that no honest process makes.
+                moved.map_or(Recovered::Untouched, |_| recovered)
+            }
+            _ => Recovered::Untouched,
+        }
+    }
+}
+
+impl Outcome {
+    const fn state(self) -> u8 {
+        match self {
+            Self::Done => DONE,
+            Self::Failed => FAILED,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Slot {
+    /// Whatever a wild store may leave behind.
+    pub(super) fn scribble(&self, bits: u64) {
+        self.word.store(bits, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,219 @@
+//! Parking: idle workers spin, then sleep; a submitter wakes one, unless one is awake anyway.
+//!
+//! ```text
+//! word of a worker, on a line of its own:  AWAKE -> PARKED -> AWAKE (itself, or a waker)
+//! spinning, parked: one bit a worker
+//! ```
+//!
+//! The word says whether a worker must be woken: whoever moves it from PARKED to AWAKE does so. The
+//! bits only say where to look. A worker's bits are its own to set and clear, and the parent's once
+//! it is dead; a waker clears none, or it might clear that of the next sleep.
+//!
+//! No submission goes unseen while a worker idles:
+//! 1. A submitter makes work visible, fences (F1), and reads the spinning bits. If it sees none it
+//!    wakes one parked worker.
+//! 2. A worker that goes to sleep sets PARKED and its bits, fences (F2), and looks for work once
+//!    more. If F1 comes before F2, it sees the work; else the submitter sees it parked.
+//! 3. A worker that stops spinning because it found work clears its bit, fences (F3), and reads
+//!    the bits of the others. If there are none it looks for more work, and wakes one if there is
+//!    any ([`Duty`]): a submitter that counted on it read its bit before it was cleared, so F1
+//!    comes before F3 and the work is seen. If it sees another's bit, that worker is still to
+//!    clear it, and to fence after F3: the same holds of that one.
+//!
+//! A worker may die awake, with its bit set or with a wake-up swallowed: the parent then calls
+//! [`Parking::reset`] and [`Parking::wake_all`].
+
+use core::time::Duration;
+
+use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::line::Line;
+
+use super::Futex;
+
+const AWAKE: u32 = 0;
+const PARKED: u32 = 1;
+
+/// What one worker sleeps on.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct ParkWord(Line<AtomicU32>);
+
+#[cfg(not(gristmill_loom))]
+const _: () = assert!(size_of::<ParkWord>() == 64);
+
+impl ParkWord {
+    /// Awake; to be written in place.
+    pub(crate) fn new() -> Self {
+        Self(Line(AtomicU32::new(AWAKE)))
+    }
+
+    fn park(&self) {
+        // Relaxed: the bits that follow and the fence after them publish it.
+        self.0.0.store(PARKED, Ordering::Relaxed);
+    }
+
+    /// PARKED -> AWAKE. False: somebody else woke it.
+    fn unpark(&self) -> bool {
+        // Relaxed: the worker that wakes looks for work, which has its own publication.
+        self.0
+            .0
+            .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn is_parked(&self) -> bool {
+        // Relaxed: the kernel compares once more, and work has its own publication.
+        self.0.0.load(Ordering::Relaxed) == PARKED
+    }
+}
+
+/// What a worker owes when it stops being idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Duty {
+    /// Nothing: another idle worker is awake.
+    None,
+    /// If there is more work, wake one: nobody else may know.
+    WakeAnother,
+}
+
+/// The parking place over its borrowed memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parking<'a> {
+    words: &'a [ParkWord],
+    spinning: &'a [AtomicU64],
+    parked: &'a [AtomicU64],
+}
+
+impl<'a> Parking<'a> {
+    /// A view of a parking place that lies in the three.
+    ///
+    /// # Panics
+    /// Unless each bitmap has a bit for each word.
+    pub(crate) fn new(
+        words: &'a [ParkWord],
+        spinning: &'a [AtomicU64],
+        parked: &'a [AtomicU64],
+    ) -> Self {
+        let needed = words.len().div_ceil(64);
+        assert!(spinning.len() == needed && parked.len() == needed);
+        Self {
+            words,
+            spinning,
+            parked,
+        }
+    }
+
+    /// Worker: idle, and looking for work. Look at once: a submitter may have seen us busy.
+    pub(crate) fn spin(&self, me: u16) {
+        self.awaken(me);
+        set(self.spinning, me);
+    }
+
+    /// Worker: found work. Before running it, do the duty.
+    pub(crate) fn busy(&self, me: u16) -> Duty {
+        self.awaken(me);
+        clear(self.spinning, me);
+        // ORDERING: P1, SeqCst; fence F3 above. Model: the_last_spinner_passes_the_wake_on.
+        fence_after_rmw();
+        // Relaxed: see the fence.
+        let others = self
+            .spinning
+            .iter()
+            .any(|bits| bits.load(Ordering::Relaxed) != 0);
+        if others {
+            Duty::None
+        } else {
+            Duty::WakeAnother
+        }
+    }
+
+    /// Worker: about to sleep. Look for work once more, then `sleep`, or be `busy`.
+    pub(crate) fn announce(&self, me: u16) {
+        self.words[me as usize].park();
+        set(self.parked, me);
+        clear(self.spinning, me);
+        // ORDERING: P1, SeqCst; fence F2 above. Model: a_parked_worker_is_woken_or_sees_the_work.
+        fence_after_rmw();
+    }
+
+    /// Worker: sleeps until woken or until `timeout` passed. Then `spin`.
+    pub(crate) fn sleep(&self, me: u16, futex: &impl Futex, timeout: Option<Duration>) {
+        let word = &self.words[me as usize];
+        if timeout.is_some() {
+            futex.wait(&word.0.0, PARKED, timeout);
+            return;
+        }
+        while word.is_parked() {
+            futex.wait(&word.0.0, PARKED, None);
+        }
+    }
+
+    /// Wakes workers for `tasks` new tasks: as many as are not met by idle ones that are awake.
+    /// How many it woke. The caller has just published the work with a read-modify-write.
+    pub(crate) fn wake(&self, tasks: u32, futex: &impl Futex) -> u32 {
+        // ORDERING: P1, SeqCst; fence F1 above. Model: a_parked_worker_is_woken_or_sees_the_work,
+        // the_last_spinner_passes_the_wake_on.
+        fence_after_rmw();
+        // Relaxed: see the fence.
+        let awake: u32 = self
+            .spinning
+            .iter()
+            .map(|bits| bits.load(Ordering::Relaxed).count_ones())
+            .sum();
+        self.unpark(tasks.saturating_sub(awake), futex)
+    }
+
+    /// Wakes every parked worker, as a death or the end demands.
+    pub(crate) fn wake_all(&self, futex: &impl Futex) -> u32 {
+        // ORDERING: P1, SeqCst; fence F1 above.
+        fence_after_rmw();
+        self.unpark(u32::MAX, futex)
+    }
+
+    /// Parent: makes a reaped worker's place that of an awake one.
+    pub(crate) fn reset(&self, index: u16) {
+        if let Some(word) = self.words.get(index as usize) {
+            word.unpark();
+            clear(self.spinning, index);
+            clear(self.parked, index);
+        }
+    }
+
+    fn unpark(&self, wanted: u32, futex: &impl Futex) -> u32 {
+        let mut woken = 0;
+        for (base, bits) in (0..).step_by(64).zip(self.parked) {
+            // Relaxed: see the fence of the caller.
+            let mut bits = bits.load(Ordering::Relaxed);
+            while bits != 0 && woken < wanted {
+                let index: usize = base + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(word) = self.words.get(index)
+                    && word.unpark()
+                {
+                    futex.wake(&word.0.0, 1);
+                    woken += 1;
+                }
+            }
+        }
+        woken
+    }
+
+    /// No longer parked, whether woken or not.
+    fn awaken(&self, me: u16) {
+        if self.parked[me as usize / 64].load(Ordering::Relaxed) >> (me % 64) & 1 == 1 {
+            self.words[me as usize].unpark();
+            clear(self.parked, me);
+        }
+    }
+}
+
+fn set(bits: &[AtomicU64], index: u16) {
+    // Relaxed: the fences publish it.
+    bits[index as usize / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+}
+
+fn clear(bits: &[AtomicU64], index: u16) {
+    // Relaxed: the fences publish it.
+    bits[index as usize / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+}
