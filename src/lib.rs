@@ -42,7 +42,7 @@ mod par;
 mod task;
 
 #[cfg(not(gristmill_loom))]
-pub use error::{Cause, Error, Location, Result, TaskError, WorkerDeath};
+pub use error::{Cause, Error, Location, Refusal, Result, TaskError, WorkerDeath};
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]

@@ -211,6 +211,20 @@ impl<'a> Board<'a> {
         remaining.clamp(0, posted.chunks.into()) as u32
     }
 
+    /// Whether some open job seems to have no chunk left: a hint, and cheap enough to spin on.
+    pub(crate) fn any_exhausted(&self) -> bool {
+        // Relaxed: a hint; whoever sleeps on it fences first (doorbell).
+        let mut open = self.open.load(Ordering::Relaxed);
+        while open != 0 {
+            let job = open.trailing_zeros();
+            open &= open - 1;
+            if self.jobs.get(job as usize).is_some_and(|header| header.remaining() <= 0) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether every chunk has ended: the truth. Looks at each ended chunk once in a job's life.
     pub(crate) fn settled(&self, posted: &mut Posted) -> bool {
         while posted.settled < posted.chunks {
@@ -302,6 +316,12 @@ impl<'a> Board<'a> {
         None
     }
 
+    /// Whether another job than this one is open.
+    pub(crate) fn has_others(&self, joined: Joined) -> bool {
+        // Relaxed: a hint; whoever asks has fenced (parking).
+        self.open.load(Ordering::Relaxed) & !(1 << joined.job) != 0
+    }
+
     /// Takes a chunk: where the cursor points, else any that is left. `None`: there is none, and
     /// `join` will pass the job over until a chunk comes back.
     pub(crate) fn claim(&self, seen: &mut Seen, joined: Joined, me: Owner) -> Option<u32> {
@@ -321,6 +341,31 @@ impl<'a> Board<'a> {
             seen.0[joined.job as usize] = joined.epoch;
         }
         found
+    }
+
+    /// For a worker whose chunk has failed, before it says so: cancels what nobody has begun, for
+    /// there is no use in it any more.
+    ///
+    /// Its own chunk pins the job meanwhile. Whoever dies half-way has cancelled some of the
+    /// chunks; the others are run in vain.
+    pub(crate) fn give_up(&self, joined: Joined) {
+        let header = self.header(joined.job);
+        let chunks = (header.chunks() as usize).min(self.table(joined.job).len());
+        let table = &self.table(joined.job)[..chunks];
+        let cancelled = table
+            .iter()
+            .filter(|chunk| chunk.cancel(joined.generation))
+            .count() as u32;
+        // The fence of this worker's `complete` follows (`is_exhausted`).
+        header.count_down(cancelled);
+    }
+
+    /// About how many chunks have ended, and how many have not: hints.
+    pub(crate) fn tally(&self, joined: Joined) -> (u32, u32) {
+        let header = self.header(joined.job);
+        let chunks = header.chunks().min(self.table(joined.job).len() as u64) as u32;
+        let left = header.remaining().clamp(0, chunks.into()) as u32;
+        (chunks - left, left)
     }
 
     /// Ends a chunk that we claimed.

@@ -11,7 +11,9 @@ pub use task::{Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
+pub use crate::protocol::control::Refusal;
 use crate::protocol::context::ContextError;
+use crate::protocol::function::NotInImage;
 use crate::sys::failure::SysError;
 
 /// A [`Result`](core::result::Result) with this crate's [`Error`].
@@ -60,18 +62,14 @@ pub enum Error {
     },
     /// A worker turned out to run another program, or another build of this one.
     #[error(
-        "worker {pid} did not come up as the same program: its {what} is {found}, wanted {wanted}; \
-         if the executable was replaced while it ran, start it anew"
+        "worker {pid} did not come up as the same program: {refusal}; if the executable was \
+         replaced while it ran, start it anew"
     )]
     Handshake {
         /// The worker's process.
         pid: u32,
-        /// What was compared.
-        what: &'static str,
-        /// What the parent has.
-        wanted: String,
-        /// What the worker has.
-        found: String,
+        /// What it found to differ.
+        refusal: Refusal,
     },
     /// Workers die as soon as they start, so that replacing them any further is no use.
     #[error("{attempts} workers in a row died before their first task; the last one: {death}")]
@@ -81,6 +79,15 @@ pub enum Error {
         /// How the last one ended.
         death: WorkerDeath,
     },
+    /// A thread of the pool's own could not be started.
+    #[error("could not start the pool's supervisor thread: {0}")]
+    Thread(std::io::Error),
+    /// A worker process could not be started.
+    #[error("could not start a worker process: {0}")]
+    Spawn(String),
+    /// A buffer lies in the memory of another pool, which these workers do not have.
+    #[error("the buffer belongs to another pool; allocate it from the pool that works on it")]
+    ForeignBuffer,
     /// The pool has been shut down.
     #[error("the pool is closed; make another, or keep it alive for as long as it has work")]
     PoolClosed,
@@ -104,6 +111,12 @@ impl From<ContextError> for Error {
             ContextError::Archive(error) => Self::Archive(error),
             error => Self::Context(error),
         }
+    }
+}
+
+impl From<NotInImage> for Error {
+    fn from(NotInImage { address }: NotInImage) -> Self {
+        Self::NotInImage { address }
     }
 }
 

@@ -39,6 +39,18 @@ pub enum TaskError {
     /// It was cancelled.
     #[error("the task was cancelled before it was done")]
     Cancelled,
+    /// Workers could not be started any more, so the pool has given up.
+    #[error(
+        "the pool has no workers: {attempts} in a row could not be started or died before their \
+         first task{}",
+        last.as_ref().map_or(String::new(), |death| format!("; the last one: {death}"))
+    )]
+    NoWorkers {
+        /// How many were tried.
+        attempts: u32,
+        /// How the last one ended, if it began at all.
+        last: Option<WorkerDeath>,
+    },
     /// The pool was shut down first.
     #[error("the pool was closed before the task was done; keep it alive until then")]
     PoolClosed,

@@ -154,6 +154,19 @@ impl Region {
         Ok(huge)
     }
 
+    /// Gives the pages that `range` touches (writable here) memory in small pages.
+    pub(crate) fn populate(&self, range: Range<u64>) -> Result<(), SysError> {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.next_multiple_of(PAGE_BYTES);
+        self.mapping.populate(to_usize(start..end))
+    }
+
+    /// The addresses of the mapping in this process.
+    pub(crate) fn addresses(&self) -> Range<*const u8> {
+        let start = self.base().as_ptr().cast_const();
+        start..start.wrapping_add(self.mapping.bytes())
+    }
+
     fn collapse(&self, range: Range<u64>) -> Result<u64, SysError> {
         // ORDERING: Relaxed; a memory of what the kernel cannot do, which publishes nothing.
         if self.collapse.load(Ordering::Relaxed) == NO_COLLAPSE {

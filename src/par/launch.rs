@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use crate::error::{Error, TaskError};
-use crate::memory::heap::Block;
+use crate::memory::block::Block;
 use crate::numeric::Store;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
 use crate::pool::hub::Keep;
 use crate::pool::job::{JobOutcome, Launch};
+use crate::pool::submit::span_of;
 use crate::protocol::context::Context;
 use crate::protocol::range::{Kernel, RangeJob, Span, kernel_id};
 use crate::shared::{SharedSlice, SharedVec};
@@ -77,7 +78,7 @@ where
         Ok(prepared) => prepared,
         Err(error) => return Err((error, output)),
     };
-    let span = block.as_ref().map_or(Span::default(), |(_, span)| *span);
+    let span = block.as_ref().map_or(Span::default(), span_of);
     let size = shape.inputs[0].size + shape.inputs[1].size + shape.output.size;
     let streaming = matches!(Store::for_output(shape.output.size as usize), Store::Streaming);
     let element = shape.output.size.checked_div(shape.len).unwrap_or(0).max(1);
@@ -95,7 +96,6 @@ where
         streaming,
         fail_fast: true,
     };
-    let block = block.map(|(block, _)| block);
     let keep: Keep = Box::new(Parts { _context: (context, block), _inputs: inputs, output });
     Ok(Launch {
         job,

@@ -96,7 +96,7 @@ impl Pool {
     ) -> Job<'static, A>
     where
         T: Pod + Send + Sync,
-        A: Pod + Send,
+        A: Pod + Send + Sync,
         I: Fn() -> A + Copy + Send + Sync + 'static,
         F: Fn(A, &T) -> A + Copy + Send + Sync + 'static,
         G: Fn(A, A) -> A + Copy + Send + Sync + 'static,
@@ -121,7 +121,7 @@ impl Pool {
     where
         C: Context<M> + Send + 'static,
         T: Pod + Send + Sync,
-        A: Pod + Send,
+        A: Pod + Send + Sync,
         I: Fn() -> A + Copy + Send + Sync + 'static,
         F: Fn(C::View<'_>, A, &T) -> A + Copy + Send + Sync + 'static,
         G: Fn(A, A) -> A + Copy + Send + Sync + 'static,
@@ -160,7 +160,7 @@ pub(super) fn fold_parts<C, M, T, A, O>(
 where
     C: Context<M> + Send + 'static,
     T: Pod + Send + Sync,
-    A: Pod + Send,
+    A: Pod + Send + Sync,
     O: 'static,
 {
     let chunking = parts(input.len());
@@ -181,7 +181,7 @@ fn combine_partials<A, I, G>(
     partials: SharedSlice<A>,
 ) -> Result<Step<'static, A>, Error>
 where
-    A: Pod + Send,
+    A: Pod + Send + Sync,
     I: Fn() -> A + Copy + Send + Sync + 'static,
     G: Fn(A, A) -> A + Copy + Send + Sync + 'static,
 {

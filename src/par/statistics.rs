@@ -2,7 +2,7 @@
 
 use core::ops::Add;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
 use super::job::{Job, Step};
 use super::reduce::fold_parts;

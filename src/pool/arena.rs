@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::memory::heap::Block;
+use crate::memory::block::Block;
 use crate::memory::region::Region;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, BLOCK_ALIGN, Freed};
 use crate::protocol::range::{Span, bytes_of};

@@ -9,6 +9,9 @@ use crate::pool::supervisor::Supervisor;
 use crate::protocol::control::WORKERS;
 use crate::sys::cpu;
 
+const WORKERS_WANTED: &str = "1 to 1024";
+const _: () = assert!(WORKERS == 1024, "the sentence above says so");
+
 /// How often a pure job's chunk is tried before the job fails, unless set otherwise.
 const ATTEMPTS: u32 = 3;
 
@@ -93,22 +96,22 @@ impl Builder {
         let cores = cpu::available();
         let workers = self.workers.unwrap_or_else(|| cores.min(WORKERS));
         if !(1..=WORKERS).contains(&workers) {
-            return Err(invalid("workers", format!("1 to {WORKERS}"), workers));
+            return Err(invalid("workers", WORKERS_WANTED, workers));
         }
         let memory_budget = self.memory_budget.unwrap_or_else(|| cpu::memory_limit() / 4 * 3);
         if !(4 << 20..=1 << 44).contains(&memory_budget) {
-            return Err(invalid("memory_budget", "4 MiB to 16 TiB".into(), memory_budget));
+            return Err(invalid("memory_budget", "4 MiB to 16 TiB", memory_budget));
         }
         let attempts = self.attempts.unwrap_or(ATTEMPTS);
         if attempts == 0 {
-            return Err(invalid("attempts", "at least 1".into(), attempts));
+            return Err(invalid("attempts", "at least 1", attempts));
         }
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config { workers, cores, memory_budget, keep_warm, attempts })
     }
 }
 
-fn invalid(setting: &'static str, wanted: String, found: impl ToString) -> Error {
+fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
     Error::InvalidConfig { setting, wanted, found: found.to_string() }
 }
 

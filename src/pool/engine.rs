@@ -11,7 +11,7 @@ use crate::pool::builder::Config;
 use crate::pool::hub::Hub;
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
-use crate::sys::eventfd::EventFd;
+use crate::sys::eventfd::Bell;
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
 const ARENA_SIZE: u64 = 4 << 30;
@@ -22,7 +22,9 @@ pub(crate) struct Engine {
     heap: Arc<Heap>,
     config: Config,
     /// Workers write it when the doorbell says that the parent sleeps.
-    event: EventFd,
+    event: Arc<Bell>,
+    /// Wakes the supervisor.
+    commands: Bell,
     hub: Mutex<Hub>,
 }
 
@@ -35,19 +37,21 @@ impl Engine {
         let arenas = 2 * config.workers as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
-        let region = Arc::new(Region::create(size as usize)?);
+        let region = Arc::new(Region::create(size)?);
         let limits = HeapLimits { budget: config.memory_budget, keep_warm: config.keep_warm };
-        let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits);
-        region.populate_control(CONTROL_SIZE)?;
+        let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
+        // The control area is committed like any other memory: a full machine is an error here.
+        region.commit(0..CONTROL_SIZE as u64)?;
         let engine = Self {
             region,
             heap,
-            event: EventFd::new()?,
+            event: Arc::new(Bell::new()?),
+            commands: Bell::new()?,
             hub: Mutex::new(Hub::new()),
             config,
         };
         let control = engine.control();
-        control.initialise(size, &ImageId::current()?);
+        control.initialise(size, &ImageId::current());
         control.set_workers(engine.workers());
         Ok(Arc::new(engine))
     }
@@ -68,8 +72,25 @@ impl Engine {
         &self.config
     }
 
-    pub(crate) fn event(&self) -> &EventFd {
+    /// What workers ring.
+    pub(crate) fn event(&self) -> &Arc<Bell> {
         &self.event
+    }
+
+    /// What the supervisor listens to.
+    pub(crate) fn commands(&self) -> &Bell {
+        &self.commands
+    }
+
+    /// Has the supervisor look for what has changed.
+    pub(crate) fn nudge_supervisor(&self) {
+        // A full counter, the only refusal, means that it has been nudged already.
+        let _ = self.commands.ring();
+    }
+
+    /// Chunks' elements done and in all, of a job on the board.
+    pub(crate) fn job_progress(&self, job: u32, generation: u32) -> Option<(u64, u64)> {
+        self.hub().jobs.progress(self.control(), job, generation)
     }
 
     pub(crate) fn workers(&self) -> usize {

@@ -6,13 +6,16 @@
 use crate::board::ChunkOutcome;
 use crate::error::TaskError;
 use crate::memory::owner::Owner;
+use crate::memory::{MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
-use crate::pool::hub::{Flight, Hub};
+use crate::pool::hub::Hub;
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
+use crate::primitive::atomic::Ordering;
+use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
 use crate::protocol::range::{Span, bytes_of};
-use crate::protocol::report::PanicReport;
+use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::task::{Reply, Verdict};
 use crate::ring::Harvest;
 
@@ -20,7 +23,12 @@ impl Engine {
     /// Whether something seems to have finished; a few loads, no lock.
     pub(crate) fn sees_completions(&self) -> bool {
         let control = self.control();
-        control.done().any() || control.board().any_finished()
+        control.done().any() || self.sees_finished_job()
+    }
+
+    /// Whether a job on the board seems to have no chunk left.
+    fn sees_finished_job(&self) -> bool {
+        self.control().board().any_exhausted()
     }
 
     /// Delivers all that has finished; how many outcomes that were.
@@ -35,9 +43,10 @@ impl Hub {
         let mut outcomes = 0;
         control.done().drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));
         for job in self.jobs.active() {
-            if control.board().progress(job).1 == 0 {
-                outcomes += usize::from(self.finish_if_settled(control, job));
-            }
+            let near = self.jobs.get(job).is_some_and(|running| {
+                control.board().progress(&running.posted) == 0
+            });
+            outcomes += usize::from(near && self.finish_if_settled(control, job));
         }
         if outcomes > 0 {
             self.feed(control);
@@ -65,14 +74,13 @@ impl Hub {
             Harvest::Finished { owner, .. } => owner,
             Harvest::Pending | Harvest::Running(_) => return false,
             Harvest::Foreign(_) => {
-                self.end_flight(control, slot, Err(TaskError::Corrupted));
+                self.end_flight(control, slot, Err(damaged("the state of a task")));
                 return true;
             }
         };
-        let reply = control.ring().slot(slot).and_then(Reply::load);
-        let outcome = match reply {
+        let outcome = match Reply::load(control.ring().slot(slot)) {
             Some(reply) => self.read_reply(engine, slot, owner, reply),
-            None => Err(TaskError::Corrupted),
+            None => Err(damaged("the verdict on a task")),
         };
         self.end_flight(control, slot, outcome);
         true
@@ -85,9 +93,9 @@ impl Hub {
         slot: u32,
         outcome: Result<ReplyBytes, TaskError>,
     ) {
-        self.free_slot(control, slot);
-        if let Some((_, Flight { entry, .. })) = self.flights[slot as usize].take() {
-            self.settle(&entry, outcome);
+        if let Some((generation, flight)) = self.flights[slot as usize].take() {
+            self.free_slot(control, slot, generation);
+            self.settle(&flight.entry, outcome);
         }
     }
 
@@ -100,14 +108,21 @@ impl Hub {
     ) -> Result<ReplyBytes, TaskError> {
         let bytes = self.fetch(engine, slot, owner, reply.place);
         match reply.verdict {
-            Verdict::Value => bytes.ok_or(TaskError::Corrupted),
+            Verdict::Value => bytes.ok_or(damaged("the place of a result")),
             Verdict::Panicked => {
-                let report = bytes.and_then(|bytes| PanicReport::decode(bytes.bytes()));
-                Err(report.unwrap_or_default().into_error())
+                let bytes = bytes.unwrap_or(ReplyBytes::Empty);
+                Err(PanicReport::decode(bytes.bytes()).into())
             }
-            Verdict::BadArguments => Err(TaskError::BadArguments),
-            Verdict::TooLarge => Err(TaskError::ResultTooLarge),
-            Verdict::NoRoom => Err(TaskError::ResultNoRoom),
+            Verdict::BadArguments => Err(damaged("the arguments of a task")),
+            Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
+                type_name: "task's result",
+                limit: archive::LIMIT,
+            })),
+            Verdict::NoRoom => Err(TaskError::OutOfMemory(OutOfMemory {
+                wanted: reply.place.size,
+                available: engine.arena_size(),
+                limit: MemoryLimit::Machine,
+            })),
         }
     }
 
@@ -124,31 +139,35 @@ impl Hub {
 
     /// Leaves a job's outcome once none of its chunks can change any more.
     pub(super) fn finish_if_settled(&mut self, control: &Control, job: u32) -> bool {
-        let Some(Some(running)) = self.jobs.running.get(job as usize) else { return false };
         let board = control.board();
-        if !board.settled(job, running.generation) {
+        let Some(running) = self.jobs.get(job) else { return false };
+        if !board.settled(&mut running.posted) {
             return false;
         }
-        let result = self.judge(control, job, running);
-        board.close(job, running.generation);
-        if let Some(Running { entry, launch, .. }) = self.jobs.remove(job) {
-            self.settle(&entry, JobOutcome { result, keep: launch.keep });
-        }
+        let Some(running) = self.jobs.remove(job) else { return false };
+        let result = self.judge(control, &running);
+        let Running { entry, posted, launch, .. } = running;
+        board.close(posted);
+        self.settle(&entry, JobOutcome { result, keep: launch.keep });
         true
     }
 
     /// The first failure by position, or success.
-    fn judge(&self, control: &Control, job: u32, running: &Running) -> Result<(), TaskError> {
+    fn judge(&self, control: &Control, running: &Running) -> Result<(), TaskError> {
         let board = control.board();
         let mut result = Ok(());
-        for chunk in 0..running.chunks {
-            let failure = match board.outcome(job, running.generation, chunk) {
+        for chunk in 0..running.posted.chunks() {
+            let failure = match board.outcome(&running.posted, chunk) {
                 ChunkOutcome::Done(_) => continue,
                 ChunkOutcome::Failed(owner) => {
                     let own = running.faults.iter().find(|(failed, _)| *failed == chunk);
                     match own {
                         Some((_, error)) => error.clone(),
-                        None => self.panic_of(owner, board.detail(job, chunk)).into_error(),
+                        None => {
+                            let detail = board.chunk(running.posted.job(), chunk).detail();
+                            // ORDERING: Relaxed; acquired with the chunk's word.
+                            self.panic_of(owner, detail.load(Ordering::Relaxed)).into()
+                        }
                     }
                 }
                 ChunkOutcome::Cancelled => match &running.cancelled {
@@ -156,7 +175,7 @@ impl Hub {
                     // Cancelled because another chunk failed, which is the error to tell.
                     None => continue,
                 },
-                _ => TaskError::Corrupted,
+                _ => damaged("the state of a chunk"),
             };
             if result.is_ok() {
                 result = Err(failure);
@@ -167,8 +186,13 @@ impl Hub {
 
     /// The report that a worker left at `offset` in its arena.
     fn panic_of(&self, owner: Owner, offset: u64) -> PanicReport {
-        let place = Span { offset, size: PanicReport::MOST_BYTES as u64 };
+        let place = Span { offset, size: REPORT_BYTES as u64 };
         let loan = self.roster.arena(owner).and_then(|arena| arena.lend(place));
-        loan.and_then(|loan| PanicReport::decode(loan.bytes())).unwrap_or_default()
+        PanicReport::decode(loan.as_ref().map_or(&[], |loan| loan.bytes()))
     }
+}
+
+/// Whatever a wild store may have left where something of ours should be.
+fn damaged(what: &'static str) -> TaskError {
+    TaskError::Damaged { what }
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::thread::Thread;
 
 use crate::error::TaskError;
-use crate::memory::heap::Block;
+use crate::memory::block::Block;
 use crate::pool::entry::{Entry, Place};
-use crate::pool::job::Jobs;
+use crate::pool::job::{JobOutcome, Jobs};
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
-use crate::sys::futex::SHARED;
+use crate::sync::kernel::KernelFutex;
 
 /// Where the outcome of a task is left.
 pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
@@ -47,6 +47,8 @@ pub(crate) struct Hub {
     pub(crate) reactors: Reactors,
     /// Why nothing is accepted any more.
     pub(crate) closed: Option<TaskError>,
+    /// Set when the pool is being dropped: the supervisor is to end.
+    pub(crate) stopping: bool,
     /// Whether a blocked thread is listening to the kernel for all of them.
     pub(crate) has_leader: bool,
     /// The other blocked threads, any of which may be the next leader.
@@ -64,6 +66,7 @@ impl Hub {
             jobs: Jobs::new(),
             reactors: Reactors::default(),
             closed: None,
+            stopping: false,
             has_leader: false,
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),
@@ -102,8 +105,9 @@ impl Hub {
         let Filling { slot, generation } = filling;
         flight.entry.set_place(Place::Slot { slot, generation });
         self.flights[slot as usize] = Some((generation, flight));
-        control.ring().publish(slot, generation);
-        control.parking().wake_one(SHARED);
+        // A word that is not FILLING any more was scribbled on; the harvest finds it.
+        let _ = control.ring().publish(slot, generation);
+        control.parking().wake(1, &KernelFutex);
     }
 
     /// Lets a task wait until a slot is free.
@@ -123,12 +127,11 @@ impl Hub {
                     other => break other,
                 }
             };
-            let (Some((task, flight)), Some(slot)) = (next, control.ring().slot(filling.slot))
-            else {
+            let Some((task, flight)) = next else {
                 self.abandon(control, filling);
                 return;
             };
-            task.store(slot);
+            task.store(control.ring().slot(filling.slot));
             self.publish(control, filling, flight);
         }
     }
@@ -169,18 +172,15 @@ impl Hub {
     }
 
     /// Frees a slot whose task has its outcome.
-    pub(super) fn free_slot(&mut self, control: &Control, slot: u32) {
-        control.ring().free(slot);
+    pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
+        control.ring().free(slot, generation);
         self.free.push(slot);
     }
 
-    /// Whether anything at all is pending.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.free.len() == SLOTS && self.backlog.is_empty() && self.jobs.is_idle()
-    }
-
-    pub(super) fn wake_later(&mut self, waker: Waker) {
-        self.wakers.push(waker);
+    /// Whether the one task or job that is pending is all there is.
+    pub(crate) fn waits_alone(&self) -> bool {
+        let tasks = SLOTS - self.free.len();
+        tasks + self.jobs.count() == 1 && self.backlog.is_empty()
     }
 
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::board::JOBS;
+use crate::board::{ChunkOutcome, JOBS, Posted};
 use crate::error::TaskError;
 use crate::pool::chunking::Chunking;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
-use crate::sys::futex::SHARED;
+use crate::sync::kernel::KernelFutex;
 
 /// How a job ended, with what it kept alive meanwhile.
 #[derive(Debug)]
@@ -39,8 +39,7 @@ pub(crate) struct Launch {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) entry: Arc<JobEntry>,
-    pub(crate) generation: u32,
-    pub(crate) chunks: u32,
+    pub(crate) posted: Posted,
     pub(crate) launch: Launch,
     /// How many workers died over each chunk; most jobs have none.
     pub(crate) deaths: HashMap<u32, u32>,
@@ -65,8 +64,35 @@ impl Jobs {
         Self { running: (0..JOBS).map(|_| None).collect(), active: 0, backlog: VecDeque::new() }
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.active == 0 && self.backlog.is_empty()
+    /// How many jobs are pending.
+    pub(crate) fn count(&self) -> usize {
+        self.active.count_ones() as usize + self.backlog.len()
+    }
+
+    /// The running job in a place.
+    pub(crate) fn get(&mut self, job: u32) -> Option<&mut Running> {
+        self.running.get_mut(job as usize)?.as_mut()
+    }
+
+    /// Elements done and in all, of exactly this job.
+    pub(crate) fn progress(
+        &self,
+        control: &Control,
+        job: u32,
+        generation: u32,
+    ) -> Option<(u64, u64)> {
+        let running = self.running.get(job as usize)?.as_ref()?;
+        if running.posted.generation() != generation {
+            return None;
+        }
+        let chunking = running.launch.chunking;
+        let mut done = 0;
+        for (chunk, (_, len)) in (0..).zip(chunking.chunks()) {
+            if let ChunkOutcome::Done(_) = control.board().outcome(&running.posted, chunk) {
+                done += len;
+            }
+        }
+        Some((done, chunking.len()))
     }
 
     /// The numbers of the running jobs.
@@ -127,20 +153,15 @@ impl Hub {
             chunks += 1;
         }
         entry.set_place(Place::Slot { slot: job, generation });
-        let large = launch.large;
+        let posted = board.post(job, generation, chunks);
+        // A small job is shared out by the worker that takes it, if it turns out to be costly.
+        let wanted = if launch.large { chunks } else { 1 };
         let deaths = HashMap::new();
         let faults = Vec::new();
-        let running =
-            Running { entry, generation, chunks, launch, deaths, faults, cancelled: None };
+        let running = Running { entry, posted, launch, deaths, faults, cancelled: None };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
-        board.post(job, generation, chunks);
-        let wanted = if large { chunks } else { 1 };
-        for _ in 0..wanted {
-            if !control.parking().wake_one(SHARED) {
-                break;
-            }
-        }
+        control.parking().wake(wanted, &KernelFutex);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are
@@ -156,10 +177,10 @@ impl Hub {
                 self.settle(&entry, JobOutcome { result: Err(error), keep: launch.keep });
             }
             Place::Slot { slot, generation } => {
-                let Some(Some(running)) = self.jobs.running.get_mut(slot as usize) else { return };
-                if running.generation == generation {
+                let Some(running) = self.jobs.get(slot) else { return };
+                if running.posted.generation() == generation {
                     running.cancelled.get_or_insert(error);
-                    control.board().cancel(slot, generation);
+                    control.board().cancel(&running.posted);
                     self.finish_if_settled(control, slot);
                 }
             }

@@ -22,13 +22,13 @@ pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
+pub(crate) mod submit;
 
 mod harvest;
 mod memory;
 mod reactor;
 mod recovery;
 mod roster;
-mod submit;
 mod supervisor;
 mod wait;
 

@@ -6,16 +6,17 @@
 //! looks at everything again, which repairs whatever hint or wake-up died with it.
 
 use core::ops::Range;
+use std::collections::HashMap;
 
 use crate::board::Verdict as ChunkVerdict;
 use crate::error::{TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
 use crate::pool::hub::Hub;
-use crate::pool::job::Running;
+use crate::pool::job::{Launch, Running};
 use crate::protocol::control::Control;
 use crate::ring::Verdict as TaskVerdict;
-use crate::sys::futex::SHARED;
+use crate::sync::kernel::KernelFutex;
 
 impl Engine {
     /// Takes back the work of a worker that has been reaped.
@@ -30,14 +31,14 @@ impl Engine {
         hub.roster.dismiss(dead.index());
         drop(hub);
         control.ring().repost();
-        control.parking().wake_all(SHARED);
+        control.parking().wake_all(&KernelFutex);
     }
 }
 
 impl Hub {
     fn recover_tasks(&mut self, control: &Control, dead: Owner, death: &WorkerDeath) {
         let mut lost = Vec::new();
-        control.ring().recover(dead, |slot, _| {
+        control.ring().recover(dead, control.done(), |slot, _| {
             lost.push(slot);
             TaskVerdict::Fail
         });
@@ -50,38 +51,57 @@ impl Hub {
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
         let board = control.board();
         for job in self.jobs.active() {
-            let Some(Some(running)) = self.jobs.running.get_mut(job as usize) else { continue };
-            let generation = running.generation;
+            let Some(running) = self.jobs.get(job) else { continue };
+            let Running { posted, launch, deaths, faults, cancelled, .. } = running;
             let mut failed = false;
-            board.recover(job, generation, dead, |chunk| {
-                let verdict = running.verdict(chunk, death, attempts);
+            board.recover(posted, dead, |chunk| {
+                let lost = Lost { chunk, death, launch, attempts, given_up: cancelled.is_some() };
+                let verdict = lost.verdict(deaths, faults);
                 failed |= verdict == ChunkVerdict::Fail;
                 verdict
             });
-            if failed && running.launch.job.fail_fast {
-                board.cancel(job, generation);
+            if failed && launch.job.fail_fast {
+                board.cancel(posted);
             }
         }
     }
 }
 
-impl Running {
-    /// What becomes of a chunk whose worker died.
-    fn verdict(&mut self, chunk: u32, death: &WorkerDeath, attempts: u32) -> ChunkVerdict {
-        let deaths = self.deaths.entry(chunk).or_insert(0);
+/// A chunk whose worker died.
+struct Lost<'a> {
+    chunk: u32,
+    death: &'a WorkerDeath,
+    launch: &'a Launch,
+    attempts: u32,
+    given_up: bool,
+}
+
+impl Lost<'_> {
+    /// What becomes of it.
+    fn verdict(
+        &self,
+        deaths: &mut HashMap<u32, u32>,
+        faults: &mut Vec<(u32, TaskError)>,
+    ) -> ChunkVerdict {
+        let deaths = deaths.entry(self.chunk).or_insert(0);
         *deaths += 1;
-        let again = self.launch.pure_function && self.cancelled.is_none() && *deaths < attempts;
-        if again {
+        if self.launch.pure_function && !self.given_up && *deaths < self.attempts {
             return ChunkVerdict::Retry;
         }
-        let death = death.clone().over(*deaths, self.elements(chunk));
-        self.faults.push((chunk, TaskError::WorkerDied(death)));
+        let elements = self.elements();
+        let mut death = self.death.clone();
+        death.attempts = *deaths;
+        if !self.launch.pure_function {
+            death.undefined = vec![elements.clone()];
+        }
+        death.elements = Some(elements);
+        faults.push((self.chunk, TaskError::WorkerDied(death)));
         ChunkVerdict::Fail
     }
 
-    /// The elements of a chunk, by the parent's own books.
-    fn elements(&self, chunk: u32) -> Range<u64> {
-        let bounds = self.launch.chunking.chunks().nth(chunk as usize);
+    /// Its elements, by the parent's own books.
+    fn elements(&self) -> Range<u64> {
+        let bounds = self.launch.chunking.chunks().nth(self.chunk as usize);
         bounds.map_or(0..0, |(start, len)| start..start + len)
     }
 }

@@ -78,7 +78,7 @@ impl Engine {
     ) -> Result<Arc<TaskEntry>, Error>
     where
         C: Context<M> + Send + 'static,
-        A: Payload,
+        A: Payload + 'static,
     {
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
@@ -130,7 +130,8 @@ impl Engine {
     }
 }
 
-fn span_of(block: &Block) -> Span {
+/// Where a block lies.
+pub(crate) fn span_of(block: &Block) -> Span {
     Span { offset: block.offset(), size: block.size() as u64 }
 }
 
@@ -170,14 +171,15 @@ impl<'a> Reserved<'a> {
     fn submit(mut self, task: Task, flight: Flight) {
         let control = self.engine.control();
         let mut hub = self.engine.hub();
+        // Closed since the slot was reserved: whoever asks gets the reason.
         if let Some(error) = hub.closed.clone() {
             hub.settle(&flight.entry, Err(error));
             return;
         }
         let filling = self.filling.take();
-        match filling.and_then(|filling| Some((filling, control.ring().slot(filling.slot)?))) {
-            Some((filling, slot)) => {
-                task.store(slot);
+        match filling {
+            Some(filling) => {
+                task.store(control.ring().slot(filling.slot));
                 hub.publish(control, filling, flight);
             }
             None => hub.queue(task, flight),

@@ -4,23 +4,22 @@
 //! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
 //! own, and, while no other listener is there, on the bell that workers ring.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, TaskError, WorkerDeath};
+use crate::error::{Cause, Error, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
 use crate::pool::engine::Engine;
 use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
-use crate::protocol::handover::Token;
-use crate::sys::pidfd::{PidFd, Poller};
-use crate::sys::process::{self, Spawn};
-use crate::sys::signal::KILL;
+use crate::protocol::token::{self, Token};
+use crate::sys::pidfd::{Exit, PidFd, Poller};
+use crate::sys::process::{KILL, Spawn};
 
 /// Workers that may die in a row before their first breath until the pool gives up.
 const START_ATTEMPTS: u32 = 5;
@@ -45,7 +44,7 @@ impl Supervisor {
         let thread = thread::Builder::new()
             .name("gristmill".into())
             .spawn(move || run(&its_engine, &report))
-            .map_err(|error| Error::Thread { source: error })?;
+            .map_err(|error| Error::Thread(error))?;
         let mut supervisor = Self { engine, thread: Some(thread) };
         match outcome.recv() {
             Ok(Ok(())) => Ok(supervisor),
@@ -70,9 +69,11 @@ impl Supervisor {
 /// A worker process, as its supervisor sees it.
 struct Charge {
     owner: Owner,
-    process: Option<process::Child>,
+    process: Option<PidFd>,
     /// Deaths in a row before the worker was ready.
     stillbirths: u32,
+    /// How the last one ended.
+    last_death: Option<WorkerDeath>,
     /// When to start the next one.
     due: Option<Instant>,
 }
@@ -85,19 +86,22 @@ struct Watch<'a> {
 }
 
 fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
-    let outcome = Watch::begin(engine).and_then(|mut watch| {
-        watch.raise_all()?;
-        Ok(watch)
+    let outcome = Watch::begin(engine).and_then(|mut watch| match watch.raise_all() {
+        Ok(()) => Ok(watch),
+        Err(error) => {
+            watch.end(TaskError::PoolClosed);
+            Err(error)
+        }
     });
     match outcome {
         Ok(mut watch) => {
             // The pool may be gone before it heard: then `stop` was called already.
             let _ = report.send(Ok(()));
-            watch.keep();
-            watch.end();
+            let end = watch.keep();
+            watch.end(end);
         }
         Err(error) => {
-            engine.hub().close(TaskError::PoolClosed);
+            // Nobody holds the pool yet, so nothing is pending in it.
             let _ = report.send(Err(error));
         }
     }
@@ -111,6 +115,7 @@ impl<'a> Watch<'a> {
             owner: Owner::new(index as u16, 0),
             process: None,
             stillbirths: 0,
+            last_death: None,
             due: None,
         });
         Ok(Self { engine, poller, charges: charges.collect(), hears_workers: false })
@@ -122,8 +127,10 @@ impl<'a> Watch<'a> {
         for index in 0..self.charges.len() {
             self.raise(index)?;
         }
-        while !self.all_ready()? {
-            for token in self.poller.wait(None)? {
+        let mut tokens = Vec::new();
+        while !self.all_ready() {
+            self.poller.wait(None, &mut tokens)?;
+            for &token in &tokens {
                 match usize::try_from(token) {
                     Ok(index) if index < self.charges.len() => {
                         if let Some(death) = self.reap(index) {
@@ -143,15 +150,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn all_ready(&self) -> Result<bool, Error> {
-        for index in 0..self.charges.len() {
-            match self.status(index) {
-                Status::Ready => {}
-                Status::Starting => return Ok(false),
-                Status::Refused(_) => return Ok(false),
-            }
-        }
-        Ok(true)
+    fn all_ready(&self) -> bool {
+        (0..self.charges.len()).all(|index| self.status(index) == Status::Ready)
     }
 
     fn status(&self, index: usize) -> Status {
@@ -165,16 +165,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Watches over the workers until the pool is dropped or cannot go on.
-    fn keep(&mut self) {
+    /// Watches over the workers until the pool is dropped or cannot go on; why it ends.
+    fn keep(&mut self) -> TaskError {
+        let mut tokens = Vec::new();
         loop {
-            let timeout = self.next_due();
             // A failed wait is one without events; whatever is true is found by looking.
-            let tokens = self.poller.wait(timeout).unwrap_or_default();
+            let _ = self.poller.wait(self.next_due(), &mut tokens);
             if self.engine.hub().stopping {
-                return;
+                return TaskError::PoolClosed;
             }
-            for token in tokens {
+            for &token in &tokens {
                 match token {
                     COMMANDS => {
                         let _ = self.engine.commands().clear();
@@ -184,22 +184,24 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
-            self.raise_due();
+            if let Some(end) = self.raise_due() {
+                return end;
+            }
         }
     }
 
     /// Kills and reaps everybody, then fails what is pending.
-    fn end(&mut self) {
+    fn end(&mut self, reason: TaskError) {
         for charge in &mut self.charges {
             if let Some(process) = charge.process.take() {
                 // Dead already is as good.
-                let _ = process.pidfd.signal(KILL);
-                let _ = process.pidfd.reap(true);
+                let _ = process.signal(KILL);
+                let _ = process.reap(true);
             }
         }
         let mut hub = self.engine.hub();
         hub.harvest_thoroughly(self.engine.control(), self.engine);
-        hub.close(TaskError::PoolClosed);
+        hub.close(reason);
         for index in 0..self.charges.len() {
             hub.roster.dismiss(index as u16);
         }
@@ -223,15 +225,22 @@ impl<'a> Watch<'a> {
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
         control.parking().reset(owner.index());
-        let token = Token { owner, ..Token::here() };
-        let spawn = Spawn {
-            token: token.to_string(),
-            region: engine.region().fd(),
-            event: engine.event().as_fd(),
+        let token = Token {
+            region: engine.region().fd().as_raw_fd(),
+            event: engine.event().as_raw_fd(),
+            index: owner.index(),
+            incarnation: owner.incarnation(),
+            parent: std::process::id() as i32,
         };
-        let process = spawn.start()?;
-        self.poller.add(process.pidfd.as_fd(), index as u64)?;
-        let member = Member { incarnation: owner.incarnation(), pid: process.pid, arena };
+        let spawn = Spawn {
+            variable: token::VARIABLE,
+            value: &token.to_string(),
+            passed: &[engine.region().fd(), engine.event().as_fd()],
+        };
+        let process = spawn.start().map_err(|error| Error::Spawn(error.to_string()))?;
+        let pid = process.pid() as u32;
+        self.poller.add(&process, index as u64)?;
+        let member = Member { incarnation: owner.incarnation(), pid, arena };
         engine.hub().roster.enlist(owner.index(), member);
         self.charges[index].process = Some(process);
         Ok(())
@@ -240,9 +249,9 @@ impl<'a> Watch<'a> {
     /// Reaps a worker if it has died.
     fn reap(&mut self, index: usize) -> Option<WorkerDeath> {
         let process = self.charges[index].process.as_ref()?;
-        let exit = process.pidfd.reap(false).ok().flatten()?;
-        let death = WorkerDeath::new(process.pid, exit);
-        let _ = self.poller.remove(process.pidfd.as_fd());
+        let exit = process.reap(false).ok().flatten()?;
+        let death = death(process.pid() as u32, &exit);
+        let _ = self.poller.remove(process);
         self.charges[index].process = None;
         Some(death)
     }
@@ -258,40 +267,42 @@ impl<'a> Watch<'a> {
         let dead = charge.owner;
         charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
         charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
-        let stillbirths = charge.stillbirths;
         self.engine.recover(dead, &death);
-        if stillbirths >= START_ATTEMPTS {
-            self.engine.hub().close(TaskError::WorkersKeepDying { attempts: stillbirths, death });
-            return;
-        }
-        let pause = match stillbirths {
+        self.charges[index].last_death = Some(death);
+        self.plan(index);
+    }
+
+    /// Sets the time of the next attempt to start a worker.
+    fn plan(&mut self, index: usize) {
+        let charge = &mut self.charges[index];
+        let pause = match charge.stillbirths {
             0 => Duration::ZERO,
             again => BACKOFF * 2u32.pow(again - 1),
         };
-        self.charges[index].due = Some(Instant::now() + pause);
+        charge.due = Some(Instant::now() + pause);
     }
 
-    fn raise_due(&mut self) {
+    /// Starts the workers whose time has come; an error when that has failed too often.
+    fn raise_due(&mut self) -> Option<TaskError> {
         let now = Instant::now();
         for index in 0..self.charges.len() {
-            if self.charges[index].due.is_some_and(|due| due <= now) {
-                self.charges[index].due = None;
-                if let Err(error) = self.raise(index) {
-                    self.retry_later(index, &error);
-                }
+            let charge = &mut self.charges[index];
+            if charge.due.is_none_or(|due| due > now) {
+                continue;
+            }
+            charge.due = None;
+            if charge.stillbirths >= START_ATTEMPTS {
+                let attempts = charge.stillbirths;
+                let reason = charge.last_death.take();
+                return Some(TaskError::NoWorkers { attempts, last: reason });
+            }
+            if self.raise(index).is_err() {
+                // The kernel refused a process or memory: it may have some later.
+                self.charges[index].stillbirths += 1;
+                self.plan(index);
             }
         }
-    }
-
-    /// The kernel refused a process or memory: it may have some later.
-    fn retry_later(&mut self, index: usize, _error: &Error) {
-        let charge = &mut self.charges[index];
-        charge.stillbirths += 1;
-        if charge.stillbirths >= START_ATTEMPTS {
-            self.engine.hub().close(TaskError::PoolClosed);
-        } else {
-            charge.due = Some(Instant::now() + BACKOFF * 2u32.pow(charge.stillbirths));
-        }
+        None
     }
 
     fn next_due(&self) -> Option<Duration> {
@@ -313,14 +324,25 @@ impl<'a> Watch<'a> {
     fn deliver(&self) {
         let _ = self.engine.event().clear();
         // Armed anew, so that what finishes from now on rings again.
-        self.engine.control().doorbell().rearm();
+        let doorbell = self.engine.control().doorbell();
+        doorbell.disarm();
+        doorbell.arm();
         self.engine.harvest();
     }
 
     fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
         match self.status(index) {
-            Status::Refused(refusal) => Error::handshake(death.pid(), refusal),
+            Status::Refused(refusal) => Error::Handshake { pid: death.pid, refusal },
             _ => Error::WorkersKeepDying { attempts: 1, death },
         }
     }
+}
+
+fn death(pid: u32, exit: &Exit) -> WorkerDeath {
+    let cause = match (exit.signal, exit.code) {
+        (Some(signal), _) => Cause::Signal(signal),
+        (None, Some(code)) => Cause::Exit(code),
+        (None, None) => Cause::Unknown,
+    };
+    WorkerDeath { peak_memory: exit.peak_rss, ..WorkerDeath::new(pid, cause) }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::sys::cpu;
-use crate::sys::eventfd;
+use crate::sys::eventfd::wait_readable;
 
 /// How long a waiter spins before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -85,7 +85,7 @@ impl Engine {
         self.harvest();
         if !entry.is_ready() {
             // An interrupted or failed wait is a spurious wake-up: the caller looks again.
-            let _ = eventfd::wait(self.event().as_fd(), left);
+            let _ = wait_readable([self.event().as_fd()], left);
             let _ = self.event().clear();
         }
         doorbell.disarm();

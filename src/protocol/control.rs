@@ -76,13 +76,17 @@ pub(crate) enum Status {
 }
 
 /// Why a worker refused to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The region does not begin with our magic number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The shared memory does not begin with our magic number.
+    #[error("the shared memory it was given is no pool's")]
     Magic,
     /// The control area is laid out differently: another version of the crate.
+    #[error("it lays out shared memory differently")]
     Layout,
     /// The parent runs another executable.
+    #[error("it runs another executable")]
     Image,
 }
 
@@ -229,15 +233,20 @@ impl Control {
 
     /// The workers' parking places.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        // ORDERING: Relaxed; set before any worker was created, raised only by the parent.
-        let workers = (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS);
+        let workers = self.workers();
         let bits = workers.div_ceil(64);
         Parking::new(&self.parks[..workers], &self.spinning[..bits], &self.parked[..bits])
     }
 
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        // ORDERING: Relaxed; set before any worker was created.
+        (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
+    }
+
     /// Says how many workers there are; by the parent, before it starts them.
     pub(crate) fn set_workers(&self, workers: usize) {
-        // ORDERING: Relaxed; see `parking`.
+        // ORDERING: Relaxed; see `workers`.
         self.workers.0.store(workers as u64, Ordering::Relaxed);
     }
 

@@ -16,6 +16,12 @@ impl DoneBits<'_> {
         }
     }
 
+    /// Whether there is any bit: a hint, and cheap enough to spin on.
+    pub(crate) fn any(&self) -> bool {
+        // Relaxed: see `drain`.
+        self.0.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
     /// Clears all bits and names their slots, each below 64 times the number of words.
     pub(crate) fn drain(&self, mut finished: impl FnMut(u32)) {
         for (index, word) in self.0.iter().enumerate() {

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
+use crate::memory::region::Region;
+
 use super::{SharedVec, debug_elements};
 
 /// A read-only view of elements in shared memory, with any number of owners.
@@ -54,6 +56,11 @@ impl<T: Pod> SharedSlice<T> {
             elements,
             len,
         }
+    }
+
+    /// The region that holds the elements; `None` if there are none.
+    pub(crate) fn region(&self) -> Option<&Arc<Region>> {
+        self.whole.region()
     }
 
     /// Where the view starts in the region. Without elements there is no such place.

@@ -5,11 +5,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use bytemuck::Pod;
 
 use super::{SharedSlice, debug_elements};
 use crate::memory::block::Block;
+use crate::memory::region::Region;
 
 /// A buffer of `len` elements in shared memory, with one owner.
 ///
@@ -85,6 +87,11 @@ impl<T: Pod> SharedVec<T> {
             elements,
             len,
         }
+    }
+
+    /// The region that holds the elements; `None` if there are none.
+    pub(crate) fn region(&self) -> Option<&Arc<Region>> {
+        self.block.region()
     }
 
     /// Where the elements start in the region. Without elements there is no such place.

@@ -5,6 +5,8 @@
 //! something to do. Whichever fence comes second, that side sees the other's write.
 
 mod doorbell;
+#[cfg(not(gristmill_loom))]
+pub(crate) mod kernel;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 mod parking;

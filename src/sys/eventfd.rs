@@ -1,6 +1,6 @@
 //! Event descriptors: a doorbell that several processes may ring and one may wait for.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -52,6 +52,12 @@ impl Bell {
                 Err(errno) => return Err(SysError::of("clear an event descriptor")(errno)),
             }
         }
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
     }
 }
 

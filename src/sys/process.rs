@@ -46,6 +46,9 @@ const TERMINAL: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
 /// Signals whose disposition a worker takes over from its parent, if that ignores them.
 const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
+/// The signal that nothing survives.
+pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+
 /// Why no process was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum SpawnError {

@@ -11,8 +11,8 @@ use crate::task::handle::TaskHandle;
 fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
 where
     C: Context<M>,
-    A: Payload,
-    R: Payload,
+    A: Payload + 'static,
+    R: Payload + 'static,
     F: Fn(C::View<'_>, &A::Archived) -> R + Copy + Sync,
 {
     // SAFETY: the parent holds the closure whose type this function was made for.
@@ -47,8 +47,8 @@ impl Pool {
     /// ```
     pub fn spawn<A, R, F>(&self, arguments: A, f: F) -> Result<TaskHandle<R>, Error>
     where
-        A: Payload,
-        R: Payload,
+        A: Payload + 'static,
+        R: Payload + 'static,
         F: Fn(&A::Archived) -> R + Copy + Send + Sync + 'static,
     {
         const { require_no_captures::<F>() };
@@ -79,8 +79,8 @@ impl Pool {
     ) -> Result<TaskHandle<R>, Error>
     where
         C: Context<M> + Send + 'static,
-        A: Payload,
-        R: Payload,
+        A: Payload + 'static,
+        R: Payload + 'static,
         F: Fn(C::View<'_>, &A::Archived) -> R + Copy + Send + Sync + 'static,
     {
         const { require_no_captures::<F>() };

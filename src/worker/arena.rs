@@ -5,11 +5,13 @@
 //! through the stack of `protocol::freed`; the worker takes the whole of it when it allocates. When the worker dies, the bookkeeping dies with it and the parent frees the arena
 //! as one, once nobody reads a result in it any more.
 
-#![expect(unsafe_code, reason = "copies a report into a block")]
+#![expect(unsafe_code, reason = "views a fresh block as bytes")]
 
+use core::error::Error;
 use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::slice;
 
 use offset_allocator::{Allocation, Allocator};
 
@@ -17,9 +19,8 @@ use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::WorkerRecord;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed};
+use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::Span;
-use crate::sys::SysError;
-use crate::worker::panic::PanicReport;
 
 const PAGE_SIZE: u64 = 64 << 10;
 const SMALLEST: u64 = 64;
@@ -85,6 +86,11 @@ impl Slab {
     }
 }
 
+/// The record names an arena that is not in the region.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the arena assigned to this worker is not in the region")]
+struct OutsideRegion;
+
 /// The worker's allocator over its arena.
 pub(crate) struct Arena<'a> {
     region: &'a Region,
@@ -105,7 +111,7 @@ impl fmt::Debug for Arena<'_> {
 
 impl<'a> Arena<'a> {
     /// Makes the arena that the parent assigned writable. Nothing is committed yet.
-    pub(crate) fn attach(region: &'a Region, record: &'a WorkerRecord) -> Result<Self, SysError> {
+    pub(crate) fn attach(region: &'a Region, record: &'a WorkerRecord) -> Result<Self, Box<dyn Error>> {
         // ORDERING: Relaxed; the parent wrote both before it created this process.
         let offset = record.arena_offset.load(Ordering::Relaxed);
         let size = record.arena_size.load(Ordering::Relaxed);
@@ -113,7 +119,7 @@ impl<'a> Arena<'a> {
         region.unprotect(range.clone())?;
         region.populate(offset..offset + ARENA_HEADER_SIZE)?;
         let span = Span { offset, size };
-        let freed = Freed::of(region, span).ok_or(SysError::invalid("attach to the arena"))?;
+        let freed = Freed::of(region, span).ok_or(OutsideRegion)?;
         let pages = (size / PAGE_SIZE) as u32;
         let mut runs = Allocator::with_max_allocs(pages, pages.clamp(1, MOST_RUNS));
         // The first page holds the head of the freed stack.
@@ -179,12 +185,12 @@ impl<'a> Arena<'a> {
 
     /// Writes the report of a panic where the parent can read it.
     pub(crate) fn write_report(&mut self, report: &PanicReport) -> Option<Span> {
-        let bytes = report.encode();
-        let (offset, block) = self.allocate(bytes.len())?;
-        // SAFETY: the block was just allocated with this size and nobody else knows it; the
-        // source is a private vector.
-        unsafe { block.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Some(Span { offset, size: bytes.len() as u64 })
+        let (offset, block) = self.allocate(REPORT_BYTES)?;
+        // SAFETY: the block was just allocated with this size and nobody else knows it; its bytes
+        // are initialised, by whoever used them before or by the kernel.
+        let place = unsafe { slice::from_raw_parts_mut(block.as_ptr(), REPORT_BYTES) };
+        report.encode(place);
+        Some(Span { offset, size: REPORT_BYTES as u64 })
     }
 
     fn small(&mut self, class: usize) -> Option<u64> {

@@ -1,18 +1,18 @@
 //! Ringing the parent, once for each time it lay down.
 
-use crate::sync::doorbell::Doorbell;
-use crate::sys::eventfd::EventFd;
+use crate::sync::Doorbell;
+use crate::sys::eventfd;
 
 /// A worker's hand on the parent's doorbell.
 #[derive(Debug)]
 pub(crate) struct Bell<'a> {
-    doorbell: Doorbell<'a>,
-    event: &'a EventFd,
-    last_rung: u32,
+    doorbell: &'a Doorbell,
+    event: &'a eventfd::Bell,
+    last_rung: u64,
 }
 
 impl<'a> Bell<'a> {
-    pub(crate) fn new(doorbell: Doorbell<'a>, event: &'a EventFd) -> Self {
+    pub(crate) fn new(doorbell: &'a Doorbell, event: &'a eventfd::Bell) -> Self {
         Self { doorbell, event, last_rung: 0 }
     }
 

@@ -1,15 +1,16 @@
 //! From attaching to the region to the last task.
 
-use std::sync::Arc;
-use std::time::Instant;
+#![expect(unsafe_code, reason = "takes over the event descriptor")]
+
+use core::error::Error;
 
 use crate::board::Seen;
 use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::{Control, Refusal, Status};
+use crate::protocol::control::{Control, Status};
 use crate::protocol::image::ImageId;
-use crate::sys::eventfd::EventFd;
+use crate::sys::eventfd;
 use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
 use crate::worker::entry::Handover;
@@ -31,49 +32,40 @@ pub(crate) struct Server<'a> {
     pub(crate) bell: Bell<'a>,
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
+    pub(crate) idle: Idle<'a>,
 }
 
 /// Lives as a worker until the parent ends it; returns an exit code only when it cannot begin.
 pub(crate) fn run(handover: Handover) -> i32 {
-    let region = match Region::attach(handover.region) {
-        Ok(region) => Arc::new(region),
+    match attach(handover) {
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("gristmill: a worker could not map the region: {error}");
-            return EXIT_CANNOT_ATTACH;
+            eprintln!("gristmill: a worker could not attach to its pool's memory: {error}");
+            EXIT_CANNOT_ATTACH
         }
-    };
-    let event = EventFd::from_owned(handover.event);
-    let me = handover.owner;
-    let privilege = match Privilege::begin(&region) {
-        Ok(privilege) => privilege,
-        Err(error) => {
-            eprintln!("gristmill: a worker could not unlock the control area: {error}");
-            return EXIT_CANNOT_ATTACH;
-        }
-    };
-    let Some((control, record)) =
-        Control::of(&region).and_then(|control| Some((control, control.record(me.index())?)))
-    else {
-        return EXIT_CANNOT_ATTACH;
-    };
-    if let Err(refusal) = verify(control, &region) {
-        // ORDERING: Release; the parent's Acquire load of the status finds a final word.
-        record
-            .status
-            .store(Status::Refused(refusal).to_bits(me.incarnation()), Ordering::Release);
-        return EXIT_REFUSED;
     }
-    let arena = match Arena::attach(&region, record) {
-        Ok(arena) => arena,
-        Err(error) => {
-            eprintln!("gristmill: a worker could not unlock its result arena: {error}");
-            return EXIT_CANNOT_ATTACH;
-        }
+}
+
+fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
+    let me = Owner::new(handover.index, handover.incarnation);
+    let region = Region::attach(handover.region)?;
+    // SAFETY: the parent passed its event descriptor, which it opened nonblocking.
+    let event = unsafe { eventfd::Bell::from_owned(handover.event) };
+    let privilege = Privilege::begin(&region)?;
+    let control = Control::of(&region).ok_or("the region is smaller than its control area")?;
+    let record = control.record(me.index()).ok_or("there is no such worker in the region")?;
+    let say = |status: Status| {
+        // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
+        // sees all that this worker did before.
+        record.status.store(status.to_bits(me.incarnation()), Ordering::Release);
     };
+    if let Err(refusal) = control.verify(region.size(), &ImageId::current()) {
+        say(Status::Refused(refusal));
+        return Ok(EXIT_REFUSED);
+    }
+    let arena = Arena::attach(&region, record)?;
     panic::install_hook();
-    // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees Ready sees a
-    // worker that has nothing left to refuse.
-    record.status.store(Status::Ready.to_bits(me.incarnation()), Ordering::Release);
+    say(Status::Ready);
     let mut server = Server {
         me,
         region: &region,
@@ -81,36 +73,28 @@ pub(crate) fn run(handover: Handover) -> i32 {
         arena,
         bell: Bell::new(control.doorbell(), &event),
         privilege,
-        seen: Seen::default(),
+        seen: Seen::new(),
+        idle: Idle::new(control, me.index()),
     };
     server.bell.ring_always();
     server.serve()
 }
 
-fn verify(control: &Control, region: &Region) -> Result<(), Refusal> {
-    let image = ImageId::current().map_err(|_| Refusal::Image)?;
-    control.verify(region.size() as u64, &image)
-}
-
 impl Server<'_> {
     fn serve(&mut self) -> ! {
-        let mut idle = Idle::new(self.control, self.me);
         loop {
-            if self.work_once() {
-                idle.worked();
-                continue;
+            if !self.work_once() {
+                let Self { idle, control, seen, .. } = self;
+                idle.wait(|| has_work(control, seen));
             }
-            let Self { control, me, seen, .. } = self;
-            idle.wait(|| has_work(control, *me, seen));
         }
     }
 
     /// Runs one task, or chunks of one job; whether there was any.
     fn work_once(&mut self) -> bool {
-        let began = Instant::now();
         let board = self.control.board();
-        if let Some(joined) = board.join(&mut self.seen)
-            && run_range::run(self, joined, began)
+        if let Some(joined) = board.join(&self.seen)
+            && run_range::run(self, joined)
         {
             return true;
         }
@@ -122,6 +106,7 @@ impl Server<'_> {
     }
 }
 
-fn has_work(control: &Control, _me: Owner, seen: &mut Seen) -> bool {
-    !control.ring().looks_empty() || control.board().peek(seen)
+/// Whether there seems to be something to claim.
+pub(crate) fn has_work(control: &Control, seen: &Seen) -> bool {
+    !control.ring().looks_empty() || control.board().join(seen).is_some()
 }

@@ -7,7 +7,7 @@
 use crate::memory::region::Region;
 use crate::protocol::control::CONTROL_SIZE;
 use crate::protocol::range::{RangeJob, Span};
-use crate::sys::SysError;
+use crate::sys::failure::SysError;
 
 const EXTENT: u64 = 2 << 20;
 /// Smaller buffers share extents with others, so locking one would lock its neighbours.
@@ -23,7 +23,7 @@ pub(crate) struct Privilege<'a> {
 impl<'a> Privilege<'a> {
     /// Unlocks the control area; all else stays read-only.
     pub(crate) fn begin(region: &'a Region) -> Result<Self, SysError> {
-        let extents = (region.size() as u64).div_ceil(EXTENT) as usize;
+        let extents = region.size().div_ceil(EXTENT) as usize;
         region.unprotect(0..CONTROL_SIZE as u64)?;
         Ok(Self { region, writable: vec![false; extents] })
     }
@@ -51,7 +51,7 @@ impl<'a> Privilege<'a> {
         if extents.iter().all(|&state| state == writable) {
             return;
         }
-        let range = first as u64 * EXTENT..(end as u64 * EXTENT).min(self.region.size() as u64);
+        let range = first as u64 * EXTENT..(end as u64 * EXTENT).min(self.region.size());
         let flipped = match writable {
             true => self.region.unprotect(range),
             false => self.region.protect(range),

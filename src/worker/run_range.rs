@@ -7,26 +7,34 @@ use std::time::Instant;
 use crate::board::{Completion, Joined, Outcome};
 use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::range::{RangeCall, RangeJob, Span, find_kernel};
+use crate::protocol::panic::PanicReport;
+use crate::protocol::range::{RangeCall, RangeJob, find_kernel};
+use crate::sync::kernel::KernelFutex;
 use crate::worker::life::Server;
-use crate::worker::panic::{self, PanicReport};
+use crate::worker::panic;
 
 /// Work worth a wake-up: below this a sleeping peer would arrive after the end (25 µs on the
 /// machine where it was measured, and its waker pays 6–10 µs).
 const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
 
 /// Runs chunks of the job until none is left unclaimed; whether there was any.
-pub(crate) fn run(server: &mut Server<'_>, joined: Joined, began: Instant) -> bool {
+pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
+    let began = Instant::now();
     let board = server.control.board();
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
-    while let Some(chunk) = board.claim(joined, server.me, &mut server.seen) {
+    while let Some(chunk) = board.claim(&mut server.seen, joined, server.me) {
         // The claim pins the job, so its body may be read now and stays valid for later chunks
         // of the same generation.
         let job = match prepared {
             Some(job) => job,
             None => {
-                let Some(body) = server.control.job_body(joined.job) else { return true };
+                let control = server.control;
+                // Whether this job needs more workers, its own pace will tell.
+                server.idle.claimed(|| {
+                    !control.ring().looks_empty() || board.has_others(joined)
+                });
+                let Some(body) = control.job_body(joined.job) else { return true };
                 let job = body.load();
                 server.privilege.admit(&job);
                 *prepared.insert(job)
@@ -36,16 +44,15 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined, began: Instant) -> bo
             Ok(()) => Outcome::Done,
             Err(report) => {
                 let place = server.arena.write_report(&report).unwrap_or_default();
-                board.set_detail(joined, chunk, place.offset);
+                // ORDERING: Relaxed; `complete` releases it with the chunk's word.
+                board.chunk(joined.job, chunk).detail().store(place.offset, Ordering::Relaxed);
                 Outcome::Failed
             }
         };
-        let failed = matches!(outcome, Outcome::Failed);
-        let completion = board.complete(joined, server.me, chunk, outcome);
-        if failed && job.fail_fast && board.cancel(joined.job, joined.generation) > 0 {
-            server.bell.ring();
+        if outcome == Outcome::Failed && job.fail_fast {
+            board.give_up(joined);
         }
-        match completion {
+        match board.complete(joined, server.me, chunk, outcome) {
             Completion::Last => server.bell.ring(),
             Completion::More if !woken => woken = wake_if_worth_it(server, joined, began),
             Completion::More | Completion::Lost => {}
@@ -60,7 +67,7 @@ fn perform(
     job: &RangeJob,
     chunk: u32,
 ) -> Result<(), PanicReport> {
-    let (start, len) = server.control.board().bounds(joined, chunk);
+    let (start, len) = server.control.board().chunk(joined.job, chunk).range();
     let at = At::new();
     let call = RangeCall {
         region: server.region,
@@ -77,20 +84,21 @@ fn perform(
         Ok(kernel) => kernel(&call),
         Err(error) => panic!("{error}"),
     });
-    caught.map_err(|report| match at.unwound() {
-        Some(element) => report.at_element(start + element as u64),
+    caught.map_err(|report| match at.get() {
+        Some(element) => report.with_element(start + element as u64),
         None => report,
     })
 }
 
 /// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
 fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool {
+    let began = Instant::now();
     let board = server.control.board();
-    let (done, left) = board.progress(joined.job);
+    let (done, left) = board.tally(joined);
     let elapsed = began.elapsed().as_nanos() as u64;
     let rest = elapsed / u64::from(done.max(1)) * u64::from(left);
     if rest < WORTH_WAKING_NANOSECONDS {
         return false;
     }
-    server.control.parking().wake_one(crate::sys::futex::SHARED)
+    server.control.parking().wake(1, &KernelFutex) > 0
 }

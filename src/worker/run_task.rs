@@ -11,13 +11,14 @@ use crate::protocol::task::{
 };
 use crate::ring::{Claim, Outcome};
 use crate::worker::arena::Arena;
-use crate::worker::life::Server;
+use crate::worker::life::{Server, has_work};
 use crate::worker::panic;
 
 /// Runs the task that was claimed, writes its reply and completes it.
 pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     let ring = server.control.ring();
-    let Some(slot) = ring.slot(claim.slot) else { return };
+    let slot = ring.slot(claim.slot);
+    server.idle.claimed(|| has_work(server.control, &server.seen));
     let task = Task::load(slot);
     let reply = perform(server, claim, task);
     reply.store(slot);

@@ -1,8 +1,9 @@
 //! The listener of one tokio runtime.
 
+#![expect(unsafe_code, reason = "vouches for the descriptor that tokio registers")]
+
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use tokio::io::Interest;
@@ -11,7 +12,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::task;
 
 use crate::pool::engine::Engine;
-use crate::sys::eventfd;
+use crate::sys::eventfd::Bell;
 
 /// The runtimes that have a listener.
 pub(crate) type Listeners = HashSet<Id>;
@@ -23,13 +24,8 @@ pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
         return true;
     }
     let post = Post { engine: Arc::downgrade(engine), runtime: runtime.id() };
-    match engine.event().try_clone() {
-        Ok(event) => {
-            runtime.spawn(post.keep(event));
-            true
-        }
-        Err(_) => false,
-    }
+    runtime.spawn(post.keep(Arc::clone(engine.event())));
+    true
 }
 
 /// A listener's place; given up when its task ends, also with its runtime.
@@ -50,10 +46,13 @@ impl Drop for Post {
 
 impl Post {
     /// Listens for as long as the pool exists.
-    async fn keep(self, event: OwnedFd) {
+    async fn keep(self, event: Arc<Bell>) {
         // Without the runtime's I/O driver this panics inside the task; `Drop` then hands over to
         // the supervisor.
-        let Ok(event) = AsyncFd::with_interest(event, Interest::READABLE) else { return };
+        // SAFETY: the descriptor is the bell's own, the same one until the bell is closed, and
+        // `AsyncFd` keeps the bell.
+        let registered = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) };
+        let Ok(event) = registered else { return };
         while let Some(engine) = self.engine.upgrade() {
             if engine.harvest() > 0 {
                 // Those who were woken may submit more before this task looks again.
@@ -75,9 +74,9 @@ impl Post {
     }
 }
 
-async fn wait(event: &AsyncFd<OwnedFd>) -> io::Result<()> {
+async fn wait(event: &AsyncFd<Arc<Bell>>) -> io::Result<()> {
     let mut ready = event.readable().await?;
-    let _ = eventfd::clear(event.get_ref());
+    let _ = event.get_ref().clear();
     ready.clear_ready();
     Ok(())
 }

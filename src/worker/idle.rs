@@ -1,0 +1,80 @@
+//! Nothing to do: spin a while, then sleep in the kernel until somebody has work.
+
+use core::hint;
+use std::time::{Duration, Instant};
+
+use crate::protocol::control::Control;
+use crate::sync::Duty;
+use crate::sync::kernel::KernelFutex;
+use crate::sys::cpu;
+
+/// How long a worker looks for work before it sleeps: about what waking it would cost.
+const SPIN: Duration = Duration::from_micros(50);
+/// Looks at shared memory between two looks at the clock.
+const LOOKS: u32 = 64;
+
+/// A worker's place among the idle.
+pub(crate) struct Idle<'a> {
+    control: &'a Control,
+    me: u16,
+    is_spinning: bool,
+    /// There are as many workers as cores: whoever spins steals from the submitter.
+    yields: bool,
+}
+
+impl<'a> Idle<'a> {
+    pub(crate) fn new(control: &'a Control, me: u16) -> Self {
+        let yields = control.workers() >= cpu::available();
+        Self { control, me, is_spinning: false, yields }
+    }
+
+    /// Waits until there seems to be work.
+    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) {
+        let parking = self.control.parking();
+        loop {
+            parking.spin(self.me);
+            self.is_spinning = true;
+            if self.spin(&has_work) {
+                return;
+            }
+            parking.announce(self.me);
+            if !has_work() {
+                parking.sleep(self.me, &KernelFutex, None);
+            }
+        }
+    }
+
+    /// Says, once something was claimed and before it is run, that this worker is busy; if nobody
+    /// else is looking for work and there is more of it, wakes one who sleeps.
+    pub(crate) fn claimed(&mut self, is_more: impl FnOnce() -> bool) {
+        if !self.is_spinning {
+            return;
+        }
+        self.is_spinning = false;
+        let parking = self.control.parking();
+        match parking.busy(self.me) {
+            Duty::WakeAnother if is_more() => {
+                parking.wake(1, &KernelFutex);
+            }
+            Duty::WakeAnother | Duty::None => {}
+        }
+    }
+
+    fn spin(&self, has_work: impl Fn() -> bool) -> bool {
+        let began = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if has_work() {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+            if began.elapsed() >= SPIN {
+                return false;
+            }
+            if self.yields {
+                cpu::yield_now();
+            }
+        }
+    }
+}
