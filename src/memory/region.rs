@@ -128,10 +128,8 @@ impl Region {
 
     /// Lets this process write to the pages that `range` touches.
     pub(crate) fn unprotect(&self, range: Range<u64>) -> Result<(), SysError> {
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
-        let end = range.end.next_multiple_of(PAGE_BYTES);
         self.mapping
-            .protect(to_usize(start..end), Protection::ReadWrite)
+            .protect(to_usize(pages_of(range)), Protection::ReadWrite)
     }
 
     /// Takes back, from this process, the right to write to the pages that `range` touches.
