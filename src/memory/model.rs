@@ -277,8 +277,30 @@ fn address_space_runs_out_before_the_budget_with_an_error() {
         };
         assert_ne!(refusal.limit, MemoryLimit::Machine);
     }
-    assert!(heap.reserve(5 * EXTENT).is_err());
-    assert!(heap.reserve(usize::MAX).is_err());
+    for wanted in [5 * EXTENT, usize::MAX, (u32::MAX as usize) * EXTENT] {
+        assert!(heap.reserve(wanted).is_err());
+    }
+    let nothing = self::heap(0, 1000, 0);
+    assert!(nothing.allocate(1, 1, Contents::Any).is_err());
+    assert!(nothing.allocate(0, 1, Contents::Any).is_ok());
+}
+
+#[test]
+fn spans_fill_up_and_make_way() {
+    let heap = heap(64, 4, 4);
+    let blocks: Vec<_> = (0..20_000)
+        .map(|_| heap.allocate(1, 1, Contents::Any).unwrap())
+        .collect();
+    let mut offsets: Vec<_> = blocks.iter().map(Block::offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(offsets.len(), blocks.len());
+    assert!(heap.stats().committed > EXTENT_BYTES, "more than one span");
+    drop(blocks);
+    assert!(heap.stats().committed > heap.stats().warm, "a span is kept");
+    // All of the budget can be had nevertheless.
+    drop(heap.allocate(4 * EXTENT, 64, Contents::Any).unwrap());
+    let _small = heap.allocate(1, 1, Contents::Any).unwrap();
 }
 
 #[test]
