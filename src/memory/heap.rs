@@ -152,12 +152,9 @@ impl Heap {
             }
         };
         attempt().or_else(|refusal| match refusal {
-            AllocError::OutOfMemory(_) => {
-                // Spans kept for the next small block may be what is lacking.
-                self.trim();
-                attempt()
-            }
-            other => Err(other),
+            // Spans kept for the next small block may be what is lacking.
+            AllocError::OutOfMemory(_) if self.release_spans() => attempt(),
+            _ => Err(refusal),
         })
     }
 
@@ -213,13 +210,20 @@ impl Heap {
         if !self.origin.is_here() {
             return;
         }
-        let empty = lock(&self.small).spans.trim();
+        self.release_spans();
         let mut large = lock(&self.large);
-        for run in empty {
-            large.extents.release(run);
-        }
         let warm = large.extents.counts().warm;
         self.evict(&mut large.extents, warm, 0..0);
+    }
+
+    /// Gives back the spans that nothing is in; says whether there were any.
+    fn release_spans(&self) -> bool {
+        let empty = lock(&self.small).spans.trim();
+        let found = !empty.is_empty();
+        for run in empty {
+            self.give_back(&mut lock(&self.large), run);
+        }
+        found
     }
 
     fn allocate_small(

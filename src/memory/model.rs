@@ -245,6 +245,12 @@ fn a_full_budget_is_an_error_that_says_so() {
     let text = expected.to_string();
     assert!(text.contains("4194304") && text.contains("2097152") && text.contains("budget"));
     drop(held);
+    assert!(heap.allocate(5 * EXTENT, 64, Contents::Any).is_err());
+    assert_eq!(
+        heap.stats().warm,
+        3 * EXTENT_BYTES,
+        "a vain request costs nothing"
+    );
     // What was given back is warm, and makes way.
     let _all = heap.allocate(4 * EXTENT, 64, Contents::Any).unwrap();
     assert_eq!(heap.stats().committed, 4 * EXTENT_BYTES);
