@@ -99,6 +99,10 @@ impl Extents {
     /// Hands out `count` > 0 extents. Holes are used before untouched space, so what is warm is
     /// met again. `None`: no hole is long enough.
     pub(crate) fn take(&mut self, count: u32) -> Option<Run> {
+        // Also keeps the rounding below from overflowing.
+        if count as usize > self.states.len() {
+            return None;
+        }
         // Address space is cheap: a run takes up the size of a bin of the allocator, because a
         // hole is only ever found for a request that its bin's lower bound can hold. Otherwise a
         // run of 257 extents, freed, would not be found again for 257.

@@ -13,12 +13,13 @@ use super::region::{EXTENT_BYTES, Region};
 const EXTENT: usize = EXTENT_BYTES as usize;
 
 fn heap(extents: u64, budget: u64, keep_warm: u64) -> Arc<Heap> {
-    let region = Arc::new(Region::create(extents * EXTENT_BYTES).unwrap());
+    // In front of the area is something else, as in life.
+    let region = Arc::new(Region::create((extents + 1) * EXTENT_BYTES).unwrap());
     let limits = HeapLimits {
         budget: budget * EXTENT_BYTES,
         keep_warm: keep_warm * EXTENT_BYTES,
     };
-    let area = 0..region.size();
+    let area = EXTENT_BYTES - 5..region.size();
     Heap::new(region, area, limits).unwrap()
 }
 
@@ -96,8 +97,10 @@ impl Model {
                 assert_ne!(refusal.limit, MemoryLimit::Machine);
                 let left = before.budget - (before.committed - before.warm);
                 if refusal.limit == MemoryLimit::Budget {
-                    assert_eq!(refusal.available, left);
-                    assert!((size.max(align) as u64).next_multiple_of(EXTENT_BYTES) > left);
+                    assert!(refusal.available >= left);
+                    assert!(
+                        (size.max(align) as u64).next_multiple_of(EXTENT_BYTES) > refusal.available
+                    );
                 }
                 return;
             }
@@ -242,6 +245,12 @@ fn a_full_budget_is_an_error_that_says_so() {
     let text = expected.to_string();
     assert!(text.contains("4194304") && text.contains("2097152") && text.contains("budget"));
     drop(held);
+    assert!(heap.allocate(5 * EXTENT, 64, Contents::Any).is_err());
+    assert_eq!(
+        heap.stats().warm,
+        3 * EXTENT_BYTES,
+        "a vain request costs nothing"
+    );
     // What was given back is warm, and makes way.
     let _all = heap.allocate(4 * EXTENT, 64, Contents::Any).unwrap();
     assert_eq!(heap.stats().committed, 4 * EXTENT_BYTES);
@@ -274,8 +283,30 @@ fn address_space_runs_out_before_the_budget_with_an_error() {
         };
         assert_ne!(refusal.limit, MemoryLimit::Machine);
     }
-    assert!(heap.reserve(5 * EXTENT).is_err());
-    assert!(heap.reserve(usize::MAX).is_err());
+    for wanted in [5 * EXTENT, usize::MAX, (u32::MAX as usize) * EXTENT] {
+        assert!(heap.reserve(wanted).is_err());
+    }
+    let nothing = self::heap(0, 1000, 0);
+    assert!(nothing.allocate(1, 1, Contents::Any).is_err());
+    assert!(nothing.allocate(0, 1, Contents::Any).is_ok());
+}
+
+#[test]
+fn spans_fill_up_and_make_way() {
+    let heap = heap(64, 4, 4);
+    let blocks: Vec<_> = (0..20_000)
+        .map(|_| heap.allocate(1, 1, Contents::Any).unwrap())
+        .collect();
+    let mut offsets: Vec<_> = blocks.iter().map(Block::offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(offsets.len(), blocks.len());
+    assert!(heap.stats().committed > EXTENT_BYTES, "more than one span");
+    drop(blocks);
+    assert!(heap.stats().committed > heap.stats().warm, "a span is kept");
+    // All of the budget can be had nevertheless.
+    drop(heap.allocate(4 * EXTENT, 64, Contents::Any).unwrap());
+    let _small = heap.allocate(1, 1, Contents::Any).unwrap();
 }
 
 #[test]

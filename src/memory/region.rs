@@ -128,17 +128,14 @@ impl Region {
 
     /// Lets this process write to the pages that `range` touches.
     pub(crate) fn unprotect(&self, range: Range<u64>) -> Result<(), SysError> {
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
-        let end = range.end.next_multiple_of(PAGE_BYTES);
         self.mapping
-            .protect(to_usize(start..end), Protection::ReadWrite)
+            .protect(to_usize(pages_of(range)), Protection::ReadWrite)
     }
 
     /// Takes back, from this process, the right to write to the pages that `range` touches.
     pub(crate) fn protect(&self, range: Range<u64>) -> Result<(), SysError> {
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
-        let end = range.end.next_multiple_of(PAGE_BYTES);
-        self.mapping.protect(to_usize(start..end), Protection::Read)
+        self.mapping
+            .protect(to_usize(pages_of(range)), Protection::Read)
     }
 
     /// Gives every page of `range` (whole extents, writable here) memory, in huge pages where the
@@ -215,6 +212,16 @@ impl Region {
     }
 }
 
+/// The bytes of all pages that `range` touches.
+fn pages_of(range: Range<u64>) -> Range<u64> {
+    let start = range.start / PAGE_BYTES * PAGE_BYTES;
+    start
+        ..range
+            .end
+            .checked_next_multiple_of(PAGE_BYTES)
+            .unwrap_or(u64::MAX)
+}
+
 /// Offsets in a mapping fit an address; a range that does not is refused by the mapping.
 fn to_usize(range: Range<u64>) -> Range<usize> {
     let fit = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
@@ -276,6 +283,20 @@ mod tests {
         assert_eq!(region.resident().unwrap(), 0);
         // SAFETY: as above.
         assert_eq!(unsafe { at.read() }, 0);
+    }
+
+    #[test]
+    fn protection_covers_whole_pages_and_only_the_region() {
+        let region = Region::create(EXTENT_BYTES).unwrap();
+        let other = Region::attach(region.fd().try_clone_to_owned().unwrap()).unwrap();
+        other.unprotect(PAGE_BYTES + 1..PAGE_BYTES + 2).unwrap();
+        let at = other.pointer(PAGE_BYTES, 1).unwrap();
+        // SAFETY: a byte of a page that was just made writable and to which nobody refers.
+        unsafe { at.write(1) };
+        other.protect(0..EXTENT_BYTES).unwrap();
+        assert!(other.unprotect(0..EXTENT_BYTES + 1).is_err());
+        assert!(other.unprotect(0..u64::MAX).is_err());
+        assert!(other.unprotect(u64::MAX - 1..u64::MAX).is_err());
     }
 
     #[test]
