@@ -33,6 +33,12 @@ pub(crate) enum ExecutableError {
          which knows nothing of that library. Link gristmill into the executable itself"
     )]
     HookInLibrary,
+    /// The program was started as an argument of the dynamic loader.
+    #[error(
+        "this program was started through the dynamic loader (`ld.so program`), so that \
+         /proc/self/exe, which workers are started from, is the loader. Start the program itself"
+    )]
+    StartedByLoader,
     /// The loader reports no executable, or one without the tables that we need.
     #[error(
         "the executable has no dynamic section, in which its constructors are listed. Link it as \
@@ -137,6 +143,13 @@ impl Executable {
     ) -> Result<&'static [Option<Constructor>], ExecutableError> {
         const ENTRY: usize = size_of::<Constructor>();
         let hook = *HOOK.get().ok_or(ExecutableError::NoHook)?;
+        // The kernel loads an interpreter for the program that it executes, and says where; if it
+        // executed the interpreter itself, there was nothing to load.
+        // SAFETY: reads a vector that the C library keeps.
+        let interpreter = unsafe { libc::getauxval(libc::AT_BASE) };
+        if interpreter == 0 && self.headers.iter().any(|it| it.p_type == libc::PT_INTERP) {
+            return Err(ExecutableError::StartedByLoader);
+        }
         if self.constructors.is_empty() {
             return Err(ExecutableError::NoDynamicSection);
         }
