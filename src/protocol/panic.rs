@@ -101,7 +101,11 @@ impl PanicReport {
 
 /// Moves what fits of `text` to the front of `place`, which then starts behind it.
 fn put(place: &mut &mut [u8], text: &str, limit: usize) -> usize {
-    let bytes = text.floor_char_boundary(limit.min(place.len()).min(REPORT_BYTES));
+    let room = limit.min(place.len()).min(REPORT_BYTES).min(text.len());
+    let bytes = (0..=room)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
     let (front, rest) = core::mem::take(place).split_at_mut(bytes);
     front.copy_from_slice(&text.as_bytes()[..bytes]);
     *place = rest;

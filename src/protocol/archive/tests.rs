@@ -404,7 +404,10 @@ proptest! {
 
     #[test]
     fn lists_of_anything_cross(
-        value in prop::collection::vec(("\\PC{0,20}", any::<Option<i64>>(), any::<[u16; 3]>()), 0..50),
+        value in {
+            let element = ("\\PC{0,20}", any::<Option<i64>>(), any::<[u16; 3]>());
+            prop::collection::vec(element, 0..50)
+        },
     ) {
         assert_round_trip(&value);
     }
