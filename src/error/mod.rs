@@ -53,8 +53,8 @@ pub enum Error {
     /// A function is no part of the executable that the workers run.
     #[error(
         "the function at {address:#x} is outside the executable, in a shared library or in code \
-         generated at run time; workers run the executable alone, so call it from a closure that is \
-         compiled into it"
+         generated at run time; workers run the executable alone, so call it from a closure that \
+         is compiled into it"
     )]
     NotInImage {
         /// Where the function is, in this process.

@@ -115,19 +115,15 @@ fn describe_panic(
     location: Option<&Location>,
     element: Option<u64>,
     backtrace: Option<&str>,
-) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        f.write_str("the function panicked")?;
-        if let Some(index) = element {
-            write!(f, " at element {index}")?;
-        }
-        if let Some(location) = location {
-            write!(f, ", in {location}")?;
-        }
-        write!(f, ": {message}")?;
-        if let Some(backtrace) = backtrace {
-            write!(f, "\n{backtrace}")?;
-        }
-        Ok(())
-    })
+) -> String {
+    let element = element
+        .map(|index| format!(" at element {index}"))
+        .unwrap_or_default();
+    let location = location
+        .map(|place| format!(", in {place}"))
+        .unwrap_or_default();
+    let backtrace = backtrace
+        .map(|stack| format!("\n{stack}"))
+        .unwrap_or_default();
+    format!("the function panicked{element}{location}: {message}{backtrace}")
 }

@@ -10,8 +10,6 @@
 //! Reading is total: any bytes at all make a report, at worst an odd one, since the worker that
 //! wrote them was in trouble already.
 
-use bytemuck::{Pod, Zeroable};
-
 /// A place of this size holds any message worth reading, and a good part of a backtrace.
 pub(crate) const REPORT_BYTES: usize = 8 << 10;
 
@@ -33,17 +31,8 @@ pub(crate) struct PanicReport {
     pub(crate) backtrace: String,
 }
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Header {
-    element: u64,
-    line: u32,
-    column: u32,
-    message: u32,
-    file: u32,
-    backtrace: u32,
-    reserved: u32,
-}
+/// The header, in words of 32 bits.
+type Header = [u32; 8];
 
 const HEADER_BYTES: usize = size_of::<Header>();
 const _: () = assert!(HEADER_BYTES == 32);
@@ -67,15 +56,18 @@ impl PanicReport {
         let message = put(&mut rest, &self.message, MESSAGE_BYTES);
         let file = put(&mut rest, &self.file, FILE_BYTES);
         let backtrace = put(&mut rest, &self.backtrace, usize::MAX);
-        head.copy_from_slice(bytemuck::bytes_of(&Header {
-            element: self.element.unwrap_or(NO_ELEMENT),
-            line: self.line,
-            column: self.column,
-            message: message as u32,
-            file: file as u32,
-            backtrace: backtrace as u32,
-            reserved: 0,
-        }));
+        let element = self.element.unwrap_or(NO_ELEMENT);
+        let header: Header = [
+            element as u32,
+            (element >> 32) as u32,
+            self.line,
+            self.column,
+            message as u32,
+            file as u32,
+            backtrace as u32,
+            0,
+        ];
+        head.copy_from_slice(bytemuck::bytes_of(&header));
         HEADER_BYTES + message + file + backtrace
     }
 
@@ -87,21 +79,27 @@ impl PanicReport {
                 ..Self::default()
             };
         };
-        let header: Header = bytemuck::pod_read_unaligned(head);
+        let [low, high, line, column, message, file, backtrace, _]: Header =
+            bytemuck::pod_read_unaligned(head);
+        let element = u64::from(low) | (u64::from(high) << 32);
         Self {
-            message: take(&mut rest, header.message),
-            file: take(&mut rest, header.file),
-            backtrace: take(&mut rest, header.backtrace),
-            line: header.line,
-            column: header.column,
-            element: (header.element != NO_ELEMENT).then_some(header.element),
+            message: take(&mut rest, message),
+            file: take(&mut rest, file),
+            backtrace: take(&mut rest, backtrace),
+            line,
+            column,
+            element: (element != NO_ELEMENT).then_some(element),
         }
     }
 }
 
 /// Moves what fits of `text` to the front of `place`, which then starts behind it.
 fn put(place: &mut &mut [u8], text: &str, limit: usize) -> usize {
-    let bytes = text.floor_char_boundary(limit.min(place.len()).min(REPORT_BYTES));
+    let room = limit.min(place.len()).min(REPORT_BYTES).min(text.len());
+    let bytes = (0..=room)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
     let (front, rest) = core::mem::take(place).split_at_mut(bytes);
     front.copy_from_slice(&text.as_bytes()[..bytes]);
     *place = rest;
@@ -124,7 +122,7 @@ mod tests {
         (
             any::<(String, String, String)>(),
             any::<(u32, u32)>(),
-            any::<Option<u32>>(),
+            any::<Option<u64>>(),
         )
             .prop_map(|((message, file, backtrace), (line, column), element)| {
                 PanicReport {
@@ -132,7 +130,7 @@ mod tests {
                     file,
                     line,
                     column,
-                    element: element.map(u64::from),
+                    element: element.filter(|&index| index != NO_ELEMENT),
                     backtrace,
                 }
             })
