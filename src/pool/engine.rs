@@ -50,9 +50,8 @@ impl Engine {
             hub: Mutex::new(Hub::new()),
             config,
         };
-        let control = engine.control();
-        control.initialise(size, &ImageId::current());
-        control.set_workers(engine.workers());
+        Control::create(&engine.region, engine.workers(), &ImageId::current())
+            .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
     }
 

@@ -169,7 +169,7 @@ const LAYOUT: u64 = {
 };
 
 impl Control {
-    /// The control area of a region whose creator has called [`Control::initialise`].
+    /// The control area of a region that [`Control::create`] has been called on.
     ///
     /// `None` when the region is too small to hold one.
     pub(crate) fn of(region: &Region) -> Option<&Control> {
@@ -180,23 +180,54 @@ impl Control {
         Some(unsafe { start.as_ref() })
     }
 
-    /// Writes the identity and every word whose first value is not zero. Called once by the
-    /// parent, on a fresh region, before any worker exists.
-    pub(crate) fn initialise(&self, region_size: u64, image: &ImageId) {
+    /// Brings the control area of a fresh region into being; `None` when the region is too small.
+    ///
+    /// Called once by the parent, before any worker exists, on committed memory. Every shared word
+    /// is born through its own constructor; that some of them happen to be zero, as fresh memory
+    /// is, is their business.
+    pub(crate) fn create<'a>(
+        region: &'a Region,
+        workers: usize,
+        image: &ImageId,
+    ) -> Option<&'a Self> {
+        Self::fill::<Doorbell>(region, offset_of!(Self, doorbell), 1, Doorbell::new)?;
+        Self::fill::<ParkWord>(region, offset_of!(Self, parks), WORKERS, ParkWord::new)?;
+        Self::fill::<RingHeader>(region, offset_of!(Self, ring), 1, RingHeader::new)?;
+        Self::fill::<Cell>(region, offset_of!(Self, cells), CELLS, Cell::new)?;
+        Self::fill::<Slot>(region, offset_of!(Self, slots), SLOTS, Slot::new)?;
+        Self::fill::<JobHeader>(region, offset_of!(Self, jobs), JOBS, JobHeader::new)?;
+        Self::fill::<Chunk>(region, offset_of!(Self, chunks), JOBS * CHUNKS, Chunk::new)?;
+        let control = Self::of(region)?;
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&self.identity.layout, LAYOUT);
-        set(&self.identity.region_size, region_size);
-        for (word, value) in self.identity.image.iter().zip(image.to_words()) {
+        set(&control.workers.0, workers as u64);
+        set(&control.identity.layout, LAYOUT);
+        set(&control.identity.region_size, region.size());
+        for (word, value) in control.identity.image.iter().zip(image.to_words()) {
             set(word, value);
         }
-        set(&self.identity.magic, MAGIC);
+        set(&control.identity.magic, MAGIC);
+        Some(control)
+    }
+
+    /// Writes `count` fresh values from `offset` on.
+    fn fill<T>(region: &Region, offset: usize, count: usize, new: fn() -> T) -> Option<()> {
+        let first = region.pointer(offset as u64, count * size_of::<T>())?.cast::<T>();
+        for index in 0..count {
+            // SAFETY: `index < count`, and that many fit the range (checked above).
+            let place = unsafe { first.add(index) };
+            // SAFETY: in the mapping, aligned because the region begins on a 2 MiB boundary and
+            // the offset is that of a field, writable in the process that created the region, and
+            // nobody else knows it yet.
+            unsafe { place.write(new()) };
+        }
+        Some(())
     }
 
     /// Checks that this area was laid out by the same build of the same program.
     pub(crate) fn verify(&self, region_size: u64, image: &ImageId) -> Result<(), Refusal> {
-        // ORDERING: Relaxed; written before this process was created (see `initialise`).
+        // ORDERING: Relaxed; written before this process was created (see `create`).
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
         if get(&self.identity.magic) != MAGIC {
             return Err(Refusal::Magic);
@@ -242,12 +273,6 @@ impl Control {
     pub(crate) fn workers(&self) -> usize {
         // ORDERING: Relaxed; set before any worker was created.
         (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
-    }
-
-    /// Says how many workers there are; by the parent, before it starts them.
-    pub(crate) fn set_workers(&self, workers: usize) {
-        // ORDERING: Relaxed; see `workers`.
-        self.workers.0.store(workers as u64, Ordering::Relaxed);
     }
 
     /// The parent's doorbell.

@@ -92,7 +92,6 @@ fn perform(
 
 /// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
 fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool {
-    let began = Instant::now();
     let board = server.control.board();
     let (done, left) = board.tally(joined);
     let elapsed = began.elapsed().as_nanos() as u64;
