@@ -218,7 +218,11 @@ impl<'a> Board<'a> {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
-            if self.jobs.get(job as usize).is_some_and(|header| header.remaining() <= 0) {
+            if self
+                .jobs
+                .get(job as usize)
+                .is_some_and(|header| header.remaining() <= 0)
+            {
                 return true;
             }
         }

@@ -11,8 +11,8 @@ pub use task::{Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
-pub use crate::protocol::control::Refusal;
 use crate::protocol::context::ContextError;
+pub use crate::protocol::control::Refusal;
 use crate::protocol::function::NotInImage;
 use crate::sys::failure::SysError;
 

@@ -58,7 +58,9 @@ impl Pool {
         F: Fn(&[T], &mut [R]) + Copy + Send + Sync + 'static,
     {
         const { require_no_captures::<F>() };
-        self.par_chunks_with((), input, move |(), input: &[T], output: &mut [R]| f(input, output))
+        self.par_chunks_with((), input, move |(), input: &[T], output: &mut [R]| {
+            f(input, output)
+        })
     }
 
     /// As [`Pool::par_chunks`], with a context; see [`Pool::par_map_with`].
@@ -93,7 +95,16 @@ impl Pool {
                 pure_function: true,
             };
             let kernel = kernel::<C, M, T, R, F>;
-            into_fresh(engine, Verb { kernel, context, inputs: input, output, shape })
+            into_fresh(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: input,
+                    output,
+                    shape,
+                },
+            )
         })
     }
 }

@@ -23,7 +23,9 @@ where
     let view = call.context::<C, M>();
     // SAFETY: called once in this call; chunks do not overlap.
     let output = unsafe { call.output::<R>() };
-    numeric::generate(call.start, output, call.store(), call.at, |index| f(view, index));
+    numeric::generate(call.start, output, call.store(), call.at, |index| {
+        f(view, index)
+    });
 }
 
 impl Pool {
@@ -79,7 +81,16 @@ impl Pool {
                 pure_function: true,
             };
             let kernel = kernel::<C, M, R, F>;
-            into_fresh(engine, Verb { kernel, context, inputs: (), output, shape })
+            into_fresh(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: (),
+                    output,
+                    shape,
+                },
+            )
         })
     }
 }

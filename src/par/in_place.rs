@@ -86,7 +86,17 @@ impl Pool {
                 pure_function: false,
             };
             let kernel = kernel::<C, M, T, F>;
-            into_existing(engine, Verb { kernel, context, inputs: (), output: (), shape }, data)
+            into_existing(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: (),
+                    output: (),
+                    shape,
+                },
+                data,
+            )
         })
     }
 }

@@ -67,7 +67,10 @@ impl<'a, O> Job<'a, O> {
         engine: &Arc<Engine>,
         plan: impl FnOnce(&Arc<Engine>) -> Result<Step<'a, O>, Error> + Send + 'a,
     ) -> Self {
-        Self { engine: Arc::clone(engine), state: State::Planned(Box::new(plan)) }
+        Self {
+            engine: Arc::clone(engine),
+            state: State::Planned(Box::new(plan)),
+        }
     }
 
     /// Begins the work and returns at once; the job is then awaited or waited for as before.
@@ -88,7 +91,8 @@ impl<'a, O> Job<'a, O> {
     /// # Errors
     /// [`Error::Task`] says what became of the work; see [`TaskError`].
     pub fn wait(mut self) -> Result<O, Error> {
-        self.block(None).unwrap_or(Err(Error::Task(TaskError::Cancelled)))
+        self.block(None)
+            .unwrap_or(Err(Error::Task(TaskError::Cancelled)))
     }
 
     /// Blocks until the work is done or the timeout has passed: then `None`, and the work goes on.
@@ -123,8 +127,12 @@ impl<'a, O> Job<'a, O> {
 
     /// How far the work has come; `None` before it has begun and after it has ended.
     pub fn progress(&self) -> Option<Progress> {
-        let State::Running(entry, _) = &self.state else { return None };
-        let Place::Slot { slot, generation } = entry.place() else { return None };
+        let State::Running(entry, _) = &self.state else {
+            return None;
+        };
+        let Place::Slot { slot, generation } = entry.place() else {
+            return None;
+        };
         let (done, total) = self.engine.job_progress(slot, generation)?;
         Some(Progress { done, total })
     }
@@ -145,7 +153,9 @@ impl<'a, O> Job<'a, O> {
             Step::Ready(output) => State::Ready(output),
             Step::Run(launch, finish) => {
                 let entry = Arc::new(JobEntry::new());
-                self.engine.hub().launch(self.engine.control(), launch, &entry);
+                self.engine
+                    .hub()
+                    .launch(self.engine.control(), launch, &entry);
                 State::Running(entry, finish)
             }
         };
@@ -231,6 +241,8 @@ impl<O> fmt::Debug for Job<'_, O> {
             State::Ready(_) => "ready",
             State::Ended => "ended",
         };
-        f.debug_struct("Job").field("state", &state).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("state", &state)
+            .finish_non_exhaustive()
     }
 }

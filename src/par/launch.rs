@@ -61,16 +61,19 @@ struct Parts<C, I, O> {
 }
 
 /// Describes a job to the pool.
-fn launch<C, M, I, O>(
-    engine: &Arc<Engine>,
-    verb: Verb<C, I, O>,
-) -> Result<Launch, (Error, O)>
+fn launch<C, M, I, O>(engine: &Arc<Engine>, verb: Verb<C, I, O>) -> Result<Launch, (Error, O)>
 where
     C: Context<M> + Send + 'static,
     I: Send + 'static,
     O: Send + 'static,
 {
-    let Verb { kernel, context, inputs, output, shape } = verb;
+    let Verb {
+        kernel,
+        context,
+        inputs,
+        output,
+        shape,
+    } = verb;
     let prepared = kernel_id(kernel)
         .map_err(Error::from)
         .and_then(|kernel| Ok((kernel, engine.place_context(&context)?)));
@@ -80,9 +83,16 @@ where
     };
     let span = block.as_ref().map_or(Span::default(), span_of);
     let size = shape.inputs[0].size + shape.inputs[1].size + shape.output.size;
-    let streaming = matches!(Store::for_output(shape.output.size as usize), Store::Streaming);
+    let streaming = matches!(
+        Store::for_output(shape.output.size as usize),
+        Store::Streaming
+    );
     let element = shape.output.size.checked_div(shape.len).unwrap_or(0).max(1);
-    let at_least = if streaming { STREAMED_CHUNK_SIZE / element } else { 1 };
+    let at_least = if streaming {
+        STREAMED_CHUNK_SIZE / element
+    } else {
+        1
+    };
     let chunking = match shape.cut {
         Cut::Guided => Chunking::guided(shape.len, engine.workers(), at_least),
         Cut::Even(chunking) => chunking,
@@ -96,7 +106,11 @@ where
         streaming,
         fail_fast: true,
     };
-    let keep: Keep = Box::new(Parts { _context: (context, block), _inputs: inputs, output });
+    let keep: Keep = Box::new(Parts {
+        _context: (context, block),
+        _inputs: inputs,
+        output,
+    });
     Ok(Launch {
         job,
         chunking,
@@ -153,8 +167,20 @@ where
     I: Send + 'static,
     R: Pod + Send,
 {
-    let Verb { kernel, context, inputs, output: (), shape } = verb;
-    let verb = Verb { kernel, context, inputs, output: home.take(), shape };
+    let Verb {
+        kernel,
+        context,
+        inputs,
+        output: (),
+        shape,
+    } = verb;
+    let verb = Verb {
+        kernel,
+        context,
+        inputs,
+        output: home.take(),
+        shape,
+    };
     let launch = match launch(engine, verb) {
         Ok(launch) => launch,
         Err((error, buffer)) => {
@@ -184,18 +210,21 @@ fn recover<C: 'static, I: 'static, O: 'static>(outcome: JobOutcome) -> (Result<(
 }
 
 /// The bytes of a slice, after making sure that it is in this pool's memory.
-pub(super) fn input_span<T: Pod>(
-    engine: &Engine,
-    slice: &SharedSlice<T>,
-) -> Result<Span, Error> {
+pub(super) fn input_span<T: Pod>(engine: &Engine, slice: &SharedSlice<T>) -> Result<Span, Error> {
     engine.check_home(slice.region())?;
-    Ok(Span { offset: slice.offset(), size: size_of_val(&**slice) as u64 })
+    Ok(Span {
+        offset: slice.offset(),
+        size: size_of_val(&**slice) as u64,
+    })
 }
 
 /// The bytes of a vector, after making sure that it is in this pool's memory.
 pub(super) fn output_span<T: Pod>(engine: &Engine, vec: &SharedVec<T>) -> Result<Span, Error> {
     engine.check_home(vec.region())?;
-    Ok(Span { offset: vec.offset(), size: size_of_val(&**vec) as u64 })
+    Ok(Span {
+        offset: vec.offset(),
+        size: size_of_val(&**vec) as u64,
+    })
 }
 
 /// Two lengths that ought to be equal.

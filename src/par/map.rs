@@ -26,7 +26,9 @@ where
     let view = call.context::<C, M>();
     // SAFETY: called once in this call; chunks do not overlap.
     let output = unsafe { call.output::<R>() };
-    numeric::map(call.input::<T>(0), output, call.store(), call.at, |x| f(view, x));
+    numeric::map(call.input::<T>(0), output, call.store(), call.at, |x| {
+        f(view, x)
+    });
 }
 
 impl Pool {
@@ -109,7 +111,16 @@ impl Pool {
                 pure_function: true,
             };
             let kernel = kernel::<C, M, T, R, F>;
-            into_fresh(engine, Verb { kernel, context, inputs: input, output, shape })
+            into_fresh(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: input,
+                    output,
+                    shape,
+                },
+            )
         })
     }
 
@@ -180,7 +191,17 @@ impl Pool {
                 pure_function: true,
             };
             let kernel = kernel::<C, M, T, R, F>;
-            into_existing(engine, Verb { kernel, context, inputs: input, output: (), shape }, output)
+            into_existing(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: input,
+                    output: (),
+                    shape,
+                },
+                output,
+            )
         })
     }
 }

@@ -4,7 +4,10 @@
 //! kernel, which a worker runs on one chunk; a plan, which allocates the output and describes the
 //! job; and a finish, which makes the caller's value of what the job kept alive.
 
-#![expect(unsafe_code, reason = "kernels take their output and their closure from a call")]
+#![expect(
+    unsafe_code,
+    reason = "kernels take their output and their closure from a call"
+)]
 
 mod chunks;
 mod generate;

@@ -41,7 +41,9 @@ where
     // SAFETY: as above.
     let fold = unsafe { summon::<F>() };
     let view = call.context::<C, M>();
-    let folded = numeric::fold(call.input::<T>(0), call.at, identity(), |a, x| fold(view, a, x));
+    let folded = numeric::fold(call.input::<T>(0), call.at, identity(), |a, x| {
+        fold(view, a, x)
+    });
     // SAFETY: called once in this call.
     let partial = unsafe { call.partial::<A>() };
     partial.write(folded);
@@ -139,12 +141,16 @@ impl Pool {
                 return combine_partials::<A, I, G>(engine, none);
             }
             let kernel = fold_kernel::<C, M, T, A, I, F>;
-            fold_parts(engine, context, input, kernel, |engine, partials: SharedVec<A>| {
-                match *partials {
+            fold_parts(
+                engine,
+                context,
+                input,
+                kernel,
+                |engine, partials: SharedVec<A>| match *partials {
                     [only] => Ok(Step::Ready(only)),
                     _ => combine_partials::<A, I, G>(engine, partials.freeze()),
-                }
-            })
+                },
+            )
         })
     }
 }
@@ -172,7 +178,13 @@ where
         len: input.len() as u64,
         pure_function: true,
     };
-    let verb = Verb { kernel, context, inputs: input, output: partials, shape };
+    let verb = Verb {
+        kernel,
+        context,
+        inputs: input,
+        output: partials,
+        shape,
+    };
     into_fresh_then(engine, verb, then)
 }
 
@@ -194,6 +206,14 @@ where
         pure_function: true,
     };
     let kernel = combine_kernel::<A, I, G>;
-    let verb = Verb { kernel, context: (), inputs: partials, output: total, shape };
-    into_fresh_then(engine, verb, |_, total: SharedVec<A>| Ok(Step::Ready(total[0])))
+    let verb = Verb {
+        kernel,
+        context: (),
+        inputs: partials,
+        output: total,
+        shape,
+    };
+    into_fresh_then(engine, verb, |_, total: SharedVec<A>| {
+        Ok(Step::Ready(total[0]))
+    })
 }

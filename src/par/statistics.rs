@@ -20,7 +20,11 @@ fn sum_kernel<T: Pod + Add<Output = T>>(call: &RangeCall<'_>) {
 
 fn extreme_kernel<T: Pod + PartialOrd, const LEAST: bool>(call: &RangeCall<'_>) {
     let input = call.input::<T>(0);
-    let found = if LEAST { numeric::min(input, call.at) } else { numeric::max(input, call.at) };
+    let found = if LEAST {
+        numeric::min(input, call.at)
+    } else {
+        numeric::max(input, call.at)
+    };
     // SAFETY: called once in this call.
     let partial = unsafe { call.partial::<T>() };
     // A part has at least one element.
@@ -53,9 +57,17 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(T::zeroed()));
             }
-            fold_parts(engine, (), input, sum_kernel::<T>, |_, partials: SharedVec<T>| {
-                Ok(Step::Ready(partials.iter().fold(T::zeroed(), |sum, &part| sum + part)))
-            })
+            fold_parts(
+                engine,
+                (),
+                input,
+                sum_kernel::<T>,
+                |_, partials: SharedVec<T>| {
+                    Ok(Step::Ready(
+                        partials.iter().fold(T::zeroed(), |sum, &part| sum + part),
+                    ))
+                },
+            )
         })
     }
 
@@ -105,9 +117,15 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(None));
             }
-            fold_parts(engine, (), input, kernel, move |_, partials: SharedVec<T>| {
-                Ok(Step::Ready(partials.iter().copied().reduce(better)))
-            })
+            fold_parts(
+                engine,
+                (),
+                input,
+                kernel,
+                move |_, partials: SharedVec<T>| {
+                    Ok(Step::Ready(partials.iter().copied().reduce(better)))
+                },
+            )
         })
     }
 }

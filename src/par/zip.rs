@@ -26,7 +26,9 @@ where
     // SAFETY: called once in this call; chunks do not overlap.
     let output = unsafe { call.output::<R>() };
     let (left, right) = (call.input::<A>(0), call.input::<B>(1));
-    numeric::zip_map(left, right, output, call.store(), call.at, |a, b| f(view, a, b));
+    numeric::zip_map(left, right, output, call.store(), call.at, |a, b| {
+        f(view, a, b)
+    });
 }
 
 impl Pool {
@@ -97,7 +99,16 @@ impl Pool {
                 pure_function: true,
             };
             let kernel = kernel::<C, M, A, B, R, F>;
-            into_fresh(engine, Verb { kernel, context, inputs: (left, right), output, shape })
+            into_fresh(
+                engine,
+                Verb {
+                    kernel,
+                    context,
+                    inputs: (left, right),
+                    output,
+                    shape,
+                },
+            )
         })
     }
 }

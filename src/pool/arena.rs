@@ -27,7 +27,10 @@ impl Arena {
     }
 
     pub(crate) fn span(&self) -> Span {
-        Span { offset: self.block.offset(), size: self.block.size() as u64 }
+        Span {
+            offset: self.block.offset(),
+            size: self.block.size() as u64,
+        }
     }
 
     /// Takes hold of a block that the worker handed over; `None` when it is not in the arena.
@@ -39,7 +42,10 @@ impl Arena {
             && end <= whole.size
             && span.size > 0
             && span.offset.is_multiple_of(BLOCK_ALIGN);
-        sound.then(|| Loan { arena: Arc::clone(self), span })
+        sound.then(|| Loan {
+            arena: Arc::clone(self),
+            span,
+        })
     }
 }
 

@@ -98,7 +98,9 @@ impl Builder {
         if !(1..=WORKERS).contains(&workers) {
             return Err(invalid("workers", WORKERS_WANTED, workers));
         }
-        let memory_budget = self.memory_budget.unwrap_or_else(|| cpu::memory_limit() / 4 * 3);
+        let memory_budget = self
+            .memory_budget
+            .unwrap_or_else(|| cpu::memory_limit() / 4 * 3);
         if !(4 << 20..=1 << 44).contains(&memory_budget) {
             return Err(invalid("memory_budget", "4 MiB to 16 TiB", memory_budget));
         }
@@ -107,12 +109,22 @@ impl Builder {
             return Err(invalid("attempts", "at least 1", attempts));
         }
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
-        Ok(Config { workers, cores, memory_budget, keep_warm, attempts })
+        Ok(Config {
+            workers,
+            cores,
+            memory_budget,
+            keep_warm,
+            attempts,
+        })
     }
 }
 
 fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
-    Error::InvalidConfig { setting, wanted, found: found.to_string() }
+    Error::InvalidConfig {
+        setting,
+        wanted,
+        found: found.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +142,10 @@ mod tests {
         ];
         for builder in refused {
             let error = builder.clone().build().unwrap_err();
-            assert!(matches!(error, Error::InvalidConfig { .. }), "{builder:?}: {error}");
+            assert!(
+                matches!(error, Error::InvalidConfig { .. }),
+                "{builder:?}: {error}"
+            );
         }
     }
 }

@@ -32,19 +32,31 @@ impl Chunking {
     pub(crate) fn guided(len: u64, workers: usize, at_least: u64) -> Self {
         let share = if len < SHORT { 4 } else { 8 };
         let smallest = len.div_ceil(FINEST).max(at_least).max(1);
-        Self { len, divisor: workers as u64 * share, smallest }
+        Self {
+            len,
+            divisor: workers as u64 * share,
+            smallest,
+        }
     }
 
     /// Chunks of `len` over a fixed number, whatever the number of workers: for reductions, whose
     /// rounding must not depend on the machine.
     pub(crate) fn even(len: u64, at_least: u64) -> Self {
         let smallest = len.div_ceil(256).max(at_least).max(1);
-        Self { len, divisor: u64::MAX, smallest }
+        Self {
+            len,
+            divisor: u64::MAX,
+            smallest,
+        }
     }
 
     /// The whole range as one chunk.
     pub(crate) fn single(len: u64) -> Self {
-        Self { len, divisor: 1, smallest: len.max(1) }
+        Self {
+            len,
+            divisor: 1,
+            smallest: len.max(1),
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {

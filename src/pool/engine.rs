@@ -38,7 +38,10 @@ impl Engine {
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
         let region = Arc::new(Region::create(size)?);
-        let limits = HeapLimits { budget: config.memory_budget, keep_warm: config.keep_warm };
+        let limits = HeapLimits {
+            budget: config.memory_budget,
+            keep_warm: config.keep_warm,
+        };
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
         // The control area is committed like any other memory: a full machine is an error here.
         region.commit(0..CONTROL_SIZE as u64)?;
@@ -107,7 +110,9 @@ impl Engine {
 
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         // The hub's methods call no user code, so a poisoned lock guards a sound state.
-        HubGuard(Some(self.hub.lock().unwrap_or_else(PoisonError::into_inner)))
+        HubGuard(Some(
+            self.hub.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     /// The hub, unless somebody else is at work in it.
@@ -128,7 +133,9 @@ fn arena_size(config: &Config) -> u64 {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

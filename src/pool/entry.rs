@@ -41,7 +41,11 @@ enum State<T> {
 
 impl<T> Entry<T> {
     pub(crate) fn new() -> Self {
-        Self { ready: Flag::new(), state: Mutex::new(State::Pending(None)), place: AtomicU64::new(NOWHERE) }
+        Self {
+            ready: Flag::new(),
+            state: Mutex::new(State::Pending(None)),
+            place: AtomicU64::new(NOWHERE),
+        }
     }
 
     pub(crate) fn set_place(&self, place: Place) {
@@ -59,7 +63,10 @@ impl<T> Entry<T> {
         match self.place.load(Ordering::Relaxed) {
             NOWHERE => Place::Nowhere,
             BACKLOG => Place::Backlog,
-            bits => Place::Slot { slot: (bits >> 32) as u32, generation: bits as u32 },
+            bits => Place::Slot {
+                slot: (bits >> 32) as u32,
+                generation: bits as u32,
+            },
         }
     }
 
@@ -68,7 +75,9 @@ impl<T> Entry<T> {
     /// A second outcome is dropped: the first one stands.
     pub(crate) fn deliver(&self, outcome: T) -> Option<Waker> {
         let mut state = self.lock();
-        let State::Pending(waker) = &mut *state else { return None };
+        let State::Pending(waker) = &mut *state else {
+            return None;
+        };
         let waker = waker.take();
         *state = State::Ready(outcome);
         self.ready.raise();

@@ -14,8 +14,8 @@ use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
-use crate::protocol::range::{Span, bytes_of};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
+use crate::protocol::range::{Span, bytes_of};
 use crate::protocol::task::{Reply, Verdict};
 use crate::ring::Harvest;
 
@@ -41,11 +41,14 @@ impl Hub {
     /// Delivers what the hints point to.
     pub(crate) fn harvest(&mut self, control: &Control, engine: &Engine) -> usize {
         let mut outcomes = 0;
-        control.done().drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));
+        control
+            .done()
+            .drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));
         for job in self.jobs.active() {
-            let near = self.jobs.get(job).is_some_and(|running| {
-                control.board().progress(&running.posted) == 0
-            });
+            let near = self
+                .jobs
+                .get(job)
+                .is_some_and(|running| control.board().progress(&running.posted) == 0);
             outcomes += usize::from(near && self.finish_if_settled(control, job));
         }
         if outcomes > 0 {
@@ -69,7 +72,9 @@ impl Hub {
 
     /// Delivers the outcome of a slot's task, if it has ended.
     fn collect(&mut self, control: &Control, engine: &Engine, slot: u32) -> bool {
-        let Some(Some((generation, _))) = self.flights.get(slot as usize) else { return false };
+        let Some(Some((generation, _))) = self.flights.get(slot as usize) else {
+            return false;
+        };
         let owner = match control.ring().harvest(slot, *generation) {
             Harvest::Finished { owner, .. } => owner,
             Harvest::Pending | Harvest::Running(_) => return false,
@@ -140,15 +145,30 @@ impl Hub {
     /// Leaves a job's outcome once none of its chunks can change any more.
     pub(super) fn finish_if_settled(&mut self, control: &Control, job: u32) -> bool {
         let board = control.board();
-        let Some(running) = self.jobs.get(job) else { return false };
+        let Some(running) = self.jobs.get(job) else {
+            return false;
+        };
         if !board.settled(&mut running.posted) {
             return false;
         }
-        let Some(running) = self.jobs.remove(job) else { return false };
+        let Some(running) = self.jobs.remove(job) else {
+            return false;
+        };
         let result = self.judge(control, &running);
-        let Running { entry, posted, launch, .. } = running;
+        let Running {
+            entry,
+            posted,
+            launch,
+            ..
+        } = running;
         board.close(posted);
-        self.settle(&entry, JobOutcome { result, keep: launch.keep });
+        self.settle(
+            &entry,
+            JobOutcome {
+                result,
+                keep: launch.keep,
+            },
+        );
         true
     }
 
@@ -186,7 +206,10 @@ impl Hub {
 
     /// The report that a worker left at `offset` in its arena.
     fn panic_of(&self, owner: Owner, offset: u64) -> PanicReport {
-        let place = Span { offset, size: REPORT_BYTES as u64 };
+        let place = Span {
+            offset,
+            size: REPORT_BYTES as u64,
+        };
         let loan = self.roster.arena(owner).and_then(|arena| arena.lend(place));
         PanicReport::decode(loan.as_ref().map_or(&[], |loan| loan.bytes()))
     }

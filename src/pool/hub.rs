@@ -119,7 +119,9 @@ impl Hub {
     /// Moves waiting tasks into free slots.
     pub(super) fn feed(&mut self, control: &Control) {
         while !self.backlog.is_empty() {
-            let Some(filling) = self.take_slot(control) else { return };
+            let Some(filling) = self.take_slot(control) else {
+                return;
+            };
             // A task cancelled while it waited has its outcome already.
             let next = loop {
                 match self.backlog.pop_front() {
@@ -155,7 +157,9 @@ impl Hub {
     }
 
     fn take_back(&mut self, control: &Control, slot: u32, generation: u32) -> bool {
-        let Some((current, _)) = &self.flights[slot as usize] else { return false };
+        let Some((current, _)) = &self.flights[slot as usize] else {
+            return false;
+        };
         if *current != generation || !control.ring().retract(slot, generation) {
             return false;
         }
@@ -202,12 +206,21 @@ impl Hub {
         }
         for job in self.jobs.active() {
             if let Some(running) = self.jobs.remove(job) {
-                let outcome = JobOutcome { result: Err(error.clone()), keep: running.launch.keep };
+                let outcome = JobOutcome {
+                    result: Err(error.clone()),
+                    keep: running.launch.keep,
+                };
                 self.settle(&running.entry, outcome);
             }
         }
         for (launch, entry) in self.jobs.take_backlog() {
-            self.settle(&entry, JobOutcome { result: Err(error.clone()), keep: launch.keep });
+            self.settle(
+                &entry,
+                JobOutcome {
+                    result: Err(error.clone()),
+                    keep: launch.keep,
+                },
+            );
         }
     }
 }

@@ -61,7 +61,11 @@ pub(crate) struct Jobs {
 impl Jobs {
     pub(crate) fn new() -> Self {
         const { assert!(JOBS == 64, "`active` has one bit a job") };
-        Self { running: (0..JOBS).map(|_| None).collect(), active: 0, backlog: VecDeque::new() }
+        Self {
+            running: (0..JOBS).map(|_| None).collect(),
+            active: 0,
+            backlog: VecDeque::new(),
+        }
     }
 
     /// How many jobs are pending.
@@ -122,7 +126,13 @@ impl Hub {
     pub(crate) fn launch(&mut self, control: &Control, launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let result = Err(error.clone());
-            self.settle(entry, JobOutcome { result, keep: launch.keep });
+            self.settle(
+                entry,
+                JobOutcome {
+                    result,
+                    keep: launch.keep,
+                },
+            );
             return;
         }
         entry.set_place(Place::Backlog);
@@ -133,7 +143,9 @@ impl Hub {
     /// Posts waiting jobs while the board has places.
     pub(super) fn post_waiting(&mut self, control: &Control) {
         while self.jobs.active != u64::MAX {
-            let Some((launch, entry)) = self.jobs.backlog.pop_front() else { return };
+            let Some((launch, entry)) = self.jobs.backlog.pop_front() else {
+                return;
+            };
             if entry.is_ready() {
                 continue;
             }
@@ -144,7 +156,9 @@ impl Hub {
     fn post(&mut self, control: &Control, launch: Launch, entry: Arc<JobEntry>) {
         let job = self.jobs.active.trailing_ones();
         let board = control.board();
-        let Some(body) = control.job_body(job) else { return };
+        let Some(body) = control.job_body(job) else {
+            return;
+        };
         let generation = board.begin(job);
         body.store(&launch.job);
         let mut chunks = 0;
@@ -152,13 +166,23 @@ impl Hub {
             board.set_chunk(job, chunks, start, len);
             chunks += 1;
         }
-        entry.set_place(Place::Slot { slot: job, generation });
+        entry.set_place(Place::Slot {
+            slot: job,
+            generation,
+        });
         let posted = board.post(job, generation, chunks);
         // A small job is shared out by the worker that takes it, if it turns out to be costly.
         let wanted = if launch.large { chunks } else { 1 };
         let deaths = HashMap::new();
         let faults = Vec::new();
-        let running = Running { entry, posted, launch, deaths, faults, cancelled: None };
+        let running = Running {
+            entry,
+            posted,
+            launch,
+            deaths,
+            faults,
+            cancelled: None,
+        };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
         control.parking().wake(wanted, &KernelFutex);
@@ -171,13 +195,25 @@ impl Hub {
             Place::Nowhere => {}
             Place::Backlog => {
                 let waiting = self.jobs.backlog.iter();
-                let found = waiting.enumerate().find(|(_, (_, other))| core::ptr::eq(&**other, entry));
+                let found = waiting
+                    .enumerate()
+                    .find(|(_, (_, other))| core::ptr::eq(&**other, entry));
                 let Some((index, _)) = found else { return };
-                let Some((launch, entry)) = self.jobs.backlog.remove(index) else { return };
-                self.settle(&entry, JobOutcome { result: Err(error), keep: launch.keep });
+                let Some((launch, entry)) = self.jobs.backlog.remove(index) else {
+                    return;
+                };
+                self.settle(
+                    &entry,
+                    JobOutcome {
+                        result: Err(error),
+                        keep: launch.keep,
+                    },
+                );
             }
             Place::Slot { slot, generation } => {
-                let Some(running) = self.jobs.get(slot) else { return };
+                let Some(running) = self.jobs.get(slot) else {
+                    return;
+                };
                 if running.posted.generation() == generation {
                     running.cancelled.get_or_insert(error);
                     control.board().cancel(&running.posted);

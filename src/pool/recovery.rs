@@ -51,11 +51,26 @@ impl Hub {
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
         let board = control.board();
         for job in self.jobs.active() {
-            let Some(running) = self.jobs.get(job) else { continue };
-            let Running { posted, launch, deaths, faults, cancelled, .. } = running;
+            let Some(running) = self.jobs.get(job) else {
+                continue;
+            };
+            let Running {
+                posted,
+                launch,
+                deaths,
+                faults,
+                cancelled,
+                ..
+            } = running;
             let mut failed = false;
             board.recover(posted, dead, |chunk| {
-                let lost = Lost { chunk, death, launch, attempts, given_up: cancelled.is_some() };
+                let lost = Lost {
+                    chunk,
+                    death,
+                    launch,
+                    attempts,
+                    given_up: cancelled.is_some(),
+                };
                 let verdict = lost.verdict(deaths, faults);
                 failed |= verdict == ChunkVerdict::Fail;
                 verdict

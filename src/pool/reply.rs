@@ -46,6 +46,8 @@ impl ReplyBytes {
 
 impl fmt::Debug for Small {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Small").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Small")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

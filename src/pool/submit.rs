@@ -1,6 +1,9 @@
 //! Into shared memory: arguments, contexts and fresh buffers.
 
-#![expect(unsafe_code, reason = "serialises into blocks that it has just been given")]
+#![expect(
+    unsafe_code,
+    reason = "serialises into blocks that it has just been given"
+)]
 
 use core::ptr::NonNull;
 use std::sync::Arc;
@@ -33,11 +36,13 @@ impl Engine {
         len: usize,
         contents: Contents,
     ) -> Result<SharedVec<T>, Error> {
-        let size = len.checked_mul(size_of::<T>()).ok_or_else(|| Error::InvalidArgument {
-            what: "length of a buffer",
-            found: format!("{len} elements of {} bytes", size_of::<T>()),
-            wanted: "fewer bytes than the address space has".into(),
-        })?;
+        let size = len
+            .checked_mul(size_of::<T>())
+            .ok_or_else(|| Error::InvalidArgument {
+                what: "length of a buffer",
+                found: format!("{len} elements of {} bytes", size_of::<T>()),
+                wanted: "fewer bytes than the address space has".into(),
+            })?;
         let block = self.heap().allocate(size, align_of::<T>(), contents)?;
         Ok(SharedVec::from_block(block, len))
     }
@@ -85,9 +90,20 @@ impl Engine {
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
         let reserved = Reserved::new(self)?;
         let (arguments_span, arguments) = self.place_arguments(&reserved, arguments)?;
-        let task = Task { function, arguments: arguments_span, context: context_span };
+        let task = Task {
+            function,
+            arguments: arguments_span,
+            context: context_span,
+        };
         let entry = Arc::new(Entry::new());
-        reserved.submit(task, Flight { entry: Arc::clone(&entry), arguments, context });
+        reserved.submit(
+            task,
+            Flight {
+                entry: Arc::clone(&entry),
+                arguments,
+                context,
+            },
+        );
         Ok(entry)
     }
 
@@ -103,8 +119,16 @@ impl Engine {
         let fit = unsafe { archive::write(arguments, inline, capacity) }?;
         let size = match fit {
             Fit::Written(size) => {
-                let offset = reserved.filling.map_or(0, |filling| Control::inline_offset(filling.slot));
-                return Ok((Span { offset, size: size as u64 }, None));
+                let offset = reserved
+                    .filling
+                    .map_or(0, |filling| Control::inline_offset(filling.slot));
+                return Ok((
+                    Span {
+                        offset,
+                        size: size as u64,
+                    },
+                    None,
+                ));
             }
             Fit::Needs(size) => size,
         };
@@ -112,7 +136,10 @@ impl Engine {
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
             Fit::Written(size) => {
-                let span = Span { offset: block.offset(), size: size as u64 };
+                let span = Span {
+                    offset: block.offset(),
+                    size: size as u64,
+                };
                 Ok((span, Some(block)))
             }
             Fit::Needs(now) => Err(changed_size(size, now)),
@@ -121,7 +148,8 @@ impl Engine {
 
     /// Cancels a task; whether no worker had begun it.
     pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>) -> bool {
-        self.hub().cancel_task(self.control(), entry, TaskError::Cancelled)
+        self.hub()
+            .cancel_task(self.control(), entry, TaskError::Cancelled)
     }
 
     /// Cancels a job.
@@ -132,7 +160,10 @@ impl Engine {
 
 /// Where a block lies.
 pub(crate) fn span_of(block: &Block) -> Span {
-    Span { offset: block.offset(), size: block.size() as u64 }
+    Span {
+        offset: block.offset(),
+        size: block.size() as u64,
+    }
 }
 
 /// A `Serialize` that writes more the second time breaks its contract.
@@ -163,7 +194,9 @@ impl<'a> Reserved<'a> {
     /// The block beside the slot and its size; no bytes without a slot.
     fn inline(&self) -> (NonNull<u8>, usize) {
         let inline = self.filling.and_then(|filling| {
-            self.engine.region().pointer(Control::inline_offset(filling.slot), INLINE_SIZE)
+            self.engine
+                .region()
+                .pointer(Control::inline_offset(filling.slot), INLINE_SIZE)
         });
         inline.map_or((NonNull::dangling(), 0), |block| (block, INLINE_SIZE))
     }

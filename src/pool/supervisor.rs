@@ -45,7 +45,10 @@ impl Supervisor {
             .name("gristmill".into())
             .spawn(move || run(&its_engine, &report))
             .map_err(|error| Error::Thread(error))?;
-        let mut supervisor = Self { engine, thread: Some(thread) };
+        let mut supervisor = Self {
+            engine,
+            thread: Some(thread),
+        };
         match outcome.recv() {
             Ok(Ok(())) => Ok(supervisor),
             Ok(Err(error)) => {
@@ -58,7 +61,9 @@ impl Supervisor {
 
     /// Kills the workers, fails what is pending and waits until all of it has happened.
     pub(crate) fn stop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         self.engine.hub().stopping = true;
         self.engine.nudge_supervisor();
         // A panic of the supervisor is a bug of ours; the workers die with its thread either way.
@@ -118,7 +123,12 @@ impl<'a> Watch<'a> {
             last_death: None,
             due: None,
         });
-        Ok(Self { engine, poller, charges: charges.collect(), hears_workers: false })
+        Ok(Self {
+            engine,
+            poller,
+            charges: charges.collect(),
+            hears_workers: false,
+        })
     }
 
     /// Starts every worker and waits until each has said that it is ready.
@@ -217,7 +227,9 @@ impl<'a> Watch<'a> {
         let owner = self.charges[index].owner;
         let block = engine.heap().reserve(engine.arena_size() as usize)?;
         let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
-        let Some(record) = control.record(owner.index()) else { return Err(Error::PoolClosed) };
+        let Some(record) = control.record(owner.index()) else {
+            return Err(Error::PoolClosed);
+        };
         let span = arena.span();
         // ORDERING: Relaxed; the worker that reads these is created below.
         record.arena_offset.store(span.offset, Ordering::Relaxed);
@@ -237,10 +249,16 @@ impl<'a> Watch<'a> {
             value: &token.to_string(),
             passed: &[engine.region().fd(), engine.event().as_fd()],
         };
-        let process = spawn.start().map_err(|error| Error::Spawn(error.to_string()))?;
+        let process = spawn
+            .start()
+            .map_err(|error| Error::Spawn(error.to_string()))?;
         let pid = process.pid() as u32;
         self.poller.add(&process, index as u64)?;
-        let member = Member { incarnation: owner.incarnation(), pid, arena };
+        let member = Member {
+            incarnation: owner.incarnation(),
+            pid,
+            arena,
+        };
         engine.hub().roster.enlist(owner.index(), member);
         self.charges[index].process = Some(process);
         Ok(())
@@ -262,7 +280,9 @@ impl<'a> Watch<'a> {
             return;
         }
         let was_ready = self.status(index) == Status::Ready;
-        let Some(death) = self.reap(index) else { return };
+        let Some(death) = self.reap(index) else {
+            return;
+        };
         let charge = &mut self.charges[index];
         let dead = charge.owner;
         charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
@@ -294,7 +314,10 @@ impl<'a> Watch<'a> {
             if charge.stillbirths >= START_ATTEMPTS {
                 let attempts = charge.stillbirths;
                 let reason = charge.last_death.take();
-                return Some(TaskError::NoWorkers { attempts, last: reason });
+                return Some(TaskError::NoWorkers {
+                    attempts,
+                    last: reason,
+                });
             }
             if self.raise(index).is_err() {
                 // The kernel refused a process or memory: it may have some later.
@@ -314,7 +337,11 @@ impl<'a> Watch<'a> {
         if self.hears_workers || !self.engine.hub().reactors.supervisor_listens {
             return;
         }
-        if self.poller.add(self.engine.event().as_fd(), WORKERS_BELL).is_ok() {
+        if self
+            .poller
+            .add(self.engine.event().as_fd(), WORKERS_BELL)
+            .is_ok()
+        {
             self.hears_workers = true;
             self.engine.control().doorbell().arm();
             self.engine.harvest();
@@ -332,7 +359,10 @@ impl<'a> Watch<'a> {
 
     fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
         match self.status(index) {
-            Status::Refused(refusal) => Error::Handshake { pid: death.pid, refusal },
+            Status::Refused(refusal) => Error::Handshake {
+                pid: death.pid,
+                refusal,
+            },
             _ => Error::WorkersKeepDying { attempts: 1, death },
         }
     }
@@ -344,5 +374,8 @@ fn death(pid: u32, exit: &Exit) -> WorkerDeath {
         (None, Some(code)) => Cause::Exit(code),
         (None, None) => Cause::Unknown,
     };
-    WorkerDeath { peak_memory: exit.peak_rss, ..WorkerDeath::new(pid, cause) }
+    WorkerDeath {
+        peak_memory: exit.peak_rss,
+        ..WorkerDeath::new(pid, cause)
+    }
 }

@@ -29,12 +29,12 @@ impl Engine {
             if self.spin(entry, SPIN) {
                 return true;
             }
-            let left = match deadline.map(|deadline| deadline.checked_duration_since(Instant::now()))
-            {
-                None => None,
-                Some(Some(left)) if !left.is_zero() => Some(left),
-                Some(_) => return entry.is_ready(),
-            };
+            let left =
+                match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
+                    None => None,
+                    Some(Some(left)) if !left.is_zero() => Some(left),
+                    Some(_) => return entry.is_ready(),
+                };
             let leads = {
                 let mut hub = self.hub();
                 let leads = !hub.has_leader;

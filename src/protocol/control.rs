@@ -12,7 +12,10 @@
 //! - The parent believes nothing it reads here: states are matched exhaustively, offsets and
 //!   lengths are checked against its private allocator before use.
 
-#![expect(unsafe_code, reason = "views a checked range of the region as the control structure")]
+#![expect(
+    unsafe_code,
+    reason = "views a checked range of the region as the control structure"
+)]
 
 use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
@@ -213,7 +216,9 @@ impl Control {
 
     /// Writes `count` fresh values from `offset` on.
     fn fill<T>(region: &Region, offset: usize, count: usize, new: fn() -> T) -> Option<()> {
-        let first = region.pointer(offset as u64, count * size_of::<T>())?.cast::<T>();
+        let first = region
+            .pointer(offset as u64, count * size_of::<T>())?
+            .cast::<T>();
         for index in 0..count {
             // SAFETY: `index < count`, and that many fit the range (checked above).
             let place = unsafe { first.add(index) };
@@ -266,7 +271,11 @@ impl Control {
     pub(crate) fn parking(&self) -> Parking<'_> {
         let workers = self.workers();
         let bits = workers.div_ceil(64);
-        Parking::new(&self.parks[..workers], &self.spinning[..bits], &self.parked[..bits])
+        Parking::new(
+            &self.parks[..workers],
+            &self.spinning[..bits],
+            &self.parked[..bits],
+        )
     }
 
     /// How many workers there are.

@@ -34,19 +34,27 @@ impl<'a> Freed<'a> {
     /// The stack of the arena at `arena`, whose first page is committed; `None` when the span is
     /// not in the region.
     pub(crate) fn of(region: &'a Region, arena: Span) -> Option<Self> {
-        let head = region.pointer(arena.offset, size_of::<AtomicU64>())?.cast::<AtomicU64>();
+        let head = region
+            .pointer(arena.offset, size_of::<AtomicU64>())?
+            .cast::<AtomicU64>();
         if !head.is_aligned() {
             return None;
         }
         // SAFETY: in bounds and aligned; every bit pattern is an atomic; the region keeps the
         // mapping for the lifetime of the borrow.
         let head = unsafe { head.as_ref() };
-        Some(Self { region, arena, head })
+        Some(Self {
+            region,
+            arena,
+            head,
+        })
     }
 
     /// Gives back the block at `offset`, which the caller has held until now.
     pub(crate) fn push(&self, offset: u64) {
-        let Some(link) = self.link(offset) else { return };
+        let Some(link) = self.link(offset) else {
+            return;
+        };
         // ORDERING: Relaxed; the exchange below confirms the value.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -89,7 +97,10 @@ impl<'a> Freed<'a> {
         let sound = inside >= ARENA_HEADER_SIZE
             && inside < self.arena.size
             && offset.is_multiple_of(BLOCK_ALIGN);
-        let block = self.region.pointer(offset, size_of::<AtomicU64>()).filter(|_| sound)?;
+        let block = self
+            .region
+            .pointer(offset, size_of::<AtomicU64>())
+            .filter(|_| sound)?;
         // SAFETY: in bounds and aligned (checked above); every bit pattern is an atomic; while a
         // block is on its way back its first word is used as an atomic only.
         Some(unsafe { block.cast::<AtomicU64>().as_ref() })

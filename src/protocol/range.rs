@@ -82,7 +82,10 @@ impl JobBody {
     pub(crate) fn load(&self) -> RangeJob {
         // ORDERING: Relaxed; claiming the chunk acquired what `post` released.
         let word = |index: usize| self.0[index].load(Ordering::Relaxed);
-        let span = |index| Span { offset: word(index), size: word(index + 1) };
+        let span = |index| Span {
+            offset: word(index),
+            size: word(index + 1),
+        };
         RangeJob {
             kernel: FunctionId::from_bits(word(0)),
             context: span(1),
@@ -127,7 +130,11 @@ pub(crate) struct RangeCall<'a> {
 impl<'a> RangeCall<'a> {
     /// How outputs should be stored.
     pub(crate) fn store(&self) -> Store {
-        if self.job.streaming { Store::Streaming } else { Store::Cached }
+        if self.job.streaming {
+            Store::Streaming
+        } else {
+            Store::Cached
+        }
     }
 
     /// This chunk's part of an input.
@@ -189,7 +196,9 @@ impl<'a> RangeCall<'a> {
     /// As [`RangeCall::input`].
     pub(crate) fn whole_input<T: Pod>(&self, which: usize) -> &'a [T] {
         let span = self.job.inputs[which];
-        let len = (span.size as usize).checked_div(size_of::<T>()).unwrap_or(0);
+        let len = (span.size as usize)
+            .checked_div(size_of::<T>())
+            .unwrap_or(0);
         let first = self.elements::<T>(span, 0, len);
         // SAFETY: as for `input`.
         unsafe { slice::from_raw_parts(first.as_ptr(), len) }
@@ -208,9 +217,10 @@ impl<'a> RangeCall<'a> {
         let inside = start.checked_add(len).and_then(|end| end.checked_mul(size));
         let offset = (start as u64).checked_mul(size as u64);
         let pointer = match (inside, offset) {
-            (Some(end), Some(offset)) if end as u64 <= span.size => {
-                span.offset.checked_add(offset).and_then(|at| self.region.pointer(at, len * size))
-            }
+            (Some(end), Some(offset)) if end as u64 <= span.size => span
+                .offset
+                .checked_add(offset)
+                .and_then(|at| self.region.pointer(at, len * size)),
             _ => None,
         };
         match pointer.map(NonNull::cast::<T>) {
@@ -244,7 +254,9 @@ pub(crate) fn bytes_of(region: &Region, span: Span) -> &[u8] {
         return &[];
     }
     let size = usize::try_from(span.size).expect("a span fits the address space");
-    let first = region.pointer(span.offset, size).expect("a span lies in the region");
+    let first = region
+        .pointer(span.offset, size)
+        .expect("a span lies in the region");
     // SAFETY: in bounds (checked); the parent wrote these bytes before it published the task or
     // job that names them, and frees them only after it was harvested.
     unsafe { slice::from_raw_parts(first.as_ptr(), size) }
@@ -258,7 +270,10 @@ mod tests {
 
     #[test]
     fn a_job_survives_the_wire() {
-        let span = |offset| Span { offset, size: offset + 1 };
+        let span = |offset| Span {
+            offset,
+            size: offset + 1,
+        };
         for (streaming, fail_fast) in [(false, false), (true, false), (false, true), (true, true)] {
             let job = RangeJob {
                 kernel: kernel_id(kernel).unwrap(),

@@ -1,6 +1,9 @@
 //! A single task on the wire: what the words of its slot mean, and the call that runs it.
 
-#![expect(unsafe_code, reason = "turns an offset in our own image into a function; writes results in place")]
+#![expect(
+    unsafe_code,
+    reason = "turns an offset in our own image into a function; writes results in place"
+)]
 
 use core::mem::transmute;
 use core::ptr::NonNull;
@@ -59,8 +62,12 @@ impl Task {
     /// Writes the task into its slot; by the submitter that is filling it.
     pub(crate) fn store(&self, slot: &Slot) {
         let sizes = self.arguments.size | self.context.size << 32;
-        let words =
-            [self.function.to_bits(), self.arguments.offset, sizes, self.context.offset];
+        let words = [
+            self.function.to_bits(),
+            self.arguments.offset,
+            sizes,
+            self.context.offset,
+        ];
         for (index, value) in words.into_iter().enumerate() {
             // ORDERING: Relaxed; the ring's `publish` releases them with READY.
             slot.body(index).store(value, Ordering::Relaxed);
@@ -73,8 +80,14 @@ impl Task {
         let word = |index| slot.body(index).load(Ordering::Relaxed);
         Self {
             function: FunctionId::from_bits(word(0)),
-            arguments: Span { offset: word(1), size: word(2) & u64::from(u32::MAX) },
-            context: Span { offset: word(3), size: word(2) >> 32 },
+            arguments: Span {
+                offset: word(1),
+                size: word(2) & u64::from(u32::MAX),
+            },
+            context: Span {
+                offset: word(3),
+                size: word(2) >> 32,
+            },
         }
     }
 }
@@ -82,7 +95,10 @@ impl Task {
 impl Reply {
     /// A reply without bytes.
     pub(crate) const fn empty(verdict: Verdict) -> Self {
-        Self { place: Span { offset: 0, size: 0 }, verdict }
+        Self {
+            place: Span { offset: 0, size: 0 },
+            verdict,
+        }
     }
 
     /// Writes the reply into the slot; by the worker that runs the task.
@@ -113,7 +129,13 @@ impl Reply {
             4 => Verdict::NoRoom,
             _ => return None,
         };
-        Some(Self { place: Span { offset: word(4), size: word(5) }, verdict })
+        Some(Self {
+            place: Span {
+                offset: word(4),
+                size: word(5),
+            },
+            verdict,
+        })
     }
 }
 

@@ -112,7 +112,12 @@ impl PidFd {
             match Errno::last() {
                 Errno::EINTR => {}
                 Errno::ECHILD => return Ok(self.is_dead(block)?.then(Exit::default)),
-                errno => return Err(SysError { attempt: WHAT, errno }),
+                errno => {
+                    return Err(SysError {
+                        attempt: WHAT,
+                        errno,
+                    });
+                }
             }
         }
         // SAFETY: `waitid` filled `info`, or left the zeros.

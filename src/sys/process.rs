@@ -29,8 +29,8 @@ use nix::{
 };
 
 use super::{
-    failure::SysError,
     executable::{Executable, ExecutableError},
+    failure::SysError,
     pidfd::PidFd,
 };
 

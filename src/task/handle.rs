@@ -31,7 +31,12 @@ pub struct TaskHandle<R: Payload> {
 
 impl<R: Payload> TaskHandle<R> {
     pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>) -> Self {
-        Self { engine: Arc::clone(engine), entry, ended: false, result: PhantomData }
+        Self {
+            engine: Arc::clone(engine),
+            entry,
+            ended: false,
+            result: PhantomData,
+        }
     }
 
     /// Blocks until the task has ended.
@@ -50,7 +55,9 @@ impl<R: Payload> TaskHandle<R> {
     /// on.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<TaskOutput<R>, TaskError>> {
         // A timeout beyond what the clock can express is none.
-        let there = self.engine.wait(&self.entry, Instant::now().checked_add(timeout));
+        let there = self
+            .engine
+            .wait(&self.entry, Instant::now().checked_add(timeout));
         there.then(|| self.take())
     }
 
@@ -113,6 +120,8 @@ impl<R: Payload> Drop for TaskHandle<R> {
 impl<R: Payload> fmt::Debug for TaskHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let finished = self.entry.is_ready();
-        f.debug_struct("TaskHandle").field("finished", &finished).finish_non_exhaustive()
+        f.debug_struct("TaskHandle")
+            .field("finished", &finished)
+            .finish_non_exhaustive()
     }
 }

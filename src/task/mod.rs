@@ -1,6 +1,9 @@
 //! Single tasks: rkyv in, rkyv out, nothing copied between.
 
-#![expect(unsafe_code, reason = "task functions summon their closure; outputs skip a second check")]
+#![expect(
+    unsafe_code,
+    reason = "task functions summon their closure; outputs skip a second check"
+)]
 
 mod handle;
 mod output;

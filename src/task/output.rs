@@ -44,7 +44,11 @@ impl<R: Payload> TaskOutput<R> {
     /// Checks the archive once, here.
     pub(super) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
         let root: *const R::Archived = archive::access::<R>(bytes.bytes())?;
-        Ok(Self { bytes, root, result: PhantomData })
+        Ok(Self {
+            bytes,
+            root,
+            result: PhantomData,
+        })
     }
 
     /// The archive's bytes.

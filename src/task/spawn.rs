@@ -52,7 +52,9 @@ impl Pool {
         F: Fn(&A::Archived) -> R + Copy + Send + Sync + 'static,
     {
         const { require_no_captures::<F>() };
-        self.spawn_with((), arguments, move |(), arguments: &A::Archived| f(arguments))
+        self.spawn_with((), arguments, move |(), arguments: &A::Archived| {
+            f(arguments)
+        })
     }
 
     /// As [`Pool::spawn`], with a context that `f` sees in place; see [`Pool::par_map_with`] for

@@ -57,7 +57,11 @@ impl Slab {
         for block in 0..Self::blocks(class) {
             free[block / 64] |= 1 << (block % 64);
         }
-        Self { allocation, class, free }
+        Self {
+            allocation,
+            class,
+            free,
+        }
     }
 
     fn take(&mut self) -> Option<usize> {
@@ -69,7 +73,8 @@ impl Slab {
 
     /// Frees a block; `false` if it was free already or does not exist.
     fn give(&mut self, block: usize) -> bool {
-        let fresh = block < Self::blocks(self.class) && self.free[block / 64] >> (block % 64) & 1 == 0;
+        let fresh =
+            block < Self::blocks(self.class) && self.free[block / 64] >> (block % 64) & 1 == 0;
         if fresh {
             self.free[block / 64] |= 1 << (block % 64);
         }
@@ -105,13 +110,18 @@ pub(crate) struct Arena<'a> {
 
 impl fmt::Debug for Arena<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("range", &self.range).finish_non_exhaustive()
+        f.debug_struct("Arena")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Arena<'a> {
     /// Makes the arena that the parent assigned writable. Nothing is committed yet.
-    pub(crate) fn attach(region: &'a Region, record: &'a WorkerRecord) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn attach(
+        region: &'a Region,
+        record: &'a WorkerRecord,
+    ) -> Result<Self, Box<dyn Error>> {
         // ORDERING: Relaxed; the parent wrote both before it created this process.
         let offset = record.arena_offset.load(Ordering::Relaxed);
         let size = record.arena_size.load(Ordering::Relaxed);
@@ -140,7 +150,11 @@ impl<'a> Arena<'a> {
         self.take_back();
         let size = (size as u64).max(SMALLEST);
         let class = (size.next_power_of_two() / SMALLEST).trailing_zeros() as usize;
-        let offset = if class < CLASSES { self.small(class) } else { self.run(size) }?;
+        let offset = if class < CLASSES {
+            self.small(class)
+        } else {
+            self.run(size)
+        }?;
         if !self.commit(offset + size) {
             self.release(offset);
             return None;
@@ -190,7 +204,10 @@ impl<'a> Arena<'a> {
         // are initialised, by whoever used them before or by the kernel.
         let place = unsafe { slice::from_raw_parts_mut(block.as_ptr(), REPORT_BYTES) };
         report.encode(place);
-        Some(Span { offset, size: REPORT_BYTES as u64 })
+        Some(Span {
+            offset,
+            size: REPORT_BYTES as u64,
+        })
     }
 
     fn small(&mut self, class: usize) -> Option<u64> {
@@ -203,7 +220,9 @@ impl<'a> Arena<'a> {
                 allocation.offset
             }
         };
-        let Page::Slab(slab) = &mut self.pages[page as usize] else { return None };
+        let Page::Slab(slab) = &mut self.pages[page as usize] else {
+            return None;
+        };
         let block = slab.take()?;
         if slab.is_full() {
             self.partial[class].pop();
@@ -212,7 +231,9 @@ impl<'a> Arena<'a> {
     }
 
     fn run(&mut self, size: u64) -> Option<u64> {
-        let allocation = self.runs.allocate(u32::try_from(size.div_ceil(PAGE_SIZE)).ok()?)?;
+        let allocation = self
+            .runs
+            .allocate(u32::try_from(size.div_ceil(PAGE_SIZE)).ok()?)?;
         self.pages[allocation.offset as usize] = Page::Run(allocation);
         Some(self.range.start + u64::from(allocation.offset) * PAGE_SIZE)
     }

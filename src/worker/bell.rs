@@ -13,7 +13,11 @@ pub(crate) struct Bell<'a> {
 
 impl<'a> Bell<'a> {
     pub(crate) fn new(doorbell: &'a Doorbell, event: &'a eventfd::Bell) -> Self {
-        Self { doorbell, event, last_rung: 0 }
+        Self {
+            doorbell,
+            event,
+            last_rung: 0,
+        }
     }
 
     /// Wakes the parent if it sleeps and this worker has not rung since it lay down.

@@ -25,7 +25,12 @@ pub(crate) struct Idle<'a> {
 impl<'a> Idle<'a> {
     pub(crate) fn new(control: &'a Control, me: u16) -> Self {
         let yields = control.workers() >= cpu::available();
-        Self { control, me, is_spinning: false, yields }
+        Self {
+            control,
+            me,
+            is_spinning: false,
+            yields,
+        }
     }
 
     /// Waits until there seems to be work.

@@ -53,11 +53,15 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let event = unsafe { eventfd::Bell::from_owned(handover.event) };
     let privilege = Privilege::begin(&region)?;
     let control = Control::of(&region).ok_or("the region is smaller than its control area")?;
-    let record = control.record(me.index()).ok_or("there is no such worker in the region")?;
+    let record = control
+        .record(me.index())
+        .ok_or("there is no such worker in the region")?;
     let say = |status: Status| {
         // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
         // sees all that this worker did before.
-        record.status.store(status.to_bits(me.incarnation()), Ordering::Release);
+        record
+            .status
+            .store(status.to_bits(me.incarnation()), Ordering::Release);
     };
     if let Err(refusal) = control.verify(region.size(), &ImageId::current()) {
         say(Status::Refused(refusal));
@@ -84,7 +88,12 @@ impl Server<'_> {
     fn serve(&mut self) -> ! {
         loop {
             if !self.work_once() {
-                let Self { idle, control, seen, .. } = self;
+                let Self {
+                    idle,
+                    control,
+                    seen,
+                    ..
+                } = self;
                 idle.wait(|| has_work(control, seen));
             }
         }

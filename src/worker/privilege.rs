@@ -25,7 +25,10 @@ impl<'a> Privilege<'a> {
     pub(crate) fn begin(region: &'a Region) -> Result<Self, SysError> {
         let extents = region.size().div_ceil(EXTENT) as usize;
         region.unprotect(0..CONTROL_SIZE as u64)?;
-        Ok(Self { region, writable: vec![false; extents] })
+        Ok(Self {
+            region,
+            writable: vec![false; extents],
+        })
     }
 
     /// Unlocks the job's output and locks its inputs.
@@ -47,7 +50,9 @@ impl<'a> Privilege<'a> {
         }
         let first = (span.offset / EXTENT) as usize;
         let end = (span.offset.saturating_add(span.size)).div_ceil(EXTENT) as usize;
-        let Some(extents) = self.writable.get_mut(first..end) else { return };
+        let Some(extents) = self.writable.get_mut(first..end) else {
+            return;
+        };
         if extents.iter().all(|&state| state == writable) {
             return;
         }

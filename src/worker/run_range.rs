@@ -31,10 +31,12 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             None => {
                 let control = server.control;
                 // Whether this job needs more workers, its own pace will tell.
-                server.idle.claimed(|| {
-                    !control.ring().looks_empty() || board.has_others(joined)
-                });
-                let Some(body) = control.job_body(joined.job) else { return true };
+                server
+                    .idle
+                    .claimed(|| !control.ring().looks_empty() || board.has_others(joined));
+                let Some(body) = control.job_body(joined.job) else {
+                    return true;
+                };
                 let job = body.load();
                 server.privilege.admit(&job);
                 *prepared.insert(job)
@@ -45,7 +47,10 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             Err(report) => {
                 let place = server.arena.write_report(&report).unwrap_or_default();
                 // ORDERING: Relaxed; `complete` releases it with the chunk's word.
-                board.chunk(joined.job, chunk).detail().store(place.offset, Ordering::Relaxed);
+                board
+                    .chunk(joined.job, chunk)
+                    .detail()
+                    .store(place.offset, Ordering::Relaxed);
                 Outcome::Failed
             }
         };

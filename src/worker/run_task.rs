@@ -6,9 +6,7 @@ use core::ptr::NonNull;
 
 use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::range::Span;
-use crate::protocol::task::{
-    Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function,
-};
+use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
 use crate::ring::{Claim, Outcome};
 use crate::worker::arena::Arena;
 use crate::worker::life::{Server, has_work};
@@ -18,7 +16,9 @@ use crate::worker::panic;
 pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     let ring = server.control.ring();
     let slot = ring.slot(claim.slot);
-    server.idle.claimed(|| has_work(server.control, &server.seen));
+    server
+        .idle
+        .claimed(|| has_work(server.control, &server.seen));
     let task = Task::load(slot);
     let reply = perform(server, claim, task);
     reply.store(slot);
@@ -48,11 +48,20 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
         settled: Span::default(),
     };
     place.inline = server.region.pointer(place.region_offset, INLINE_SIZE);
-    let mut call = TaskCall { region: server.region, task, place: &mut place };
+    let mut call = TaskCall {
+        region: server.region,
+        task,
+        place: &mut place,
+    };
     let caught = panic::catch(|| function(&mut call));
     let (settled, given) = (place.settled, place.given);
     let fault = match caught {
-        Ok(Ok(())) => return Reply { place: settled, verdict: Verdict::Value },
+        Ok(Ok(())) => {
+            return Reply {
+                place: settled,
+                verdict: Verdict::Value,
+            };
+        }
         Ok(Err(fault)) => Reply::empty(match fault {
             TaskFault::BadArguments => Verdict::BadArguments,
             TaskFault::TooLarge => Verdict::TooLarge,
@@ -94,6 +103,9 @@ impl ReplyPlace for Place<'_, '_> {
 
     fn settle(&mut self, size: usize) {
         let offset = self.given.take().unwrap_or(self.region_offset);
-        self.settled = Span { offset, size: size as u64 };
+        self.settled = Span {
+            offset,
+            size: size as u64,
+        };
     }
 }

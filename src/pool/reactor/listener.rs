@@ -1,6 +1,9 @@
 //! The listener of one tokio runtime.
 
-#![expect(unsafe_code, reason = "vouches for the descriptor that tokio registers")]
+#![expect(
+    unsafe_code,
+    reason = "vouches for the descriptor that tokio registers"
+)]
 
 use std::collections::HashSet;
 use std::io;
@@ -19,11 +22,16 @@ pub(crate) type Listeners = HashSet<Id>;
 
 /// Sees to it that the current runtime has a listener; `false` outside any runtime.
 pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
-    let Ok(runtime) = Handle::try_current() else { return false };
+    let Ok(runtime) = Handle::try_current() else {
+        return false;
+    };
     if !engine.hub().reactors.listeners.insert(runtime.id()) {
         return true;
     }
-    let post = Post { engine: Arc::downgrade(engine), runtime: runtime.id() };
+    let post = Post {
+        engine: Arc::downgrade(engine),
+        runtime: runtime.id(),
+    };
     runtime.spawn(post.keep(Arc::clone(engine.event())));
     true
 }
@@ -36,7 +44,9 @@ struct Post {
 
 impl Drop for Post {
     fn drop(&mut self) {
-        let Some(engine) = self.engine.upgrade() else { return };
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
         engine.hub().reactors.listeners.remove(&self.runtime);
         // Tasks of other runtimes do not depend on this listener, but a future that moved may:
         // the supervisor listens for all that are left.
