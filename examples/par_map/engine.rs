@@ -4,12 +4,12 @@ use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
+use gristmill::{Pool, Progress, SharedSlice, SharedVec};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::element::Element;
 use crate::progress::Bar;
-use crate::stand_in::{Pool, SharedSlice, SharedVec};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -61,8 +61,10 @@ impl Engine {
         let mut killed = None;
         let job = self.pool.par_map(input, |x| T::price(x)).start()?;
         while !job.is_finished() {
-            let (done, total) = job.progress();
-            bar.set(done);
+            let Some(Progress { done, total, .. }) = job.progress() else {
+                continue;
+            };
+            bar.set(done as usize);
             if strike && done >= total / 4 {
                 let pid = self.pool.worker_pids()[0];
                 kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)?;

@@ -11,7 +11,6 @@ mod npy;
 mod price;
 mod progress;
 mod report;
-mod stand_in;
 
 use std::error::Error;
 use std::fs::File;

@@ -45,7 +45,8 @@ use crate::pool::supervisor::Supervisor;
 ///
 /// Workers are started by [`Pool::new`] or [`Builder::build`], which return when all of them are
 /// ready. A worker that dies is replaced. Dropping the pool kills the workers and waits until they
-/// are gone; whatever is still pending then fails with [`PoolClosed`](crate::TaskError::PoolClosed).
+/// are gone; whatever is still pending then fails with
+/// [`TaskError::PoolClosed`](crate::TaskError::PoolClosed).
 /// Buffers live on for as long as somebody holds them.
 ///
 /// # Examples

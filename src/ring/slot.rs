@@ -4,7 +4,8 @@
 //! byte 0        8       16       24       32       40       48       56       64
 //!      [  word  ][ body 0 ][ body 1 ][ body 2 ][ body 3 ][ body 4 ][ body 5 ][ body 6 ]
 //!
-//! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(owner, g) -> DONE(owner, g) | FAILED(owner, g)
+//! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(owner, g)
+//!       -> DONE(owner, g) | FAILED(owner, g)
 //!         ^           ^  |          |  ^            |                      |
 //!         |           +--+- retract-+  +-- g + 1 ---+ (recover)            |
 //!         +-- g + 1 -----+ (abandon)                                       |

@@ -2,8 +2,9 @@
 //!
 //! Results of 32 KiB and more take runs of 64 KiB pages; smaller ones share a page with others of
 //! their power of two. All of this bookkeeping is private to the worker. Readers give blocks back
-//! through the stack of `protocol::freed`; the worker takes the whole of it when it allocates. When the worker dies, the bookkeeping dies with it and the parent frees the arena
-//! as one, once nobody reads a result in it any more.
+//! through the stack of `protocol::freed`; the worker takes the whole of it when it
+//! allocates. When the worker dies, the bookkeeping dies with it and the parent frees the arena as
+//! one, once nobody reads a result in it any more.
 
 #![expect(unsafe_code, reason = "views a fresh block as bytes")]
 

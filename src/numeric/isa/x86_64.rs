@@ -22,7 +22,8 @@ pub(in super::super) const STREAMS: bool = true;
 /// baseline, whose square roots, say, take twice the time an element.
 ///
 /// The results are the same bit for bit: lanes do not mix, each operation rounds as its scalar
-/// form, the compiler never fuses a product and a sum that were not written `mul_add`, and `mul_add`
+/// form, the compiler never fuses a product and a sum that were not written
+/// `mul_add`, and `mul_add`
 /// is one rounding either way (but through a library call in the baseline).
 #[inline(always)]
 pub(in super::super) fn widest<K: Kernel>(kernel: K) -> K::Output {

@@ -3,7 +3,12 @@
 use bytemuck::Zeroable;
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::memory::heap::{Contents, Heap, HeapLimits};
+use crate::memory::region::Region;
+use crate::shared::SharedVec;
 
 /// Aligned memory that stands for a region, or for a block.
 fn memory(bytes: usize) -> &'static mut [[u64; 8]] {
@@ -14,43 +19,43 @@ fn memory(bytes: usize) -> &'static mut [[u64; 8]] {
     bytemuck::cast_slice_mut(vec![Line::zeroed(); bytes.div_ceil(64)].leak())
 }
 
-/// A region of one buffer, which is leaked: tests are short.
+/// A region with one buffer in it.
 #[derive(Clone)]
 struct World {
-    region: &'static [u8],
+    region: Arc<Region>,
 }
 
 impl World {
     fn holding<T: Pod>(elements: &[T]) -> (Self, SharedSlice<T>) {
-        let region = bytemuck::cast_slice_mut::<_, u8>(memory(64 + size_of_val(elements)));
-        let (_, part) = region.split_at_mut(64);
-        part[..size_of_val(elements)].copy_from_slice(bytemuck::cast_slice(elements));
-        let region: &'static [u8] = region;
-        let elements = bytemuck::cast_slice(&region[64..64 + size_of_val(elements)]);
-        (Self { region }, SharedSlice { elements })
+        let region = Arc::new(Region::create(8 << 20).unwrap());
+        let limits = HeapLimits {
+            budget: 8 << 20,
+            keep_warm: 0,
+        };
+        let heap = Heap::new(Arc::clone(&region), 0..8 << 20, limits).unwrap();
+        let size = size_of_val(elements);
+        let block = heap.allocate(size, align_of::<T>(), Contents::Any).unwrap();
+        let mut vec = SharedVec::from_block(block, elements.len());
+        vec.copy_from_slice(elements);
+        (Self { region }, vec.freeze())
     }
 
     fn empty() -> Self {
         Self::holding::<u8>(&[]).0
     }
 
-    fn reader(&self, block: &'static [u8]) -> ContextReader<'static> {
-        // SAFETY: the region is leaked, and nobody writes to it any more.
-        unsafe {
-            ContextReader::new(
-                block,
-                NonNull::from(self.region).cast(),
-                self.region.len() as u64,
-            )
-        }
+    fn reader(&self, block: &'static [u8]) -> ContextReader<'_> {
+        // SAFETY: the region is mapped as long as it is borrowed, and nobody writes to the
+        // buffers in it meanwhile.
+        unsafe { ContextReader::new(block, self.region.base(), self.region.size()) }
     }
 
     fn encode<C: Context<M>, M>(&self, context: &C) -> Result<&'static [u8], ContextError> {
-        let bytes = measure(context, self.region.as_ptr_range())?;
+        let bytes = measure(context, self.region.addresses())?;
         let place = bytemuck::cast_slice_mut::<_, u8>(memory(bytes));
         let start = NonNull::from(&mut *place).cast();
         // SAFETY: the place has at least `bytes` bytes and nobody else looks at it meanwhile.
-        let fit = unsafe { write(context, self.region.as_ptr_range(), start, bytes) };
+        let fit = unsafe { write(context, self.region.addresses(), start, bytes) };
         assert_eq!(fit, Ok(Fit::Written(bytes)));
         Ok(&place[..bytes])
     }
@@ -133,13 +138,13 @@ fn slices_are_seen_in_place() {
     let (world, weights) = World::holding(&[1_u64, 2, 3]);
     let block = world.encode(&weights).unwrap();
     let seen = <SharedSlice<u64> as Context<BySlice>>::view(&mut world.reader(block)).unwrap();
-    assert!(core::ptr::eq(seen, weights.elements));
+    assert!(core::ptr::eq(seen, &*weights));
 }
 
 #[test]
 fn an_empty_slice_and_no_context_cross() {
     let world = World::empty();
-    let nothing = SharedSlice::<f64> { elements: &[] };
+    let nothing = SharedSlice::<f64>::default();
     assert_eq!(world.cross((nothing, ()), &1, |(w, &()), n| w.len() + n), 1);
 }
 
@@ -147,7 +152,7 @@ fn an_empty_slice_and_no_context_cross() {
 fn what_does_not_fit_is_counted_and_nothing_overrun() {
     let (world, weights) = World::holding(&[1_u32; 5]);
     let context = (7_u8, Rkyv(table()), weights, 9.0_f64);
-    let region = world.region.as_ptr_range();
+    let region = world.region.addresses();
     let needed = measure(&context, region.clone()).unwrap();
     for capacity in 0..needed {
         let place = bytemuck::cast_slice_mut::<_, u8>(memory(needed));
@@ -173,7 +178,7 @@ fn a_slice_of_another_pool_is_refused() {
 #[test]
 fn slices_outside_the_region_are_refused() {
     let (world, _) = World::holding(&[0_u64; 16]);
-    let end = world.region.len() as u64;
+    let end = world.region.size();
     for (offset, length) in [
         (0, u64::MAX),
         (u64::MAX, 1),
