@@ -141,19 +141,18 @@ impl Pool {
                 return combine_partials::<A, I, G>(engine, none);
             }
             let kernel = fold_kernel::<C, M, T, A, I, F>;
-            fold_parts(
-                engine,
-                context,
-                input,
-                kernel,
-                |engine, partials: SharedVec<A>| match *partials {
-                    [only] => Ok(Step::Ready(only)),
-                    _ => combine_partials::<A, I, G>(engine, partials.freeze()),
-                },
-            )
+            let then: Then<A, A> = Box::new(|engine, partials| match *partials {
+                [only] => Ok(Step::Ready(only)),
+                _ => combine_partials::<A, I, G>(engine, partials.freeze()),
+            });
+            fold_parts(engine, context, input, kernel, then)
         })
     }
 }
+
+/// What goes on with the partials of a reduction.
+pub(super) type Then<A, O> =
+    Box<dyn FnOnce(&Arc<Engine>, SharedVec<A>) -> Result<Step<'static, O>, Error> + Send>;
 
 /// The step that has a kernel leave one partial a part, and goes on with the partials.
 pub(super) fn fold_parts<C, M, T, A, O>(
@@ -161,7 +160,7 @@ pub(super) fn fold_parts<C, M, T, A, O>(
     context: C,
     input: SharedSlice<T>,
     kernel: fn(&RangeCall<'_>),
-    then: impl FnOnce(&Arc<Engine>, SharedVec<A>) -> Result<Step<'static, O>, Error> + Send + 'static,
+    then: Then<A, O>,
 ) -> Result<Step<'static, O>, Error>
 where
     C: Context<M> + Send + 'static,

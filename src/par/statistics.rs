@@ -5,11 +5,11 @@ use core::ops::Add;
 use bytemuck::Pod;
 
 use super::job::{Job, Step};
-use super::reduce::fold_parts;
+use super::reduce::{Then, fold_parts};
 use crate::numeric;
 use crate::pool::Pool;
 use crate::protocol::range::RangeCall;
-use crate::shared::{SharedSlice, SharedVec};
+use crate::shared::SharedSlice;
 
 fn sum_kernel<T: Pod + Add<Output = T>>(call: &RangeCall<'_>) {
     let sum = numeric::sum(call.input::<T>(0), call.at);
@@ -57,17 +57,11 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(T::zeroed()));
             }
-            fold_parts(
-                engine,
-                (),
-                input,
-                sum_kernel::<T>,
-                |_, partials: SharedVec<T>| {
-                    Ok(Step::Ready(
-                        partials.iter().fold(T::zeroed(), |sum, &part| sum + part),
-                    ))
-                },
-            )
+            let then: Then<T, T> = Box::new(|_, partials| {
+                let total = partials.iter().fold(T::zeroed(), |sum, &part| sum + part);
+                Ok(Step::Ready(total))
+            });
+            fold_parts(engine, (), input, sum_kernel::<T>, then)
         })
     }
 
@@ -117,15 +111,10 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(None));
             }
-            fold_parts(
-                engine,
-                (),
-                input,
-                kernel,
-                move |_, partials: SharedVec<T>| {
-                    Ok(Step::Ready(partials.iter().copied().reduce(better)))
-                },
-            )
+            let then: Then<T, Option<T>> = Box::new(move |_, partials| {
+                Ok(Step::Ready(partials.iter().copied().reduce(better)))
+            });
+            fold_parts(engine, (), input, kernel, then)
         })
     }
 }
