@@ -33,17 +33,17 @@
 //! # How it works
 //!
 //! A pool creates one sealed, nameless memory file and starts its own executable again, once a
-//! worker. A hook that runs before `main` turns that process into a worker: it maps the file, checks
-//! that it is the same build, and looks for work. A closure that captures nothing is a type, so
-//! what crosses is the offset of a function compiled for that type; it is called on the buffers
+//! worker. A hook that runs before `main` turns that process into a worker: it maps the file,
+//! checks that it is the same build, and looks for work. A closure that captures nothing is a type,
+//! so what crosses is the offset of a function compiled for that type; it is called on the buffers
 //! where they lie. A range is cut into chunks, large ones first; a worker claims a chunk by one
 //! compare-and-swap that names it, and from that word the parent knows, once the process has been
 //! reaped, what to take back. Nothing is ever decided by a timeout.
 //!
 //! # Trade-offs
 //!
-//! - Threads are simpler: closures may capture, and data may lie anywhere. When no code can take the
-//!   process down and the data is not in shared memory already, use `rayon`.
+//! - Threads are simpler: closures may capture, and data may lie anywhere. When no code can take
+//!   the process down and the data is not in shared memory already, use `rayon`.
 //! - Elements are plain data ([`bytemuck::Pod`]), and what else a closure needs is an explicit
 //!   [`Context`].
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
@@ -58,13 +58,13 @@
 //!   worker and by nobody else; what `main` set up before is not there. Constants and lazily
 //!   initialised statics work, once in each worker.
 //! - **It inherits** the environment and working directory of the moment it is started, standard
-//!   output and standard error. Standard input is empty, and there are no command line arguments. Open
-//!   files are not inherited, unless they were made inheritable on purpose.
+//!   output and standard error. Standard input is empty, and there are no command line arguments.
+//!   Open files are not inherited, unless they were made inheritable on purpose.
 //! - **Constructors of linked code** (C++ statics) run in it, as they do in the program.
-//! - **Signals**: handlers of the program are not there. It ignores `SIGINT`, `SIGQUIT` and `SIGHUP`,
-//!   so that a Ctrl-C is the program's decision, and `SIGPIPE`, as every Rust program. A worker that
-//!   gets `SIGTERM` dies and is replaced. When the program ends, however it ends, its workers are
-//!   killed.
+//! - **Signals**: handlers of the program are not there. It ignores `SIGINT`, `SIGQUIT` and
+//!   `SIGHUP`, so that a Ctrl-C is the program's decision, and `SIGPIPE`, as every Rust program. A
+//!   worker that gets `SIGTERM` dies and is replaced. When the program ends, however it ends, its
+//!   workers are killed.
 //! - **It has one thread** of the crate's. Threads that a closure starts may go on when it has
 //!   returned, but must not keep references to buffers.
 //! - **Its memory is read-only** but for its own, the bookkeeping it shares, and outputs it works
@@ -94,15 +94,15 @@
 //! # }
 //! ```
 //!
-//! Under tokio each runtime listens for its own results; its I/O driver has to be enabled. Any other
-//! executor is served by the pool's own thread. A future may be leaked while workers still write, so
-//! what a job works on is owned by the job: inputs are handles, and a vector that is lent
+//! Under tokio each runtime listens for its own results; its I/O driver has to be enabled. Any
+//! other executor is served by the pool's own thread. A future may be leaked while workers still
+//! write, so what a job works on is owned by the job: inputs are handles, and a vector that is lent
 //! (`par_map_into`, `par_for_each_mut`) gives its buffer away for the time of the job.
 //!
 //! These calls **block**: [`Pool::new`], [`Builder::build`] and dropping a [`Pool`] (for
-//! milliseconds, as processes come and go), `wait` and `wait_timeout`, and allocation, which may have
-//! to commit memory (a tenth of a second a GiB and more, unless recycled). A lone future spins for
-//! up to 20 µs when polled before it is pending. Everything else returns at once.
+//! milliseconds, as processes come and go), `wait` and `wait_timeout`, and allocation, which may
+//! have to commit memory (a tenth of a second a GiB and more, unless recycled). A lone future spins
+//! for up to 20 µs when polled before it is pending. Everything else returns at once.
 //!
 //! # Errors
 //!
