@@ -138,12 +138,15 @@ impl Pool {
         Job::new(self.engine(), move |engine| {
             if input.is_empty() {
                 let none = engine.allocate::<A>(0, Contents::Any)?.freeze();
-                return combine_partials::<A, I, G>(engine, none);
+                return combine_partials(engine, none, combine_kernel::<A, I, G>, |it| it);
             }
             let kernel = fold_kernel::<C, M, T, A, I, F>;
             let then: Then<A, A> = Box::new(|engine, partials| match *partials {
                 [only] => Ok(Step::Ready(only)),
-                _ => combine_partials::<A, I, G>(engine, partials.freeze()),
+                _ => {
+                    let kernel = combine_kernel::<A, I, G>;
+                    combine_partials(engine, partials.freeze(), kernel, |it| it)
+                }
             });
             fold_parts(engine, context, input, kernel, then)
         })
@@ -187,14 +190,16 @@ where
     into_fresh_then(engine, verb, then)
 }
 
-fn combine_partials<A, I, G>(
+/// The step that has a worker make one value of all partials: combining runs user code, too.
+pub(super) fn combine_partials<A, O>(
     engine: &Arc<Engine>,
     partials: SharedSlice<A>,
-) -> Result<Step<'static, A>, Error>
+    kernel: fn(&RangeCall<'_>),
+    answer: fn(A) -> O,
+) -> Result<Step<'static, O>, Error>
 where
     A: Pod + Send + Sync,
-    I: Fn() -> A + Copy + Send + Sync + 'static,
-    G: Fn(A, A) -> A + Copy + Send + Sync + 'static,
+    O: 'static,
 {
     let total = engine.allocate::<A>(1, Contents::Any)?;
     let shape = Shape {
@@ -204,7 +209,6 @@ where
         len: 1,
         pure_function: true,
     };
-    let kernel = combine_kernel::<A, I, G>;
     let verb = Verb {
         kernel,
         context: (),
@@ -212,7 +216,7 @@ where
         output: total,
         shape,
     };
-    into_fresh_then(engine, verb, |_, total: SharedVec<A>| {
-        Ok(Step::Ready(total[0]))
+    into_fresh_then(engine, verb, move |_, total: SharedVec<A>| {
+        Ok(Step::Ready(answer(total[0])))
     })
 }
