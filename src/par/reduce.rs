@@ -77,8 +77,11 @@ impl Pool {
     /// combined from left to right. So a float sum has the same bits in each run, with any number
     /// of workers, though not those of a plain loop: additions are grouped otherwise.
     ///
+    /// All three functions run in workers. `combine` has to be associative for a meaningful result
+    /// and `identity()` its neutral element; it need not commute.
+    ///
     /// # Errors
-    /// As [`Pool::par_map`].
+    /// As [`Pool::par_map`]; a panic of `combine` names no element.
     ///
     /// # Examples
     ///
