@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::Error;
 use crate::memory::heap::{Heap, HeapLimits};
@@ -11,6 +11,7 @@ use crate::pool::builder::Config;
 use crate::pool::hub::Hub;
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
+use crate::sync::kernel::KernelFutex;
 use crate::sys::eventfd::Bell;
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
@@ -28,9 +29,12 @@ pub(crate) struct Engine {
     hub: Mutex<Hub>,
 }
 
-/// The hub, locked. On drop the lock is released first, then the wakers that have gathered are
-/// called.
-pub(crate) struct HubGuard<'a>(Option<MutexGuard<'a, Hub>>);
+/// The hub, locked. On drop the lock is released first; then workers are woken for what was
+/// published, and tasks for what was delivered.
+pub(crate) struct HubGuard<'a> {
+    engine: &'a Engine,
+    hub: Option<MutexGuard<'a, Hub>>,
+}
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
@@ -110,19 +114,22 @@ impl Engine {
 
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         // The hub's methods call no user code, so a poisoned lock guards a sound state.
-        HubGuard(Some(
-            self.hub.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+        self.guard(self.hub.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn guard<'a>(&'a self, hub: MutexGuard<'a, Hub>) -> HubGuard<'a> {
+        HubGuard {
+            engine: self,
+            hub: Some(hub),
+        }
     }
 
     /// The hub, unless somebody else is at work in it.
     pub(crate) fn try_hub(&self) -> Option<HubGuard<'_>> {
         match self.hub.try_lock() {
-            Ok(guard) => Some(HubGuard(Some(guard))),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => {
-                Some(HubGuard(Some(poisoned.into_inner())))
-            }
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Ok(hub) => Some(self.guard(hub)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.guard(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
@@ -143,20 +150,23 @@ impl Deref for HubGuard<'_> {
     type Target = Hub;
 
     fn deref(&self) -> &Hub {
-        self.0.as_ref().expect("present until drop")
+        self.hub.as_ref().expect("present until drop")
     }
 }
 
 impl DerefMut for HubGuard<'_> {
     fn deref_mut(&mut self) -> &mut Hub {
-        self.0.as_mut().expect("present until drop")
+        self.hub.as_mut().expect("present until drop")
     }
 }
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
-        let wakers = self.take_wakers();
-        self.0 = None;
+        let (workers, wakers) = self.take_wakes();
+        self.hub = None;
+        if workers > 0 {
+            self.engine.control().parking().wake(workers, &KernelFutex);
+        }
         for waker in wakers {
             waker.wake();
         }

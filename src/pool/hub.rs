@@ -16,7 +16,6 @@ use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
-use crate::sync::kernel::KernelFutex;
 
 /// Where the outcome of a task is left.
 pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
@@ -57,6 +56,8 @@ pub(crate) struct Hub {
     free: Vec<u32>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
     wakers: Vec<Waker>,
+    /// How many workers what was published keeps busy.
+    workers_to_wake: u32,
 }
 
 impl Hub {
@@ -73,6 +74,7 @@ impl Hub {
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
             wakers: Vec::new(),
+            workers_to_wake: 0,
         }
     }
 
@@ -100,14 +102,14 @@ impl Hub {
         self.free.push(filling.slot);
     }
 
-    /// Publishes a filled slot and wakes a worker if all are asleep.
+    /// Publishes a filled slot and has a worker woken if all are asleep.
     pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
         let Filling { slot, generation } = filling;
         flight.entry.set_place(Place::Slot { slot, generation });
         self.flights[slot as usize] = Some((generation, flight));
         // A word that is not FILLING any more was scribbled on; the harvest finds it.
         let _ = control.ring().publish(slot, generation);
-        control.parking().wake(1, &KernelFutex);
+        self.wake_workers(1);
     }
 
     /// Lets a task wait until a slot is free.
@@ -187,8 +189,15 @@ impl Hub {
         tasks + self.jobs.count() == 1 && self.backlog.is_empty()
     }
 
-    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
-        mem::take(&mut self.wakers)
+    /// So many workers have something new to do.
+    pub(super) fn wake_workers(&mut self, count: u32) {
+        self.workers_to_wake = self.workers_to_wake.saturating_add(count);
+    }
+
+    /// Workers and tasks to wake, once the lock is released.
+    pub(super) fn take_wakes(&mut self) -> (u32, Vec<Waker>) {
+        let workers = mem::take(&mut self.workers_to_wake);
+        (workers, mem::take(&mut self.wakers))
     }
 }
 
