@@ -45,7 +45,14 @@
 //! - Threads are simpler: closures may capture, and data may lie anywhere. When no code can take
 //!   the process down and the data is not in shared memory already, use `rayon`.
 //! - Elements are plain data ([`bytemuck::Pod`]), and what else a closure needs is an explicit
-//!   [`Context`].
+//!   [`Context`]. A closure that captures is refused by the compiler, which names it:
+//!
+//!   ```compile_fail
+//!   # let pool = gristmill::Pool::new().unwrap();
+//!   # let xs = pool.copy_from_slice(&[1.0, 2.0]).unwrap().freeze();
+//!   let factor = 0.5;
+//!   let halves = pool.par_map(&xs, move |x| x * factor); // `par_map_with(factor, ..)` is the way
+//!   ```
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
 //!   time only once.
 //! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
