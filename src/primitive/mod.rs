@@ -2,3 +2,5 @@
 
 pub(crate) mod atomic;
 pub(crate) mod line;
+#[cfg(all(test, gristmill_loom))]
+pub(crate) mod model;
