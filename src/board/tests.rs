@@ -312,7 +312,9 @@ proptest! {
                 }
             }
             prop_assert!(board.progress(&posted) <= TABLE as u32);
-            if let Some(joined) = board.join(&seen) && let Some(chunk) = board.claim(&mut seen, joined, me) {
+            if let Some(joined) = board.join(&seen)
+                && let Some(chunk) = board.claim(&mut seen, joined, me)
+            {
                 prop_assert!((chunk as usize) < TABLE);
                 let _ = board.complete(joined, me, chunk, Outcome::Failed);
             }

@@ -214,8 +214,9 @@ impl Hints<'_> {
 
     /// What stands at the head.
     pub(super) fn peek(self) -> Peek {
-        // ORDERING: R8, Acquire; the cells before this position were seen to be passed, so none
-        // looks older than it is (`advance_head`). Model: no_hint_is_missed_without_a_crash.
+        // ORDERING: R8, Acquire; whoever moved the head here saw the hints before it pushed, so the
+        // tail that we read below is at most one behind (`advance_head`).
+        // Model: no_hint_is_missed_without_a_crash.
         let head = self.header.head.0.load(Ordering::Acquire);
         let (cell, lap) = self.at(head);
         let seen = cell.load();
@@ -248,8 +249,9 @@ impl Hints<'_> {
 
     /// Whether nothing is queued, as far as one look tells.
     pub(super) fn looks_empty(self) -> bool {
-        // ORDERING: R8, Acquire; as in `peek`.
-        let head = self.header.head.0.load(Ordering::Acquire);
+        // Relaxed: a hint. After a fence no hint pushed before its partner is overlooked: the cell
+        // of a head that is behind or ahead of what we see is not empty in its lap.
+        let head = self.header.head.0.load(Ordering::Relaxed);
         let (cell, lap) = self.at(head);
         let seen = cell.load();
         seen == Content::empty(lap) && self.missed().is_none()
@@ -318,7 +320,7 @@ impl Hints<'_> {
     }
 
     fn advance_head(self, head: u64, next: u64) {
-        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`).
+        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`, `advance_tail`).
         // Model: no_hint_is_missed_without_a_crash.
         let _ =
             self.header
