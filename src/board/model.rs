@@ -193,9 +193,14 @@ fn a_recovered_chunk_is_swept_again() {
                 .board()
                 .recover(&posted, worker(0), |_| Verdict::Retry);
         });
-        others_first();
-        let early = memory.work(worker(1), &mut seen);
+        // A thread of its own, for loom hides what was seen before a yield.
+        let sweeper = Arc::clone(&memory);
+        let sweeper = thread::spawn(move || {
+            let early = sweeper.work(worker(1), &mut seen);
+            (early, seen)
+        });
         parent.join().unwrap();
+        let (early, mut seen) = sweeper.join().unwrap();
         let late = memory.work(worker(1), &mut seen);
         assert_eq!([early, late].concat(), [0]);
     });

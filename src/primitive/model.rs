@@ -30,7 +30,9 @@ pub(crate) fn explore_bounded(preemptions: Option<usize>, body: impl Fn() + Send
 ///
 /// Loom looks for other interleavings where an access meets a conflicting one before it, but it
 /// remembers only the last access to each atomic: a load of ours that is followed by another
-/// thread's load is forgotten when that thread writes. Coming last, our load meets the write.
+/// thread's load is forgotten when that thread writes. Coming last, our load meets the write. (But
+/// a value seen before a yield is not seen again once there is a newer one: an observer that must
+/// see old values of what it wrote itself needs a thread of its own.)
 pub(crate) fn others_first() {
     loom::thread::yield_now();
 }

@@ -180,9 +180,8 @@ impl Hints<'_> {
     /// Adds a hint that `slot` is READY under `generation`. False: it was dropped, and counted.
     pub(super) fn push(self, slot: u32, generation: u32, slots: &[Slot]) -> bool {
         for _ in 0..PUSH_ATTEMPTS {
-            // ORDERING: R7, Acquire; all hints before this position are visible to whoever sees
-            // ours (`advance_tail`). Model: a_hint_is_never_hidden_behind_an_earlier_one.
-            let tail = self.header.tail.0.load(Ordering::Acquire);
+            // Relaxed: a guess, proved by the exchange of the cell.
+            let tail = self.header.tail.0.load(Ordering::Relaxed);
             let (cell, lap) = self.at(tail);
             let seen = cell.load();
             match seen.ahead_of(lap) {
@@ -233,7 +232,8 @@ impl Hints<'_> {
             }
             _ => {}
         }
-        // ORDERING: R7, Acquire; a tail past the head proves that the head's cell was filled.
+        // ORDERING: R7, Acquire; a tail past the head proves that the head's cell was filled, and
+        // that a second look sees it (`advance_tail`). Model: no_hint_is_missed_without_a_crash.
         let tail = self.header.tail.0.load(Ordering::Acquire);
         if head.wrapping_sub(tail) <= 1 {
             // The tail is where the head is, or one behind until a push moves it on.
@@ -304,8 +304,9 @@ impl Hints<'_> {
         let head = self.header.head.0.load(Ordering::Acquire);
         let next = tail.wrapping_add(1);
         let behind = (head.wrapping_sub(next) as i64) > 0;
-        // ORDERING: R7, Release; the cell before the new tail is filled (`push`, `peek`).
-        // Model: a_hint_is_never_hidden_behind_an_earlier_one.
+        // ORDERING: R7, Release; the cells before the new tail are filled (`peek`); each exchange
+        // of the tail carries on the release of those before it.
+        // Model: no_hint_is_missed_without_a_crash.
         let moved = self.header.tail.0.compare_exchange(
             tail,
             if behind { head } else { next },

@@ -120,9 +120,12 @@ fn a_retried_task_sees_what_recovery_wrote() {
             });
         });
         others_first();
-        if memory.ring().slot(0).claim(worker(1), 1) {
+        let early = memory.ring().slot(0).claim(worker(1), 1);
+        if early {
             assert_eq!(memory.read(0), 2);
         }
         parent.join().unwrap();
+        let late = memory.ring().claim(worker(1));
+        assert!(early != late.is_some(), "recovery left a hint");
     });
 }
