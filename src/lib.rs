@@ -58,4 +58,4 @@ pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskHandle, TaskOutput};
+pub use task::{TaskBuilder, TaskHandle, TaskOutput};

@@ -10,6 +10,7 @@ use crate::error::{Error, TaskError};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::job::{JobEntry, JobOutcome, Launch};
+use crate::pool::terms::JobTerms;
 
 /// What a job does next.
 pub(super) enum Step<'a, O> {
@@ -43,6 +44,7 @@ pub(super) type Plan<'a, O> =
 #[must_use = "a job does nothing until it is awaited, waited for or started"]
 pub struct Job<'a, O> {
     engine: Arc<Engine>,
+    terms: JobTerms,
     state: State<'a, O>,
 }
 
@@ -69,8 +71,28 @@ impl<'a, O> Job<'a, O> {
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
+            terms: JobTerms::default(),
             state: State::Planned(Box::new(plan)),
         }
+    }
+
+    /// How often a part of this job is tried when workers die over it, instead of
+    /// [`Builder::attempts`](crate::Builder::attempts) times; at least once.
+    ///
+    /// Set it before the job begins. A job that changes its data in place is never run again,
+    /// whatever is said here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let squares = pool.par_generate(1000, |i| (i * i) as u64).attempts(10).wait()?;
+    /// assert_eq!(squares[31], 961);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.terms.attempts = Some(attempts.max(1));
+        self
     }
 
     /// Begins the work and returns at once; the job is then awaited or waited for as before.
@@ -151,7 +173,8 @@ impl<'a, O> Job<'a, O> {
     fn enter(&mut self, step: Step<'a, O>) {
         self.state = match step {
             Step::Ready(output) => State::Ready(output),
-            Step::Run(launch, finish) => {
+            Step::Run(mut launch, finish) => {
+                launch.terms = self.terms;
                 let entry = Arc::new(JobEntry::new());
                 self.engine
                     .hub()

@@ -14,6 +14,7 @@ use crate::pool::job::{JobOutcome, Jobs};
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
+use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
 use crate::sync::kernel::KernelFutex;
@@ -27,6 +28,8 @@ pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
     pub(crate) arguments: Option<Block>,
     pub(crate) context: Option<(Block, Keep)>,
+    /// Boxed, because most tasks have none.
+    pub(crate) terms: Option<Box<TaskTerms>>,
 }
 
 /// Something kept alive for workers that read it.

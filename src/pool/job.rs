@@ -8,6 +8,7 @@ use crate::error::TaskError;
 use crate::pool::chunking::Chunking;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
+use crate::pool::terms::JobTerms;
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
 use crate::sync::kernel::KernelFutex;
@@ -31,6 +32,7 @@ pub(crate) struct Launch {
     pub(crate) pure_function: bool,
     /// Worth waking everybody for at once, whatever an element costs.
     pub(crate) large: bool,
+    pub(crate) terms: JobTerms,
     /// Inputs, outputs and context; nobody frees them while a worker may touch them.
     pub(crate) keep: Keep,
 }

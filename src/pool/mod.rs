@@ -23,6 +23,7 @@ pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
 pub(crate) mod submit;
+pub(crate) mod terms;
 
 mod harvest;
 mod memory;

@@ -12,7 +12,8 @@ use crate::board::Verdict as ChunkVerdict;
 use crate::error::{TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
-use crate::pool::hub::Hub;
+use crate::pool::entry::Place;
+use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::{Launch, Running};
 use crate::protocol::control::Control;
 use crate::ring::Verdict as TaskVerdict;
@@ -37,14 +38,30 @@ impl Engine {
 
 impl Hub {
     fn recover_tasks(&mut self, control: &Control, dead: Owner, death: &WorkerDeath) {
+        let flights = &mut self.flights;
         let mut lost = Vec::new();
-        control.ring().recover(dead, control.done(), |slot, _| {
-            lost.push(slot);
-            TaskVerdict::Fail
-        });
+        control
+            .ring()
+            .recover(dead, control.done(), |slot, generation| {
+                let verdict = match flights.get_mut(slot as usize) {
+                    Some(Some((current, flight))) if *current == generation => {
+                        flight.mourn(slot, current)
+                    }
+                    _ => TaskVerdict::Fail,
+                };
+                if verdict == TaskVerdict::Fail {
+                    lost.push(slot);
+                }
+                verdict
+            });
         for slot in lost {
-            let error = TaskError::WorkerDied(death.clone());
-            self.end_flight(control, slot, Err(error));
+            let mut death = death.clone();
+            if let Some(Some((_, flight))) = self.flights.get(slot as usize)
+                && let Some(terms) = &flight.terms
+            {
+                death.attempts = terms.deaths;
+            }
+            self.end_flight(control, slot, Err(TaskError::WorkerDied(death)));
         }
     }
 
@@ -68,7 +85,7 @@ impl Hub {
                     chunk,
                     death,
                     launch,
-                    attempts,
+                    attempts: launch.terms.attempts.unwrap_or(attempts),
                     given_up: cancelled.is_some(),
                 };
                 let verdict = lost.verdict(deaths, faults);
@@ -79,6 +96,27 @@ impl Hub {
                 board.cancel(posted);
             }
         }
+    }
+}
+
+impl Flight {
+    /// What becomes of a task whose worker died. If it is run again, then under a new generation
+    /// of its slot, which the books follow.
+    fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {
+        let Some(terms) = &mut self.terms else {
+            return TaskVerdict::Fail;
+        };
+        terms.deaths += 1;
+        // An outcome that is there already, such as that it was cancelled, is the last word.
+        if terms.deaths >= terms.attempts || self.entry.is_ready() {
+            return TaskVerdict::Fail;
+        }
+        *generation = generation.wrapping_add(1);
+        self.entry.set_place(Place::Slot {
+            slot,
+            generation: *generation,
+        });
+        TaskVerdict::Retry
     }
 }
 
