@@ -1,53 +1,11 @@
 //! What runs again when its worker dies, how often, and what never does.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod policy_support;
 
 use gristmill::{Cause, Error, Pool, TaskError};
+use policy_support::{Tally, die, mark};
 
 const SIGKILL: i32 = 9;
-
-/// A file that counts how often something was begun, one byte each.
-struct Tally(PathBuf);
-
-impl Tally {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gristmill-policy-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::write(&path, "").unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> String {
-        self.0.to_str().unwrap().to_owned()
-    }
-
-    fn count(&self) -> u64 {
-        fs::metadata(&self.0).unwrap().len()
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Adds one, and says how many that makes.
-fn mark(path: &str) -> u64 {
-    let mut file = OpenOptions::new().append(true).open(path).unwrap();
-    file.write_all(b"x").unwrap();
-    file.metadata().unwrap().len()
-}
-
-fn die() -> ! {
-    nix::sys::signal::raise(nix::sys::signal::SIGKILL).unwrap();
-    unreachable!("SIGKILL returned");
-}
 
 fn pool() -> Pool {
     Pool::builder().workers(2).build().unwrap()

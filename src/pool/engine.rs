@@ -29,8 +29,8 @@ pub(crate) struct Engine {
 }
 
 /// The hub, locked. On drop the lock is released first, then the wakers that have gathered are
-/// called.
-pub(crate) struct HubGuard<'a>(Option<MutexGuard<'a, Hub>>);
+/// called, and the supervisor if it sleeps for too long.
+pub(crate) struct HubGuard<'a>(Option<MutexGuard<'a, Hub>>, &'a Engine);
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
@@ -110,17 +110,16 @@ impl Engine {
 
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         // The hub's methods call no user code, so a poisoned lock guards a sound state.
-        HubGuard(Some(
-            self.hub.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+        let guard = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        HubGuard(Some(guard), self)
     }
 
     /// The hub, unless somebody else is at work in it.
     pub(crate) fn try_hub(&self) -> Option<HubGuard<'_>> {
         match self.hub.try_lock() {
-            Ok(guard) => Some(HubGuard(Some(guard))),
+            Ok(guard) => Some(HubGuard(Some(guard), self)),
             Err(std::sync::TryLockError::Poisoned(poisoned)) => {
-                Some(HubGuard(Some(poisoned.into_inner())))
+                Some(HubGuard(Some(poisoned.into_inner()), self))
             }
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
@@ -156,7 +155,11 @@ impl DerefMut for HubGuard<'_> {
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
         let wakers = self.take_wakers();
+        let nudge = self.take_nudge();
         self.0 = None;
+        if nudge {
+            self.1.nudge_supervisor();
+        }
         for waker in wakers {
             waker.wake();
         }

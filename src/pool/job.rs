@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Posted};
 use crate::error::TaskError;
 use crate::pool::chunking::Chunking;
+use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
 use crate::pool::terms::JobTerms;
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
 use crate::sync::kernel::KernelFutex;
+use crate::sys::clock;
 
 /// How a job ended, with what it kept alive meanwhile.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Running {
     pub(crate) faults: Vec<(u32, TaskError)>,
     /// Set when the caller has given up.
     pub(crate) cancelled: Option<TaskError>,
+    /// When workers that are still at it are killed.
+    pub(crate) end: u64,
 }
 
 /// The jobs on the board, and those that wait for a place on it.
@@ -117,6 +122,11 @@ impl Jobs {
         self.running[job as usize].take()
     }
 
+    /// Puts a job behind those that wait.
+    pub(crate) fn wait_in_line(&mut self, launch: Launch, entry: Arc<JobEntry>) {
+        self.backlog.push_back((launch, entry));
+    }
+
     /// Takes everything that waits.
     pub(crate) fn take_backlog(&mut self) -> VecDeque<(Launch, Arc<JobEntry>)> {
         std::mem::take(&mut self.backlog)
@@ -137,8 +147,11 @@ impl Hub {
             );
             return;
         }
+        if let Some((end, _)) = launch.terms.deadline {
+            self.look_at(end);
+        }
         entry.set_place(Place::Backlog);
-        self.jobs.backlog.push_back((launch, Arc::clone(entry)));
+        self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);
     }
 
@@ -184,6 +197,7 @@ impl Hub {
             deaths,
             faults,
             cancelled: None,
+            end: NEVER,
         };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
@@ -191,8 +205,14 @@ impl Hub {
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are
-    /// being worked on have ended.
-    pub(crate) fn cancel_job(&mut self, control: &Control, entry: &JobEntry, error: TaskError) {
+    /// being worked on have ended; with a time of `grace`, workers still at it then are killed.
+    pub(crate) fn cancel_job(
+        &mut self,
+        control: &Control,
+        entry: &JobEntry,
+        error: TaskError,
+        grace: Option<Duration>,
+    ) {
         match entry.place() {
             Place::Nowhere => {}
             Place::Backlog => {
@@ -219,6 +239,11 @@ impl Hub {
                 if running.posted.generation() == generation {
                     running.cancelled.get_or_insert(error);
                     control.board().cancel(&running.posted);
+                    if let Some(grace) = grace {
+                        let end = clock::after(clock::now(), grace).min(running.end);
+                        running.end = end;
+                        self.look_at(end);
+                    }
                     self.finish_if_settled(control, slot);
                 }
             }

@@ -25,6 +25,7 @@ pub(crate) mod reply;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
+mod deadline;
 mod harvest;
 mod memory;
 mod reactor;

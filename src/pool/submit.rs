@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytemuck::Pod;
 
@@ -101,6 +102,7 @@ impl Engine {
             function,
             arguments: arguments_span,
             context: context_span,
+            timed: terms.as_ref().is_some_and(|terms| terms.timeout.is_some()),
         };
         let entry = Arc::new(Entry::new());
         reserved.submit(
@@ -162,15 +164,18 @@ impl Engine {
         inline.map_or((NonNull::dangling(), 0), |block| (block, INLINE_SIZE))
     }
 
-    /// Cancels a task; whether no worker had begun it.
-    pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>) -> bool {
+    /// Cancels a task; whether no worker had begun it. With a grace, one that has is killed.
+    pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>, grace: Option<Duration>) -> bool {
+        let control = self.control();
         self.hub()
-            .cancel_task(self.control(), entry, TaskError::Cancelled)
+            .cancel_task(control, entry, TaskError::Cancelled, grace)
     }
 
-    /// Cancels a job.
-    pub(crate) fn cancel_job(&self, entry: &JobEntry, error: TaskError) {
-        self.hub().cancel_job(self.control(), entry, error);
+    /// Cancels a job. With a grace, workers that still run it then are killed.
+    pub(crate) fn cancel_job(&self, entry: &JobEntry, grace: Option<Duration>) {
+        let control = self.control();
+        self.hub()
+            .cancel_job(control, entry, TaskError::Cancelled, grace);
     }
 }
 

@@ -11,6 +11,12 @@ pub(crate) struct TaskTerms {
     pub(crate) deaths: u32,
     /// How long one attempt may run.
     pub(crate) timeout: Option<Duration>,
+    /// When this attempt was seen running first, on the clock that all processes share.
+    pub(crate) seen: u64,
+    /// When it must have ended because it was cancelled.
+    pub(crate) end: u64,
+    /// Its worker is being killed for it.
+    pub(crate) condemned: bool,
 }
 
 impl TaskTerms {
@@ -19,6 +25,9 @@ impl TaskTerms {
         attempts: 1,
         deaths: 0,
         timeout: None,
+        seen: u64::MAX,
+        end: u64::MAX,
+        condemned: false,
     };
 
     /// Whether it may be begun a second time.
@@ -32,4 +41,6 @@ impl TaskTerms {
 pub(crate) struct JobTerms {
     /// How many workers may try a chunk; the pool's setting unless set.
     pub(crate) attempts: Option<u32>,
+    /// When it must have ended, on the clock that all processes share, and the time that was.
+    pub(crate) deadline: Option<(u64, Duration)>,
 }

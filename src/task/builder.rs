@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::engine::Engine;
@@ -65,6 +66,31 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.idempotent = true;
         self.attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// Ends the task when it has run this long: its worker is killed and replaced, and whoever
+    /// waits gets [`TaskError::TimedOut`](crate::TaskError::TimedOut).
+    ///
+    /// The time begins when a worker takes the task, so waiting for one does not count, and anew
+    /// with each attempt. A worker that is stopped (`SIGSTOP`) is alive and has its time, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::{Pool, TaskError};
+    ///
+    /// let pool = Pool::new()?;
+    /// let limit = Duration::from_millis(50);
+    /// let task = pool.task((), |()| loop { std::hint::spin_loop() });
+    /// let task: gristmill::TaskHandle<()> = task.timeout(limit).spawn()?;
+    /// assert_eq!(task.wait().unwrap_err(), TaskError::TimedOut { limit });
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.timeout = Some(limit);
         self
     }
 
