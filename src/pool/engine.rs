@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::Error;
 use crate::memory::heap::{Heap, HeapLimits};
@@ -11,6 +11,7 @@ use crate::pool::builder::Config;
 use crate::pool::hub::Hub;
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
+use crate::sync::kernel::KernelFutex;
 use crate::sys::eventfd::Bell;
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
@@ -28,9 +29,12 @@ pub(crate) struct Engine {
     hub: Mutex<Hub>,
 }
 
-/// The hub, locked. On drop the lock is released first, then the wakers that have gathered are
-/// called, and the supervisor if it sleeps for too long.
-pub(crate) struct HubGuard<'a>(Option<MutexGuard<'a, Hub>>, &'a Engine);
+/// The hub, locked. On drop the lock is released first; then workers are woken for what was
+/// published, tasks for what was delivered, and the supervisor if it sleeps for too long.
+pub(crate) struct HubGuard<'a> {
+    engine: &'a Engine,
+    hub: Option<MutexGuard<'a, Hub>>,
+}
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
@@ -110,18 +114,22 @@ impl Engine {
 
     pub(crate) fn hub(&self) -> HubGuard<'_> {
         // The hub's methods call no user code, so a poisoned lock guards a sound state.
-        let guard = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
-        HubGuard(Some(guard), self)
+        self.guard(self.hub.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn guard<'a>(&'a self, hub: MutexGuard<'a, Hub>) -> HubGuard<'a> {
+        HubGuard {
+            engine: self,
+            hub: Some(hub),
+        }
     }
 
     /// The hub, unless somebody else is at work in it.
     pub(crate) fn try_hub(&self) -> Option<HubGuard<'_>> {
         match self.hub.try_lock() {
-            Ok(guard) => Some(HubGuard(Some(guard), self)),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => {
-                Some(HubGuard(Some(poisoned.into_inner()), self))
-            }
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Ok(hub) => Some(self.guard(hub)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.guard(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
@@ -142,23 +150,26 @@ impl Deref for HubGuard<'_> {
     type Target = Hub;
 
     fn deref(&self) -> &Hub {
-        self.0.as_ref().expect("present until drop")
+        self.hub.as_ref().expect("present until drop")
     }
 }
 
 impl DerefMut for HubGuard<'_> {
     fn deref_mut(&mut self) -> &mut Hub {
-        self.0.as_mut().expect("present until drop")
+        self.hub.as_mut().expect("present until drop")
     }
 }
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
-        let wakers = self.take_wakers();
+        let (workers, wakers) = self.take_wakes();
         let nudge = self.take_nudge();
-        self.0 = None;
+        self.hub = None;
         if nudge {
-            self.1.nudge_supervisor();
+            self.engine.nudge_supervisor();
+        }
+        if workers > 0 {
+            self.engine.control().parking().wake(workers, &KernelFutex);
         }
         for waker in wakers {
             waker.wake();

@@ -39,6 +39,18 @@ enum State<T> {
     Taken,
 }
 
+impl<T> State<T> {
+    /// Keeps a waker while the outcome is pending; `false` when it is not.
+    fn accept(&mut self, waker: &Waker) -> bool {
+        match self {
+            Self::Pending(Some(old)) => old.clone_from(waker),
+            Self::Pending(none) => *none = Some(waker.clone()),
+            Self::Ready(_) | Self::Taken => return false,
+        }
+        true
+    }
+}
+
 impl<T> Entry<T> {
     pub(crate) fn new() -> Self {
         Self {
@@ -103,27 +115,20 @@ impl<T> Entry<T> {
 
     /// Takes the outcome or leaves the waker that is to be called when it comes.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<T> {
-        if let Some(outcome) = self.take() {
-            return Poll::Ready(outcome);
+        let mut state = self.lock();
+        if state.accept(context.waker()) {
+            return Poll::Pending;
         }
-        self.register(context.waker());
-        // The outcome may have come between the two: then nobody will call the waker.
-        self.take().map_or(Poll::Pending, Poll::Ready)
+        match mem::replace(&mut *state, State::Taken) {
+            State::Ready(outcome) => Poll::Ready(outcome),
+            // Polled after it was ready: nothing will come any more.
+            State::Pending(_) | State::Taken => Poll::Pending,
+        }
     }
 
     /// Leaves a waker; `false` when the outcome is there already and nobody will call it.
     pub(crate) fn register(&self, waker: &Waker) -> bool {
-        match &mut *self.lock() {
-            State::Pending(Some(old)) => {
-                old.clone_from(waker);
-                true
-            }
-            State::Pending(none) => {
-                *none = Some(waker.clone());
-                true
-            }
-            State::Ready(_) | State::Taken => false,
-        }
+        self.lock().accept(waker)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<T>> {

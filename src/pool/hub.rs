@@ -19,7 +19,6 @@ use crate::pool::roster::Roster;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
-use crate::sync::kernel::KernelFutex;
 use crate::sys::clock;
 
 /// Where the outcome of a task is left.
@@ -66,6 +65,8 @@ pub(crate) struct Hub {
     /// When the supervisor is to look for overdue work, and whether it must be told so.
     pub(super) look_at: u64,
     pub(super) nudge: bool,
+    /// How many workers what was published keeps busy.
+    workers_to_wake: u32,
 }
 
 impl Hub {
@@ -84,6 +85,7 @@ impl Hub {
             wakers: Vec::new(),
             look_at: NEVER,
             nudge: false,
+            workers_to_wake: 0,
         }
     }
 
@@ -111,7 +113,7 @@ impl Hub {
         self.free.push(filling.slot);
     }
 
-    /// Publishes a filled slot and wakes a worker if all are asleep.
+    /// Publishes a filled slot and has a worker woken if all are asleep.
     pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
         let Filling { slot, generation } = filling;
         flight.entry.set_place(Place::Slot { slot, generation });
@@ -121,7 +123,7 @@ impl Hub {
         self.flights[slot as usize] = Some((generation, flight));
         // A word that is not FILLING any more was scribbled on; the harvest finds it.
         let _ = control.ring().publish(slot, generation);
-        control.parking().wake(1, &KernelFutex);
+        self.wake_workers(1);
     }
 
     /// Lets a task wait until a slot is free.
@@ -220,8 +222,15 @@ impl Hub {
         tasks + self.jobs.count() == 1 && self.backlog.is_empty()
     }
 
-    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
-        mem::take(&mut self.wakers)
+    /// So many workers have something new to do.
+    pub(super) fn wake_workers(&mut self, count: u32) {
+        self.workers_to_wake = self.workers_to_wake.saturating_add(count);
+    }
+
+    /// Workers and tasks to wake, once the lock is released.
+    pub(super) fn take_wakes(&mut self) -> (u32, Vec<Waker>) {
+        let workers = mem::take(&mut self.workers_to_wake);
+        (workers, mem::take(&mut self.wakers))
     }
 
     /// Whether the supervisor sleeps for too long.

@@ -13,7 +13,6 @@ use crate::pool::hub::{Hub, Keep};
 use crate::pool::terms::JobTerms;
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
-use crate::sync::kernel::KernelFutex;
 use crate::sys::clock;
 
 /// How a job ended, with what it kept alive meanwhile.
@@ -201,7 +200,7 @@ impl Hub {
         };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
-        control.parking().wake(wanted, &KernelFutex);
+        self.wake_workers(wanted);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

@@ -27,6 +27,17 @@ pub(crate) struct Reactors {
     pub(crate) supervisor_listens: bool,
 }
 
+impl Reactors {
+    /// Whether somebody listens who will wake the current task.
+    fn hears_this_task(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        if let Some(heard) = listener::is_heard(&self.listeners) {
+            return heard;
+        }
+        self.supervisor_listens
+    }
+}
+
 impl Engine {
     /// Polls an entry, and sees to it that somebody will wake the task.
     pub(crate) fn poll<T>(
@@ -37,20 +48,25 @@ impl Engine {
         if let Some(outcome) = entry.take() {
             return Poll::Ready(outcome);
         }
-        if self.sees_completions() {
-            self.harvest();
-        }
-        if self.hub().waits_alone() {
+        let (is_alone, is_heard) = {
+            let mut hub = self.hub();
+            if self.sees_completions() {
+                hub.harvest(self.control(), self);
+            }
+            (hub.waits_alone(), hub.reactors.hears_this_task())
+        };
+        if is_alone {
             self.spin(entry, SPIN);
         }
-        if let Poll::Ready(outcome) = entry.poll(context) {
-            return Poll::Ready(outcome);
+        let polled = entry.poll(context);
+        if polled.is_pending() && !is_heard {
+            self.listen();
         }
-        self.listen();
-        // What finished before the listener was there did not ring.
-        entry.take().map_or(Poll::Pending, Poll::Ready)
+        polled
     }
 
+    /// Has somebody listen on behalf of the current task. Whoever it is looks for what has
+    /// finished before it sleeps, so nothing that finished meanwhile goes unheard.
     fn listen(self: &Arc<Self>) {
         #[cfg(feature = "tokio")]
         if listener::ensure(self) {

@@ -259,7 +259,12 @@ impl<'a> Watch<'a> {
             .start()
             .map_err(|error| Error::Spawn(error.to_string()))?;
         let pid = process.pid() as u32;
-        self.poller.add(&process, index as u64)?;
+        if let Err(error) = self.poller.add(&process, index as u64) {
+            // Nobody could ever watch it: it goes at once.
+            let _ = process.signal(KILL);
+            let _ = process.reap(true);
+            return Err(error.into());
+        }
         let member = Member {
             incarnation: owner.incarnation(),
             pid,

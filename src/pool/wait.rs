@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
+use crate::pool::hub::Hub;
 use crate::sys::cpu;
 use crate::sys::eventfd::wait_readable;
 
@@ -25,30 +26,28 @@ const LOOKS: u32 = 32;
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
     pub(crate) fn wait<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
+        if self.spin(entry, SPIN) {
+            return true;
+        }
+        let there = self.sleep(entry, deadline);
+        // Whoever handed the leadership over may have meant this thread, which needs it no more.
+        self.hub().appoint();
+        there
+    }
+
+    fn sleep<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
         loop {
-            if self.spin(entry, SPIN) {
-                return true;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return entry.is_ready();
             }
-            let left =
-                match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
-                    None => None,
-                    Some(Some(left)) if !left.is_zero() => Some(left),
-                    Some(_) => return entry.is_ready(),
-                };
-            let leads = {
-                let mut hub = self.hub();
-                let leads = !hub.has_leader;
-                if leads {
-                    hub.has_leader = true;
-                } else {
-                    hub.followers.push(thread::current());
-                }
-                leads
-            };
-            if leads {
+            if self.hub().take_lead() {
                 self.lead(entry, left);
             } else {
                 self.follow(entry, left);
+            }
+            if self.spin(entry, SPIN) {
+                return true;
             }
         }
     }
@@ -92,11 +91,7 @@ impl Engine {
         self.harvest();
         let mut hub = self.hub();
         hub.has_leader = false;
-        let next = hub.followers.pop();
-        drop(hub);
-        if let Some(next) = next {
-            next.unpark();
-        }
+        hub.appoint();
     }
 
     /// Wakes the thread that listens for all, after outcomes that no worker rings for.
@@ -117,6 +112,28 @@ impl Engine {
         }
         let me = thread::current().id();
         self.hub().followers.retain(|thread| thread.id() != me);
+    }
+}
+
+impl Hub {
+    /// Makes the calling thread the leader, or else one of the followers.
+    fn take_lead(&mut self) -> bool {
+        let leads = !self.has_leader;
+        if leads {
+            self.has_leader = true;
+        } else {
+            self.followers.push(thread::current());
+        }
+        leads
+    }
+
+    /// Wakes a follower to lead, if there is no leader.
+    fn appoint(&mut self) {
+        if !self.has_leader
+            && let Some(next) = self.followers.pop()
+        {
+            next.unpark();
+        }
     }
 }
 

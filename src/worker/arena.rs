@@ -16,7 +16,7 @@ use core::slice;
 
 use offset_allocator::{Allocation, Allocator};
 
-use crate::memory::region::Region;
+use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::WorkerRecord;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed};
@@ -28,7 +28,7 @@ const SMALLEST: u64 = 64;
 /// Blocks of 64 bytes to 32 KiB.
 const CLASSES: usize = 10;
 /// How much is committed at a time, so that small results rarely meet the kernel.
-const COMMIT_STEP: u64 = 1 << 20;
+const COMMIT_STEP: u64 = 256 << 10;
 /// Runs and slabs that may live at once; 64 Ki pages make 4 GiB.
 const MOST_RUNS: u32 = 64 << 10;
 
@@ -244,12 +244,23 @@ impl<'a> Arena<'a> {
         if end <= self.committed {
             return true;
         }
-        let goal = end.next_multiple_of(COMMIT_STEP).min(self.range.end);
-        let provided = self.region.populate(self.committed..goal).is_ok();
-        if provided {
+        let first_extent = self.range.start + EXTENT_BYTES;
+        let small = end.next_multiple_of(COMMIT_STEP).min(first_extent);
+        if self.committed < small {
+            if self.region.populate(self.committed..small).is_err() {
+                return false;
+            }
+            self.committed = small;
+        }
+        // A worker with larger results gets huge pages for them.
+        let goal = end.next_multiple_of(EXTENT_BYTES).min(self.range.end);
+        if end > first_extent {
+            if self.region.commit(self.committed..goal).is_err() {
+                return false;
+            }
             self.committed = goal;
         }
-        provided
+        end <= self.committed
     }
 
     /// Frees what the parent has given back since the last time.

@@ -5,7 +5,6 @@
     reason = "vouches for the descriptor that tokio registers"
 )]
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -17,17 +16,26 @@ use tokio::task;
 use crate::pool::engine::Engine;
 use crate::sys::eventfd::Bell;
 
-/// The runtimes that have a listener.
-pub(crate) type Listeners = HashSet<Id>;
+/// The runtimes that have a listener: hardly ever more than one.
+pub(crate) type Listeners = Vec<Id>;
+
+/// Whether the current runtime has a listener; `None` outside any runtime.
+pub(super) fn is_heard(listeners: &Listeners) -> Option<bool> {
+    let runtime = Handle::try_current().ok()?.id();
+    Some(listeners.contains(&runtime))
+}
 
 /// Sees to it that the current runtime has a listener; `false` outside any runtime.
 pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
     let Ok(runtime) = Handle::try_current() else {
         return false;
     };
-    if !engine.hub().reactors.listeners.insert(runtime.id()) {
+    let mut hub = engine.hub();
+    if hub.reactors.listeners.contains(&runtime.id()) {
         return true;
     }
+    hub.reactors.listeners.push(runtime.id());
+    drop(hub);
     let post = Post {
         engine: Arc::downgrade(engine),
         runtime: runtime.id(),
@@ -47,7 +55,11 @@ impl Drop for Post {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
-        engine.hub().reactors.listeners.remove(&self.runtime);
+        let mut hub = engine.hub();
+        hub.reactors
+            .listeners
+            .retain(|runtime| *runtime != self.runtime);
+        drop(hub);
         // Tasks of other runtimes do not depend on this listener, but a future that moved may:
         // the supervisor listens for all that are left.
         engine.let_supervisor_listen();
