@@ -196,13 +196,15 @@ mod task;
 #[cfg(not(gristmill_loom))]
 pub use error::{Cause, Error, Location, Refusal, Result, TaskError, WorkerDeath};
 #[cfg(not(gristmill_loom))]
+pub use memory::heap::MemoryStats;
+#[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Pool};
 #[cfg(not(gristmill_loom))]
-pub use protocol::archive::{ArchiveError, Payload};
+pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
@@ -210,7 +212,7 @@ pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskHandle, TaskOutput};
+pub use task::{TaskBuilder, TaskHandle, TaskOutput};
 
 /// Runs the programs of the README.
 #[cfg(doctest)]

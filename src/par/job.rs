@@ -10,6 +10,8 @@ use crate::error::{Error, TaskError};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::job::{JobEntry, JobOutcome, Launch};
+use crate::pool::terms::JobTerms;
+use crate::sys::clock;
 
 /// What a job does next.
 pub(super) enum Step<'a, O> {
@@ -43,6 +45,7 @@ pub(super) type Plan<'a, O> =
 #[must_use = "a job does nothing until it is awaited, waited for or started"]
 pub struct Job<'a, O> {
     engine: Arc<Engine>,
+    terms: JobTerms,
     state: State<'a, O>,
 }
 
@@ -69,8 +72,52 @@ impl<'a, O> Job<'a, O> {
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
+            terms: JobTerms::default(),
             state: State::Planned(Box::new(plan)),
         }
+    }
+
+    /// How often a part of this job is tried when workers die over it, instead of
+    /// [`Builder::attempts`](crate::Builder::attempts) times; at least once.
+    ///
+    /// Set it before the job begins. A job that changes its data in place is never run again,
+    /// whatever is said here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let squares = pool.par_generate(1000, |i| (i * i) as u64).attempts(10).wait()?;
+    /// assert_eq!(squares[31], 961);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.terms.attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// Ends the job when it has run this long in all: workers that are still at it are killed and
+    /// replaced, and whoever waits gets [`TaskError::TimedOut`].
+    ///
+    /// The time begins with the job, whether workers are free or not. Set it before. What an
+    /// output or a buffer changed in place holds then is undefined where the work was not done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::{Error, Pool, TaskError};
+    ///
+    /// let pool = Pool::new()?;
+    /// let job = pool.par_generate(10, |_| -> u64 { loop { std::hint::spin_loop() } });
+    /// let error = job.timeout(Duration::from_millis(50)).wait().unwrap_err();
+    /// assert!(matches!(error, Error::Task(TaskError::TimedOut { .. })));
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.deadline = Some((u64::MAX, limit));
+        self
     }
 
     /// Begins the work and returns at once; the job is then awaited or waited for as before.
@@ -109,11 +156,15 @@ impl<'a, O> Job<'a, O> {
     /// Gives the job up: no further chunk is begun.
     ///
     /// Whoever waits gets [`TaskError::Cancelled`] as soon as the chunks that are being worked on
-    /// have ended, unless the work was done first.
+    /// have ended, unless the work was done first. Workers that need longer than
+    /// [`Builder::cancel_grace`](crate::Builder::cancel_grace) for it are killed and replaced.
     pub fn cancel(&mut self) {
         match &self.state {
             State::Planned(_) => self.state = State::Ended,
-            State::Running(entry, _) => self.engine.cancel_job(entry, TaskError::Cancelled),
+            State::Running(entry, _) => {
+                let grace = self.engine.config().cancel_grace;
+                self.engine.cancel_job(entry, Some(grace));
+            }
             State::Ready(_) | State::Ended => {}
         }
     }
@@ -148,6 +199,9 @@ impl<'a, O> Job<'a, O> {
     fn begin(&mut self) -> Result<(), Error> {
         match core::mem::replace(&mut self.state, State::Ended) {
             State::Planned(plan) => {
+                if let Some((end, limit)) = &mut self.terms.deadline {
+                    *end = clock::after(clock::now(), *limit);
+                }
                 let step = plan(&self.engine)?;
                 self.enter(step);
             }
@@ -159,7 +213,8 @@ impl<'a, O> Job<'a, O> {
     fn enter(&mut self, step: Step<'a, O>) {
         self.state = match step {
             Step::Ready(output) => State::Ready(output),
-            Step::Run(launch, finish) => {
+            Step::Run(mut launch, finish) => {
+                launch.terms = self.terms;
                 let entry = Arc::new(JobEntry::new());
                 self.engine
                     .hub()
@@ -236,7 +291,9 @@ impl<O: Unpin> Future for Job<'_, O> {
 
 impl<O> Drop for Job<'_, O> {
     fn drop(&mut self) {
-        self.cancel();
+        if let State::Running(entry, _) = &self.state {
+            self.engine.cancel_job(entry, None);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::pool::engine::Engine;
 use crate::pool::hub::Keep;
 use crate::pool::job::{JobOutcome, Launch};
 use crate::pool::submit::span_of;
+use crate::pool::terms::JobTerms;
 use crate::protocol::context::Context;
 use crate::protocol::range::{Kernel, RangeJob, Span, kernel_id};
 use crate::shared::{SharedSlice, SharedVec};
@@ -116,6 +117,7 @@ where
         chunking,
         pure_function: shape.pure_function,
         large: size >= LARGE_SIZE,
+        terms: JobTerms::default(),
         keep,
     })
 }

@@ -1,6 +1,7 @@
 //! A pool's settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::Pool;
@@ -14,6 +15,8 @@ const _: () = assert!(WORKERS == 1024, "the sentence above says so");
 
 /// How often a pure job's chunk is tried before the job fails, unless set otherwise.
 const ATTEMPTS: u32 = 3;
+/// How long a worker may go on with what was cancelled, unless set otherwise.
+const CANCEL_GRACE: Duration = Duration::from_millis(100);
 
 /// Settings of a [`Pool`], all optional.
 ///
@@ -33,6 +36,7 @@ pub struct Builder {
     memory_budget: Option<u64>,
     keep_warm: Option<u64>,
     attempts: Option<u32>,
+    cancel_grace: Option<Duration>,
 }
 
 /// The settings, checked and completed.
@@ -43,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) memory_budget: u64,
     pub(crate) keep_warm: u64,
     pub(crate) attempts: u32,
+    pub(crate) cancel_grace: Duration,
 }
 
 impl Builder {
@@ -79,6 +84,16 @@ impl Builder {
     /// Default: 3. A panic is not tried again.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
+        self
+    }
+
+    /// How long a worker may go on with a task or a part of a job that was cancelled, before it is
+    /// killed and replaced. Default: 100 milliseconds. [`Duration::MAX`]: for ever.
+    ///
+    /// It is about [`TaskHandle::cancel`](crate::TaskHandle::cancel) and
+    /// [`Job::cancel`](crate::Job::cancel); what is merely dropped is never killed.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = Some(grace);
         self
     }
 
@@ -121,6 +136,7 @@ impl Builder {
             memory_budget,
             keep_warm,
             attempts,
+            cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
         })
     }
 }

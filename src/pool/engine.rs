@@ -30,7 +30,7 @@ pub(crate) struct Engine {
 }
 
 /// The hub, locked. On drop the lock is released first; then workers are woken for what was
-/// published, and tasks for what was delivered.
+/// published, tasks for what was delivered, and the supervisor if it sleeps for too long.
 pub(crate) struct HubGuard<'a> {
     engine: &'a Engine,
     hub: Option<MutexGuard<'a, Hub>>,
@@ -163,7 +163,11 @@ impl DerefMut for HubGuard<'_> {
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
         let (workers, wakers) = self.take_wakes();
+        let nudge = self.take_nudge();
         self.hub = None;
+        if nudge {
+            self.engine.nudge_supervisor();
+        }
         if workers > 0 {
             self.engine.control().parking().wake(workers, &KernelFutex);
         }

@@ -6,16 +6,20 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::thread::Thread;
+use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::job::{JobOutcome, Jobs};
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
+use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
+use crate::sys::clock;
 
 /// Where the outcome of a task is left.
 pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
@@ -24,8 +28,18 @@ pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
+    #[expect(
+        dead_code,
+        reason = "kept until the task has ended, as a worker reads it"
+    )]
     pub(crate) arguments: Option<Block>,
+    #[expect(
+        dead_code,
+        reason = "kept until the task has ended, as a worker reads it"
+    )]
     pub(crate) context: Option<(Block, Keep)>,
+    /// Boxed, because most tasks have none.
+    pub(crate) terms: Option<Box<TaskTerms>>,
 }
 
 /// Something kept alive for workers that read it.
@@ -56,6 +70,9 @@ pub(crate) struct Hub {
     free: Vec<u32>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
     wakers: Vec<Waker>,
+    /// When the supervisor is to look for overdue work, and whether it must be told so.
+    pub(super) look_at: u64,
+    pub(super) nudge: bool,
     /// How many workers what was published keeps busy.
     workers_to_wake: u32,
 }
@@ -74,6 +91,8 @@ impl Hub {
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
             wakers: Vec::new(),
+            look_at: NEVER,
+            nudge: false,
             workers_to_wake: 0,
         }
     }
@@ -106,6 +125,9 @@ impl Hub {
     pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
         let Filling { slot, generation } = filling;
         flight.entry.set_place(Place::Slot { slot, generation });
+        if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
+            self.look_at(clock::after(clock::now(), timeout));
+        }
         self.flights[slot as usize] = Some((generation, flight));
         // A word that is not FILLING any more was scribbled on; the harvest finds it.
         let _ = control.ring().publish(slot, generation);
@@ -142,20 +164,39 @@ impl Hub {
 
     /// Ends a task that no worker has begun; `false` when one has, or when it has ended.
     ///
-    /// Its outcome becomes `error` either way, unless it had one.
+    /// Its outcome becomes `error` either way, unless it had one. With a time of `grace`, a worker
+    /// that is still at it then is killed.
     pub(crate) fn cancel_task(
         &mut self,
         control: &Control,
         entry: &Arc<TaskEntry>,
         error: TaskError,
+        grace: Option<Duration>,
     ) -> bool {
         let never_begun = match entry.place() {
             Place::Nowhere => false,
             Place::Backlog => true,
-            Place::Slot { slot, generation } => self.take_back(control, slot, generation),
+            Place::Slot { slot, generation } => {
+                let back = self.take_back(control, slot, generation);
+                if let (false, Some(grace)) = (back, grace) {
+                    self.limit_flight(slot, generation, clock::after(clock::now(), grace));
+                }
+                back
+            }
         };
         self.settle(entry, Err(error));
         never_begun
+    }
+
+    /// Sets the time when a task must have ended.
+    fn limit_flight(&mut self, slot: u32, generation: u32, end: u64) {
+        if let Some((current, flight)) = &mut self.flights[slot as usize]
+            && *current == generation
+        {
+            let plain = || Box::new(TaskTerms::PLAIN);
+            flight.terms.get_or_insert_with(plain).end = end;
+            self.look_at(end);
+        }
     }
 
     fn take_back(&mut self, control: &Control, slot: u32, generation: u32) -> bool {
@@ -198,6 +239,11 @@ impl Hub {
     pub(super) fn take_wakes(&mut self) -> (u32, Vec<Waker>) {
         let workers = mem::take(&mut self.workers_to_wake);
         (workers, mem::take(&mut self.wakers))
+    }
+
+    /// Whether the supervisor sleeps for too long.
+    pub(super) fn take_nudge(&mut self) -> bool {
+        mem::take(&mut self.nudge)
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Posted};
 use crate::error::TaskError;
 use crate::pool::chunking::Chunking;
+use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
+use crate::pool::terms::JobTerms;
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
+use crate::sys::clock;
 
 /// How a job ended, with what it kept alive meanwhile.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub(crate) struct Launch {
     pub(crate) pure_function: bool,
     /// Worth waking everybody for at once, whatever an element costs.
     pub(crate) large: bool,
+    pub(crate) terms: JobTerms,
     /// Inputs, outputs and context; nobody frees them while a worker may touch them.
     pub(crate) keep: Keep,
 }
@@ -46,6 +51,8 @@ pub(crate) struct Running {
     pub(crate) faults: Vec<(u32, TaskError)>,
     /// Set when the caller has given up.
     pub(crate) cancelled: Option<TaskError>,
+    /// When workers that are still at it are killed.
+    pub(crate) end: u64,
 }
 
 /// The jobs on the board, and those that wait for a place on it.
@@ -114,6 +121,11 @@ impl Jobs {
         self.running[job as usize].take()
     }
 
+    /// Puts a job behind those that wait.
+    pub(crate) fn wait_in_line(&mut self, launch: Launch, entry: Arc<JobEntry>) {
+        self.backlog.push_back((launch, entry));
+    }
+
     /// Takes everything that waits.
     pub(crate) fn take_backlog(&mut self) -> VecDeque<(Launch, Arc<JobEntry>)> {
         std::mem::take(&mut self.backlog)
@@ -134,8 +146,11 @@ impl Hub {
             );
             return;
         }
+        if let Some((end, _)) = launch.terms.deadline {
+            self.look_at(end);
+        }
         entry.set_place(Place::Backlog);
-        self.jobs.backlog.push_back((launch, Arc::clone(entry)));
+        self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);
     }
 
@@ -181,6 +196,7 @@ impl Hub {
             deaths,
             faults,
             cancelled: None,
+            end: NEVER,
         };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
@@ -188,8 +204,14 @@ impl Hub {
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are
-    /// being worked on have ended.
-    pub(crate) fn cancel_job(&mut self, control: &Control, entry: &JobEntry, error: TaskError) {
+    /// being worked on have ended; with a time of `grace`, workers still at it then are killed.
+    pub(crate) fn cancel_job(
+        &mut self,
+        control: &Control,
+        entry: &JobEntry,
+        error: TaskError,
+        grace: Option<Duration>,
+    ) {
         match entry.place() {
             Place::Nowhere => {}
             Place::Backlog => {
@@ -216,6 +238,11 @@ impl Hub {
                 if running.posted.generation() == generation {
                     running.cancelled.get_or_insert(error);
                     control.board().cancel(&running.posted);
+                    if let Some(grace) = grace {
+                        let end = clock::after(clock::now(), grace).min(running.end);
+                        running.end = end;
+                        self.look_at(end);
+                    }
                     self.finish_if_settled(control, slot);
                 }
             }

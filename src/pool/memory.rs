@@ -3,11 +3,35 @@
 use bytemuck::Pod;
 
 use crate::error::Error;
-use crate::memory::heap::Contents;
+use crate::memory::heap::{Contents, MemoryStats};
 use crate::pool::Pool;
 use crate::shared::SharedVec;
 
 impl Pool {
+    /// What the pool's shared memory takes at this moment.
+    ///
+    /// One system call; blocks no worker.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let buffer = pool.alloc_zeroed::<u8>(3 << 20)?;
+    /// let stats = pool.memory_stats();
+    /// assert_eq!(stats.in_use, 3 << 20);
+    /// assert!(stats.committed >= stats.in_use && stats.committed <= stats.budget);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory_stats(&self) -> MemoryStats {
+        self.engine().heap().stats()
+    }
+
+    /// Gives the memory that is kept warm for the next buffers back to the kernel.
+    pub fn trim_memory(&self) {
+        self.engine().heap().trim();
+    }
+
     /// A buffer of `len` zeros.
     ///
     /// Does not wait for workers, but may wait for the kernel to provide memory, as all

@@ -23,7 +23,9 @@ pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
 pub(crate) mod submit;
+pub(crate) mod terms;
 
+mod deadline;
 mod harvest;
 mod memory;
 mod reactor;

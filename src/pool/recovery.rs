@@ -11,10 +11,14 @@ use std::collections::HashMap;
 use crate::board::Verdict as ChunkVerdict;
 use crate::error::{TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
+use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
-use crate::pool::hub::Hub;
+use crate::pool::entry::Place;
+use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::{Launch, Running};
+use crate::pool::terms::TaskTerms;
 use crate::protocol::control::Control;
+use crate::protocol::task::Task;
 use crate::ring::Verdict as TaskVerdict;
 use crate::sync::kernel::KernelFutex;
 
@@ -32,20 +36,52 @@ impl Engine {
         drop(hub);
         control.ring().repost();
         control.parking().wake_all(&KernelFutex);
+        self.tell_leader();
     }
 }
 
 impl Hub {
     fn recover_tasks(&mut self, control: &Control, dead: Owner, death: &WorkerDeath) {
+        let flights = &mut self.flights;
         let mut lost = Vec::new();
-        control.ring().recover(dead, control.done(), |slot, _| {
-            lost.push(slot);
-            TaskVerdict::Fail
-        });
+        control
+            .ring()
+            .recover(dead, control.done(), |slot, generation| {
+                let verdict = match flights.get_mut(slot as usize) {
+                    Some(Some((current, flight))) if *current == generation => {
+                        let verdict = flight.mourn(slot, current);
+                        if verdict == TaskVerdict::Retry {
+                            Task::renew(control.ring().slot(slot), flight.is_timed());
+                        }
+                        verdict
+                    }
+                    _ => TaskVerdict::Fail,
+                };
+                if verdict == TaskVerdict::Fail {
+                    lost.push(slot);
+                }
+                verdict
+            });
         for slot in lost {
-            let error = TaskError::WorkerDied(death.clone());
+            let terms = match self.flights.get(slot as usize) {
+                Some(Some((_, flight))) => flight.terms.as_deref(),
+                _ => None,
+            };
+            let error = match terms {
+                Some(&TaskTerms {
+                    condemned: true,
+                    timeout: Some(limit),
+                    ..
+                }) => TaskError::TimedOut { limit },
+                terms => TaskError::WorkerDied(WorkerDeath {
+                    attempts: terms.map_or(1, |terms| terms.deaths),
+                    ..death.clone()
+                }),
+            };
             self.end_flight(control, slot, Err(error));
         }
+        // What is run again has its time again.
+        self.look_at(0);
     }
 
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
@@ -68,8 +104,8 @@ impl Hub {
                     chunk,
                     death,
                     launch,
-                    attempts,
-                    given_up: cancelled.is_some(),
+                    attempts: launch.terms.attempts.unwrap_or(attempts),
+                    given_up: cancelled.as_ref(),
                 };
                 let verdict = lost.verdict(deaths, faults);
                 failed |= verdict == ChunkVerdict::Fail;
@@ -82,13 +118,42 @@ impl Hub {
     }
 }
 
+impl Flight {
+    fn is_timed(&self) -> bool {
+        self.terms
+            .as_ref()
+            .is_some_and(|terms| terms.timeout.is_some())
+    }
+
+    /// What becomes of a task whose worker died. If it is run again, then under a new generation
+    /// of its slot, which the books follow.
+    fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {
+        let Some(terms) = &mut self.terms else {
+            return TaskVerdict::Fail;
+        };
+        terms.deaths += 1;
+        // An outcome that is there already, such as that it was cancelled, is the last word.
+        let over = terms.deaths >= terms.attempts || terms.condemned;
+        if over || self.entry.is_ready() {
+            return TaskVerdict::Fail;
+        }
+        terms.seen = NEVER;
+        *generation = generation.wrapping_add(1);
+        self.entry.set_place(Place::Slot {
+            slot,
+            generation: *generation,
+        });
+        TaskVerdict::Retry
+    }
+}
+
 /// A chunk whose worker died.
 struct Lost<'a> {
     chunk: u32,
     death: &'a WorkerDeath,
     launch: &'a Launch,
     attempts: u32,
-    given_up: bool,
+    given_up: Option<&'a TaskError>,
 }
 
 impl Lost<'_> {
@@ -100,7 +165,11 @@ impl Lost<'_> {
     ) -> ChunkVerdict {
         let deaths = deaths.entry(self.chunk).or_insert(0);
         *deaths += 1;
-        if self.launch.pure_function && !self.given_up && *deaths < self.attempts {
+        if let Some(error) = self.given_up {
+            faults.push((self.chunk, error.clone()));
+            return ChunkVerdict::Fail;
+        }
+        if self.launch.pure_function && *deaths < self.attempts {
             return ChunkVerdict::Retry;
         }
         let elements = self.elements();

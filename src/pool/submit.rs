@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytemuck::Pod;
 
@@ -18,6 +19,7 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::{Filling, Flight, Keep, TaskEntry};
 use crate::pool::job::JobEntry;
+use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
 use crate::protocol::control::{Control, INLINE_SIZE};
@@ -80,6 +82,7 @@ impl Engine {
         function: FunctionId,
         context: C,
         arguments: &A,
+        terms: Option<Box<TaskTerms>>,
     ) -> Result<Arc<TaskEntry>, Error>
     where
         C: Context<M> + Send + 'static,
@@ -89,11 +92,17 @@ impl Engine {
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
         let reserved = Reserved::new(self)?;
-        let (arguments_span, arguments) = self.place_arguments(&reserved, arguments)?;
+        // A reply may be written beside the slot, over the arguments of a task that runs once.
+        let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
+            true => None,
+            false => reserved.filling,
+        };
+        let (arguments_span, arguments) = self.place_arguments(beside, arguments)?;
         let task = Task {
             function,
             arguments: arguments_span,
             context: context_span,
+            timed: terms.as_ref().is_some_and(|terms| terms.timeout.is_some()),
         };
         let entry = Arc::new(Entry::new());
         reserved.submit(
@@ -102,26 +111,26 @@ impl Engine {
                 entry: Arc::clone(&entry),
                 arguments,
                 context,
+                terms,
             },
         );
         Ok(entry)
     }
 
-    /// Serialises arguments beside their slot if they fit, else into a block of their own.
+    /// Serialises arguments beside a slot, if there is one and they fit, else into a block of their
+    /// own.
     fn place_arguments<A: Payload>(
         &self,
-        reserved: &Reserved<'_>,
+        beside: Option<Filling>,
         arguments: &A,
     ) -> Result<(Span, Option<Block>), Error> {
-        let (inline, capacity) = reserved.inline();
+        let (inline, capacity) = self.inline(beside);
         // SAFETY: the slot is reserved, so the block beside it is this call's alone; without a
         // slot nothing is written.
         let fit = unsafe { archive::write(arguments, inline, capacity) }?;
         let size = match fit {
             Fit::Written(size) => {
-                let offset = reserved
-                    .filling
-                    .map_or(0, |filling| Control::inline_offset(filling.slot));
+                let offset = beside.map_or(0, |filling| Control::inline_offset(filling.slot));
                 return Ok((
                     Span {
                         offset,
@@ -146,15 +155,27 @@ impl Engine {
         }
     }
 
-    /// Cancels a task; whether no worker had begun it.
-    pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>) -> bool {
-        self.hub()
-            .cancel_task(self.control(), entry, TaskError::Cancelled)
+    /// The block beside a slot and its size; no bytes without a slot.
+    fn inline(&self, filling: Option<Filling>) -> (NonNull<u8>, usize) {
+        let inline = filling.and_then(|filling| {
+            self.region()
+                .pointer(Control::inline_offset(filling.slot), INLINE_SIZE)
+        });
+        inline.map_or((NonNull::dangling(), 0), |block| (block, INLINE_SIZE))
     }
 
-    /// Cancels a job.
-    pub(crate) fn cancel_job(&self, entry: &JobEntry, error: TaskError) {
-        self.hub().cancel_job(self.control(), entry, error);
+    /// Cancels a task; whether no worker had begun it. With a grace, one that has is killed.
+    pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>, grace: Option<Duration>) -> bool {
+        let control = self.control();
+        self.hub()
+            .cancel_task(control, entry, TaskError::Cancelled, grace)
+    }
+
+    /// Cancels a job. With a grace, workers that still run it then are killed.
+    pub(crate) fn cancel_job(&self, entry: &JobEntry, grace: Option<Duration>) {
+        let control = self.control();
+        self.hub()
+            .cancel_job(control, entry, TaskError::Cancelled, grace);
     }
 }
 
@@ -189,16 +210,6 @@ impl<'a> Reserved<'a> {
         }
         let filling = hub.begin(engine.control());
         Ok(Self { engine, filling })
-    }
-
-    /// The block beside the slot and its size; no bytes without a slot.
-    fn inline(&self) -> (NonNull<u8>, usize) {
-        let inline = self.filling.and_then(|filling| {
-            self.engine
-                .region()
-                .pointer(Control::inline_offset(filling.slot), INLINE_SIZE)
-        });
-        inline.map_or((NonNull::dangling(), 0), |block| (block, INLINE_SIZE))
     }
 
     fn submit(mut self, task: Task, flight: Flight) {

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use crate::error::{Cause, Error, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
+use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
 use crate::protocol::token::{self, Token};
+use crate::sys::clock;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
-use crate::sys::process::{KILL, Spawn};
+use crate::sys::process::{CONTINUE, KILL, Spawn};
 
 /// Workers that may die in a row before their first breath until the pool gives up.
 const START_ATTEMPTS: u32 = 5;
@@ -81,6 +83,8 @@ struct Charge {
     last_death: Option<WorkerDeath>,
     /// When to start the next one.
     due: Option<Instant>,
+    /// It has been sent SIGKILL by us.
+    condemned: bool,
 }
 
 struct Watch<'a> {
@@ -122,6 +126,7 @@ impl<'a> Watch<'a> {
             stillbirths: 0,
             last_death: None,
             due: None,
+            condemned: false,
         });
         Ok(Self {
             engine,
@@ -180,7 +185,7 @@ impl<'a> Watch<'a> {
         let mut tokens = Vec::new();
         loop {
             // A failed wait is one without events; whatever is true is found by looking.
-            let _ = self.poller.wait(self.next_due(), &mut tokens);
+            let _ = self.poller.wait(self.patience(), &mut tokens);
             if self.engine.hub().stopping {
                 return TaskError::PoolClosed;
             }
@@ -194,6 +199,7 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
+            self.end_overdue();
             if let Some(end) = self.raise_due() {
                 return end;
             }
@@ -266,6 +272,7 @@ impl<'a> Watch<'a> {
         };
         engine.hub().roster.enlist(owner.index(), member);
         self.charges[index].process = Some(process);
+        self.charges[index].condemned = false;
         Ok(())
     }
 
@@ -333,9 +340,39 @@ impl<'a> Watch<'a> {
         None
     }
 
-    fn next_due(&self) -> Option<Duration> {
-        let due = self.charges.iter().filter_map(|charge| charge.due).min()?;
-        Some(due.saturating_duration_since(Instant::now()))
+    /// How long nothing will have to be done unasked.
+    fn patience(&self) -> Option<Duration> {
+        let due = self.charges.iter().filter_map(|charge| charge.due).min();
+        let start = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let look = match self.engine.hub().next_look() {
+            NEVER => None,
+            time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
+        };
+        start.into_iter().chain(look).min()
+    }
+
+    /// Kills the workers that hold work for too long.
+    fn end_overdue(&mut self) {
+        let engine = self.engine;
+        let overdue = match engine.hub().overdue(engine.control()) {
+            Some(overdue) => overdue,
+            None => return,
+        };
+        engine.tell_leader();
+        for overdue in overdue {
+            let charge = self.charges.get_mut(usize::from(overdue.owner.index()));
+            let Some(charge) = charge.filter(|charge| charge.owner == overdue.owner) else {
+                continue;
+            };
+            let Some(process) = charge.process.as_ref().filter(|_| !charge.condemned) else {
+                continue;
+            };
+            // A worker that cannot be stopped is looked at while it runs: better than never.
+            let _ = process.hold();
+            charge.condemned = engine.hub().condemn(engine.control(), overdue);
+            // One that has ended by itself is reaped like any other.
+            let _ = process.signal(if charge.condemned { KILL } else { CONTINUE });
+        }
     }
 
     fn hear_workers_if_asked(&mut self) {

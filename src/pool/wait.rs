@@ -94,6 +94,14 @@ impl Engine {
         hub.appoint();
     }
 
+    /// Wakes the thread that listens for all, after outcomes that no worker rings for.
+    pub(crate) fn tell_leader(&self) {
+        if self.hub().has_leader {
+            // A refusal means that it has been rung already.
+            let _ = self.event().ring();
+        }
+    }
+
     /// Sleeps until the outcome is delivered or the leadership is free.
     fn follow<T>(&self, entry: &Entry<T>, left: Option<Duration>) {
         if entry.register(&Waker::from(Arc::new(Unpark(thread::current())))) {

@@ -28,12 +28,16 @@ pub(crate) type TaskFunction = fn(&mut TaskCall<'_>) -> Result<(), TaskFault>;
 /// | function    | arguments | arguments size:32 | context| reply | reply | verdict |
 /// |             | offset    | context size:32   | offset | offset| size  |         |
 /// ```
-/// Words 0–3 are the parent's, written before READY; words 4–6 the worker's, before DONE.
+/// Words 0–3 are the parent's, written before READY; words 4–6 the worker's, before DONE. Until
+/// then word 6 is the parent's too, and not zero if the worker is to write the time when it began
+/// to word 4, where the parent wrote zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) function: FunctionId,
     pub(crate) arguments: Span,
     pub(crate) context: Span,
+    /// The worker is to say when it begins.
+    pub(crate) timed: bool,
 }
 
 /// How a task ended, by its worker's word.
@@ -58,6 +62,9 @@ pub(crate) enum Verdict {
     NoRoom,
 }
 
+const STARTED: usize = 4;
+const TIMED: usize = 6;
+
 impl Task {
     /// Writes the task into its slot; by the submitter that is filling it.
     pub(crate) fn store(&self, slot: &Slot) {
@@ -72,6 +79,28 @@ impl Task {
             // ORDERING: Relaxed; the ring's `publish` releases them with READY.
             slot.body(index).store(value, Ordering::Relaxed);
         }
+        Self::renew(slot, self.timed);
+    }
+
+    /// Writes what a worker that died over the task may have overwritten.
+    pub(crate) fn renew(slot: &Slot, timed: bool) {
+        // ORDERING: Relaxed; the ring releases them with READY.
+        slot.body(STARTED).store(0, Ordering::Relaxed);
+        // ORDERING: Relaxed; as above.
+        slot.body(TIMED).store(u64::from(timed), Ordering::Relaxed);
+    }
+
+    /// Says that the task begins at this time; by the worker that claimed it.
+    pub(crate) fn start(slot: &Slot, time: u64) {
+        // ORDERING: Relaxed; a number for the supervisor, who may as well miss it.
+        slot.body(STARTED).store(time, Ordering::Relaxed);
+    }
+
+    /// When a timed task that is running began, if its worker has said so.
+    pub(crate) fn started(slot: &Slot) -> Option<u64> {
+        // ORDERING: Relaxed; see `start`.
+        let time = slot.body(STARTED).load(Ordering::Relaxed);
+        (time != 0).then_some(time)
     }
 
     /// Reads the task from a slot that the caller has claimed.
@@ -88,6 +117,7 @@ impl Task {
                 offset: word(3),
                 size: word(2) >> 32,
             },
+            timed: word(TIMED) != 0,
         }
     }
 }

@@ -3,14 +3,18 @@
 use std::{
     fs, mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    ptr,
-    time::Duration,
+    ptr, thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+        signal::Signal,
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
 };
 
 use super::failure::SysError;
@@ -170,6 +174,36 @@ impl PidFd {
                 attempt: "send a signal to a process",
                 errno,
             }),
+        }
+    }
+}
+
+impl PidFd {
+    /// Stops the child and waits until it stands still, or has ended: then `true`. `false` if it
+    /// is still on its way after some milliseconds, inside of the kernel. `CONTINUE` lets it go on.
+    pub(crate) fn hold(&self) -> Result<bool, SysError> {
+        const PATIENCE: Duration = Duration::from_millis(20);
+        const PAUSE: Duration = Duration::from_micros(20);
+        self.signal(Signal::SIGSTOP as i32)?;
+        let began = Instant::now();
+        // The report is left where it is, also for a later call.
+        let states = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED;
+        let manner = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        loop {
+            match waitid(Id::PIDFd(self.fd.as_fd()), states | manner) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => {
+                    return Err(SysError {
+                        attempt: "wait until a process stands still",
+                        errno,
+                    });
+                }
+            }
+            if began.elapsed() > PATIENCE {
+                return Ok(false);
+            }
+            thread::sleep(PAUSE);
         }
     }
 }

@@ -48,6 +48,8 @@ const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGT
 
 /// The signal that nothing survives.
 pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+/// The signal that makes a stopped process go on.
+pub(crate) const CONTINUE: i32 = Signal::SIGCONT as i32;
 
 /// Why no process was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

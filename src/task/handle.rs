@@ -69,9 +69,11 @@ impl<R: Payload> TaskHandle<R> {
     /// Cancels the task: whoever waits gets [`TaskError::Cancelled`], unless the task has ended.
     ///
     /// A task that no worker has begun is never run; then this is `true`. One that has been begun
-    /// runs to its end, and its result is dropped.
+    /// has some time left, see [`Builder::cancel_grace`](crate::Builder::cancel_grace); then its
+    /// worker is killed and replaced.
     pub fn cancel(&mut self) -> bool {
-        self.engine.cancel_task(&self.entry)
+        let grace = self.engine.config().cancel_grace;
+        self.engine.cancel_task(&self.entry, Some(grace))
     }
 
     /// Lets the task run without a handle; its result is dropped.
@@ -117,7 +119,7 @@ impl<R: Payload> Future for TaskHandle<R> {
 impl<R: Payload> Drop for TaskHandle<R> {
     fn drop(&mut self) {
         if !self.ended && !self.entry.is_ready() {
-            self.engine.cancel_task(&self.entry);
+            self.engine.cancel_task(&self.entry, None);
         }
     }
 }

@@ -5,9 +5,11 @@
     reason = "task functions summon their closure; outputs skip a second check"
 )]
 
+mod builder;
 mod handle;
 mod output;
 mod spawn;
 
+pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;

@@ -6,6 +6,7 @@ use crate::protocol::archive::Payload;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::task::{TaskCall, TaskFault, function_id};
+use crate::task::builder::TaskBuilder;
 use crate::task::handle::TaskHandle;
 
 fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
@@ -89,7 +90,43 @@ impl Pool {
         const { require_no_captures::<F>() };
         let _ = f;
         let id = function_id(function::<C, M, A, R, F>)?;
-        let entry = self.engine().submit(id, context, &arguments)?;
+        let entry = self.engine().submit(id, context, &arguments, None)?;
         Ok(TaskHandle::new(self.engine(), entry))
+    }
+
+    /// A task of which more is asked than of one by [`Pool::spawn`]: that it may run again if its
+    /// worker dies, that it must end in time. It begins with [`TaskBuilder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let task = pool.task(7_u64, |x| x.to_native() * 6).idempotent().spawn()?;
+    /// assert_eq!(*task.wait()?, 42);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn task<A, R, F>(&self, arguments: A, f: F) -> TaskBuilder<'_, R>
+    where
+        A: Payload + Send + 'static,
+        R: Payload + 'static,
+        F: Fn(&A::Archived) -> R + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        self.task_with((), arguments, move |(), arguments: &A::Archived| {
+            f(arguments)
+        })
+    }
+
+    /// As [`Pool::task`], with a context; see [`Pool::spawn_with`].
+    pub fn task_with<C, M, A, R, F>(&self, context: C, arguments: A, f: F) -> TaskBuilder<'_, R>
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload + Send + 'static,
+        R: Payload + 'static,
+        F: Fn(C::View<'_>, &A::Archived) -> R + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        let _ = f;
+        TaskBuilder::new(self.engine(), function::<C, M, A, R, F>, context, arguments)
     }
 }

@@ -8,6 +8,7 @@ use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::range::Span;
 use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
 use crate::ring::{Claim, Outcome};
+use crate::sys::clock;
 use crate::worker::arena::Arena;
 use crate::worker::life::{Server, has_work};
 use crate::worker::panic;
@@ -20,6 +21,9 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         .idle
         .claimed(|| has_work(server.control, &server.seen));
     let task = Task::load(slot);
+    if task.timed {
+        Task::start(slot, clock::now());
+    }
     let reply = perform(server, claim, task);
     reply.store(slot);
     let outcome = match reply.verdict {

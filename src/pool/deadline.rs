@@ -1,0 +1,211 @@
+//! Work that must end by a certain time, and workers that do not let go of it.
+//!
+//! The books say until when; the supervisor sleeps no longer than that, then looks here for who is
+//! overdue. It stops the worker first and looks a second time: a worker that has moved on to other
+//! work meanwhile goes on, for that work is innocent.
+
+use crate::board::ChunkOutcome;
+use crate::error::TaskError;
+use crate::memory::owner::Owner;
+use crate::pool::hub::{Flight, Hub};
+use crate::pool::job::{JobOutcome, Running};
+use crate::pool::terms::TaskTerms;
+use crate::protocol::control::Control;
+use crate::protocol::task::Task;
+use crate::ring::Harvest;
+use crate::sys::clock;
+
+/// No time at all.
+pub(crate) const NEVER: u64 = u64::MAX;
+/// When to look again whether those who were overdue are gone, in nanoseconds.
+const AGAIN: u64 = 10_000_000;
+
+/// A worker that holds work for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    pub(crate) owner: Owner,
+    work: Work,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Task {
+        slot: u32,
+        generation: u32,
+    },
+    Chunk {
+        job: u32,
+        generation: u32,
+        chunk: u32,
+    },
+}
+
+impl TaskTerms {
+    /// Until when the attempt may run that was first seen running now, or earlier.
+    fn due(&mut self, started: Option<u64>, now: u64) -> u64 {
+        // The worker's own word may be late, or nonsense; it cannot stretch the time it gets.
+        self.seen = self.seen.min(started.unwrap_or(NEVER)).min(now);
+        let limit = self.timeout;
+        let due = limit.map_or(NEVER, |limit| clock::after(self.seen, limit));
+        due.min(self.end)
+    }
+}
+
+impl Hub {
+    /// Has the supervisor look at `time`, or sooner.
+    pub(super) fn look_at(&mut self, time: u64) {
+        if time < self.look_at {
+            self.look_at = time;
+            self.nudge = true;
+        }
+    }
+
+    /// When to look next.
+    pub(crate) fn next_look(&mut self) -> u64 {
+        self.nudge = false;
+        self.look_at
+    }
+
+    /// Who holds what for too long, if it is time to look; fails what has not been begun in time.
+    pub(crate) fn overdue(&mut self, control: &Control) -> Option<Vec<Overdue>> {
+        let mut found = Vec::new();
+        let now = clock::now();
+        if now < self.look_at {
+            return None;
+        }
+        self.look_at = NEVER;
+        let mut next = self.overdue_tasks(control, now, &mut found);
+        for job in self.jobs.active() {
+            next = next.min(self.overdue_job(control, job, now, &mut found));
+        }
+        next = next.min(self.overdue_backlog(now));
+        self.post_waiting(control);
+        if !found.is_empty() {
+            next = next.min(now + AGAIN);
+        }
+        self.look_at = self.look_at.min(next);
+        Some(found)
+    }
+
+    fn overdue_tasks(&mut self, control: &Control, now: u64, found: &mut Vec<Overdue>) -> u64 {
+        let mut next = NEVER;
+        for (slot, flight) in (0..).zip(&mut self.flights) {
+            let Some((generation, Flight { terms, .. })) = flight else {
+                continue;
+            };
+            let Some(terms) = terms.as_deref_mut() else {
+                continue;
+            };
+            match control.ring().harvest(slot, *generation) {
+                Harvest::Running(owner) => {
+                    let started = Task::started(control.ring().slot(slot));
+                    let due = terms.due(started, now);
+                    next = next.min(due.max(now + 1));
+                    if due <= now {
+                        let generation = *generation;
+                        found.push(Overdue {
+                            owner,
+                            work: Work::Task { slot, generation },
+                        });
+                    }
+                }
+                // Its time has not begun.
+                Harvest::Pending => {
+                    let limit = terms.timeout;
+                    next = next.min(limit.map_or(NEVER, |limit| clock::after(now, limit)));
+                }
+                Harvest::Finished { .. } | Harvest::Foreign(_) => {}
+            }
+        }
+        next
+    }
+
+    fn overdue_job(
+        &mut self,
+        control: &Control,
+        job: u32,
+        now: u64,
+        found: &mut Vec<Overdue>,
+    ) -> u64 {
+        let Some(running) = self.jobs.get(job) else {
+            return NEVER;
+        };
+        if let Some((end, limit)) = running.launch.terms.deadline
+            && running.cancelled.is_none()
+        {
+            if end > now {
+                return end;
+            }
+            running.cancelled = Some(TaskError::TimedOut { limit });
+            running.end = now;
+            control.board().cancel(&running.posted);
+        }
+        if running.end > now {
+            return running.end;
+        }
+        let posted = &running.posted;
+        for chunk in 0..posted.chunks() {
+            if let ChunkOutcome::Claimed(owner) = control.board().outcome(posted, chunk) {
+                let work = Work::Chunk {
+                    job,
+                    generation: posted.generation(),
+                    chunk,
+                };
+                found.push(Overdue { owner, work });
+            }
+        }
+        self.finish_if_settled(control, job);
+        NEVER
+    }
+
+    /// Fails the jobs whose time is over before they had a place on the board.
+    fn overdue_backlog(&mut self, now: u64) -> u64 {
+        let mut next = NEVER;
+        for (launch, entry) in self.jobs.take_backlog() {
+            match launch.terms.deadline {
+                Some((end, limit)) if end <= now => {
+                    let outcome = JobOutcome {
+                        result: Err(TaskError::TimedOut { limit }),
+                        keep: launch.keep,
+                    };
+                    self.settle(&entry, outcome);
+                }
+                deadline => {
+                    next = next.min(deadline.map_or(NEVER, |(end, _)| end));
+                    self.jobs.wait_in_line(launch, entry);
+                }
+            }
+        }
+        next
+    }
+
+    /// Whether the worker still holds that work, now that it stands still; notes in the books why
+    /// it will die.
+    pub(crate) fn condemn(&mut self, control: &Control, overdue: Overdue) -> bool {
+        match overdue.work {
+            Work::Task { slot, generation } => {
+                let Some(Some((current, flight))) = self.flights.get_mut(slot as usize) else {
+                    return false;
+                };
+                let holds = *current == generation
+                    && control.ring().harvest(slot, generation) == Harvest::Running(overdue.owner);
+                if let (true, Some(terms)) = (holds, &mut flight.terms) {
+                    terms.condemned = true;
+                }
+                holds
+            }
+            Work::Chunk {
+                job,
+                generation,
+                chunk,
+            } => {
+                let Some(Running { posted, .. }) = self.jobs.get(job) else {
+                    return false;
+                };
+                posted.generation() == generation
+                    && control.board().outcome(posted, chunk)
+                        == ChunkOutcome::Claimed(overdue.owner)
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a caller asks of a task, or of a job over a range, beyond running it.
+
+use std::time::Duration;
+
+/// What was asked of a task; plain ones have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskTerms {
+    /// How many workers may try it; more than one only for idempotent tasks.
+    pub(crate) attempts: u32,
+    /// How many of them have died.
+    pub(crate) deaths: u32,
+    /// How long one attempt may run.
+    pub(crate) timeout: Option<Duration>,
+    /// When this attempt was seen running first, on the clock that all processes share.
+    pub(crate) seen: u64,
+    /// When it must have ended because it was cancelled.
+    pub(crate) end: u64,
+    /// Its worker is being killed for it.
+    pub(crate) condemned: bool,
+}
+
+impl TaskTerms {
+    /// Those of a task of which nothing was asked.
+    pub(crate) const PLAIN: Self = Self {
+        attempts: 1,
+        deaths: 0,
+        timeout: None,
+        seen: u64::MAX,
+        end: u64::MAX,
+        condemned: false,
+    };
+
+    /// Whether it may be begun a second time.
+    pub(crate) const fn is_idempotent(&self) -> bool {
+        self.attempts > 1
+    }
+}
+
+/// What was asked of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JobTerms {
+    /// How many workers may try a chunk; the pool's setting unless set.
+    pub(crate) attempts: Option<u32>,
+    /// When it must have ended, on the clock that all processes share, and the time that was.
+    pub(crate) deadline: Option<(u64, Duration)>,
+}

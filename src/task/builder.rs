@@ -1,0 +1,119 @@
+//! A task with terms: what may be asked before it is spawned.
+
+use core::fmt;
+use core::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::pool::engine::Engine;
+use crate::pool::hub::TaskEntry;
+use crate::pool::terms::TaskTerms;
+use crate::protocol::archive::Payload;
+use crate::protocol::context::Context;
+use crate::protocol::task::{TaskFunction, function_id};
+use crate::task::handle::TaskHandle;
+
+/// A task that is not submitted yet; made by [`Pool::task`](crate::Pool::task).
+#[must_use = "a task does nothing until it is spawned"]
+pub struct TaskBuilder<'p, R> {
+    engine: &'p Arc<Engine>,
+    submit: Submit<'p>,
+    idempotent: bool,
+    attempts: Option<u32>,
+    terms: TaskTerms,
+    result: PhantomData<fn() -> R>,
+}
+
+/// Submits the task under the given terms.
+type Submit<'p> =
+    Box<dyn FnOnce(Option<Box<TaskTerms>>) -> Result<Arc<TaskEntry>, Error> + Send + 'p>;
+
+impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
+    pub(super) fn new<C, M, A>(
+        engine: &'p Arc<Engine>,
+        function: TaskFunction,
+        context: C,
+        arguments: A,
+    ) -> Self
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload + Send + 'static,
+    {
+        Self {
+            engine,
+            submit: Box::new(move |terms| {
+                engine.submit(function_id(function)?, context, &arguments, terms)
+            }),
+            idempotent: false,
+            attempts: None,
+            terms: TaskTerms::PLAIN,
+            result: PhantomData,
+        }
+    }
+
+    /// Running it twice, or one and a half times, does the same as running it once: if its worker
+    /// dies, another runs it again, up to [`Builder::attempts`](crate::Builder::attempts) times in
+    /// all. Then it fails with the last death.
+    ///
+    /// A panic is an answer, and not tried again; nor is a task that ran out of time.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// As [`TaskBuilder::idempotent`], with a number of attempts of its own, at least one.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.idempotent = true;
+        self.attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// Ends the task when it has run this long: its worker is killed and replaced, and whoever
+    /// waits gets [`TaskError::TimedOut`](crate::TaskError::TimedOut).
+    ///
+    /// The time begins when a worker takes the task, so waiting for one does not count, and anew
+    /// with each attempt. A worker that is stopped (`SIGSTOP`) is alive and has its time, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::{Pool, TaskError};
+    ///
+    /// let pool = Pool::new()?;
+    /// let limit = Duration::from_millis(50);
+    /// let task = pool.task((), |()| loop { std::hint::spin_loop() });
+    /// let task: gristmill::TaskHandle<()> = task.timeout(limit).spawn()?;
+    /// assert_eq!(task.wait().unwrap_err(), TaskError::TimedOut { limit });
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.timeout = Some(limit);
+        self
+    }
+
+    /// Submits the task; see [`Pool::spawn`](crate::Pool::spawn).
+    ///
+    /// # Errors
+    /// As [`Pool::spawn_with`](crate::Pool::spawn_with).
+    pub fn spawn(self) -> Result<TaskHandle<R>, Error> {
+        let mut terms = self.terms;
+        if self.idempotent {
+            terms.attempts = self.attempts.unwrap_or(self.engine.config().attempts);
+        }
+        let terms = (terms != TaskTerms::PLAIN).then(|| Box::new(terms));
+        let entry = (self.submit)(terms)?;
+        Ok(TaskHandle::new(self.engine, entry))
+    }
+}
+
+impl<R> fmt::Debug for TaskBuilder<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskBuilder")
+            .field("idempotent", &self.idempotent)
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
