@@ -26,7 +26,7 @@
 //!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
-//!   [`TaskOutput`].
+//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
 //!
@@ -38,7 +38,7 @@
 //! so what crosses is the offset of a function compiled for that type; it is called on the buffers
 //! where they lie. A range is cut into chunks, large ones first; a worker claims a chunk by one
 //! compare-and-swap that names it, and from that word the parent knows, once the process has been
-//! reaped, what to take back. Nothing is ever decided by a timeout.
+//! reaped, what to take back. No process is ever taken for dead because of elapsed time.
 //!
 //! # Trade-offs
 //!
@@ -137,7 +137,11 @@
 //!
 //! A **panic** is caught in the worker, which goes on. With `panic = "abort"` it is a death by
 //! `SIGABRT`. After a **death** the worker is replaced; chunks of a pure job are tried again, up to
-//! [`Builder::attempts`] times; a task, or a chunk of an in-place job, has failed.
+//! [`Builder::attempts`] times, and so is a task that is [`idempotent`](TaskBuilder::idempotent);
+//! any other task, or a chunk of an in-place job, has failed. A **time limit**
+//! ([`Job::timeout`], [`TaskBuilder::timeout`]) and **cancelling** ([`Job::cancel`],
+//! [`TaskHandle::cancel`]) end the work by killing its worker, where nothing gentler helps within
+//! [`Builder::cancel_grace`].
 //!
 //! # Memory
 //!
