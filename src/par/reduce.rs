@@ -15,6 +15,7 @@ use crate::numeric;
 use crate::pool::Pool;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::{RangeCall, Span};
@@ -176,6 +177,7 @@ where
         cut: Cut::Even(chunking),
         len: input.len() as u64,
         pure_function: true,
+        grain: Grain::Partials,
     };
     let verb = Verb {
         kernel,
@@ -203,6 +205,7 @@ where
         cut: Cut::Whole,
         len: 1,
         pure_function: true,
+        grain: Grain::Parts,
     };
     let kernel = combine_kernel::<A, I, G>;
     let verb = Verb {
