@@ -1,4 +1,149 @@
-//! gristmill: data-parallel work over large buffers in a pool of worker processes.
+//! Data-parallel work over large buffers, in a pool of worker processes that may die.
+//!
+//! ```
+//! use gristmill::Pool;
+//!
+//! # fn main() -> Result<(), gristmill::Error> {
+//! let pool = Pool::new()?;
+//! let xs = pool.alloc_from_fn(1 << 20, |i| i as f64)?.freeze();
+//! let roots = pool.par_map(&xs, |x| x.sqrt()).wait()?;
+//! assert_eq!(roots[1 << 10], 32.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The workers are processes, so one that crashes or is killed takes nobody with it: its share of
+//! the work runs again elsewhere, or the caller gets an error that names the cause. The buffers lie
+//! in memory that all of them share, so nothing is copied on the way there or back.
+//!
+//! # Contents
+//!
+//! - [`Pool`] and its [`Builder`]: the workers and their memory.
+//! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
+//! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
+//!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
+//!   [`par_generate`](Pool::par_generate), [`par_for_each_mut`](Pool::par_for_each_mut),
+//!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
+//!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
+//! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
+//!   [`TaskOutput`].
+//! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
+//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
+//!
+//! # How it works
+//!
+//! A pool creates one sealed, nameless memory file and starts its own executable again, once a
+//! worker. A hook that runs before `main` turns that process into a worker: it maps the file,
+//! checks that it is the same build, and looks for work. A closure that captures nothing is a type,
+//! so what crosses is the offset of a function compiled for that type; it is called on the buffers
+//! where they lie. A range is cut into chunks, large ones first; a worker claims a chunk by one
+//! compare-and-swap that names it, and from that word the parent knows, once the process has been
+//! reaped, what to take back. Nothing is ever decided by a timeout.
+//!
+//! # Trade-offs
+//!
+//! - Threads are simpler: closures may capture, and data may lie anywhere. When no code can take
+//!   the process down and the data is not in shared memory already, use `rayon`.
+//! - Elements are plain data ([`bytemuck::Pod`]), and what else a closure needs is an explicit
+//!   [`Context`].
+//! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
+//!   time only once.
+//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
+//!
+//! # What a worker is
+//!
+//! A process that runs this executable but never its `main`. That has consequences:
+//!
+//! - **Statics are its own.** What a closure changes in a static is seen by later calls in the same
+//!   worker and by nobody else; what `main` set up before is not there. Constants and lazily
+//!   initialised statics work, once in each worker.
+//! - **It inherits** the environment and working directory of the moment it is started, standard
+//!   output and standard error. Standard input is empty, and there are no command line arguments.
+//!   Open files are not inherited, unless they were made inheritable on purpose.
+//! - **Constructors of linked code** (C++ statics) run in it, as they do in the program.
+//! - **Signals**: handlers of the program are not there. It ignores `SIGINT`, `SIGQUIT` and
+//!   `SIGHUP`, so that a Ctrl-C is the program's decision, and `SIGPIPE`, as every Rust program. A
+//!   worker that gets `SIGTERM` dies and is replaced. When the program ends, however it ends, its
+//!   workers are killed.
+//! - **It has one thread** of the crate's. Threads that a closure starts may go on when it has
+//!   returned, but must not keep references to buffers.
+//! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers that
+//!   it has worked on as outputs, which are locked again when they are large inputs of a job that it
+//!   works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
+//!
+//! Whoever starts a process with the worker's environment variable set runs a worker instead of the
+//! program; the variable is removed from a worker's environment at once, so programs that a task
+//! starts are not affected.
+//!
+//! # Blocking and async
+//!
+//! A [`Job`] or [`TaskHandle`] is a future, and has a `wait` that needs no runtime.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(feature = "tokio")] {
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+//! # runtime.block_on(async {
+//! let pool = gristmill::Pool::new()?;
+//! let xs = pool.par_generate(1000, |i| i as u64).await?.freeze();
+//! let (sum, most) = tokio::join!(pool.par_sum(&xs), pool.par_max(&xs));
+//! assert_eq!((sum?, most?), (499_500, Some(999)));
+//! # Ok::<(), gristmill::Error>(())
+//! # })?;
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Under tokio each runtime listens for its own results; its I/O driver has to be enabled. Any
+//! other executor is served by the pool's own thread. A future may be leaked while workers still
+//! write, so what a job works on is owned by the job: inputs are handles, and a vector that is lent
+//! (`par_map_into`, `par_for_each_mut`) gives its buffer away for the time of the job.
+//!
+//! These calls **block**: [`Pool::new`], [`Builder::build`] and dropping a [`Pool`] (for
+//! milliseconds, as processes come and go), `wait` and `wait_timeout`, and allocation, which may
+//! have to commit memory (a tenth of a second a GiB and more, unless recycled). A lone future spins
+//! for up to 20 µs when polled before it is pending. Everything else returns at once.
+//!
+//! # Errors
+//!
+//! What a call refuses is an [`Error`] at once or when the job begins. What became of the work is a
+//! [`TaskError`], which `Error` wraps as [`Error::Task`]. No error closes the pool, except that it
+//! gives up when five workers in a row cannot be started ([`TaskError::NoWorkers`]).
+//!
+//! ```
+//! use gristmill::{Error, Pool, TaskError};
+//!
+//! # fn main() -> Result<(), gristmill::Error> {
+//! let pool = Pool::new()?;
+//! let divisors = pool.copy_from_slice(&[4_i32, 2, 0, 1])?.freeze();
+//! match pool.par_map(&divisors, |x| 12 / x).wait() {
+//!     Err(Error::Task(TaskError::Panicked { message, element, .. })) => {
+//!         assert_eq!(message, "attempt to divide by zero");
+//!         assert_eq!(element, Some(2));
+//!     }
+//!     other => panic!("{other:?}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A **panic** is caught in the worker, which goes on. With `panic = "abort"` it is a death by
+//! `SIGABRT`. After a **death** the worker is replaced; chunks of a pure job are tried again, up to
+//! [`Builder::attempts`] times; a task, or a chunk of an in-place job, has failed.
+//!
+//! # Memory
+//!
+//! [`Builder::memory_budget`] bounds the shared memory of buffers, contexts and arguments, in
+//! extents of 2 MiB, whether in use or kept warm ([`Builder::keep_warm`]). Beyond it, and when the
+//! machine is full, allocation is [`Error::OutOfMemory`]: memory is committed before it is handed
+//! out. Not counted are 4 MiB of bookkeeping and the results of `spawn`, which lie in the memory of
+//! the worker that wrote them: at most 4 GiB a worker, or the budget if that is less.
+//!
+//! # Features
+//!
+//! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
+//!   such a runtime, by the pool's thread.
 
 #[cfg(not(all(
     target_os = "linux",
@@ -44,13 +189,15 @@ mod task;
 #[cfg(not(gristmill_loom))]
 pub use error::{Cause, Error, Failure, Location, Refusal, Result, TaskError, WorkerDeath};
 #[cfg(not(gristmill_loom))]
+pub use memory::heap::MemoryStats;
+#[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Pool};
 #[cfg(not(gristmill_loom))]
-pub use protocol::archive::{ArchiveError, Payload};
+pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
@@ -59,3 +206,8 @@ pub use shared::{SharedSlice, SharedVec};
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::{TaskBuilder, TaskHandle, TaskOutput};
+
+/// Runs the programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

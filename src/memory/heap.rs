@@ -41,23 +41,25 @@ pub(crate) enum Contents {
     Zeroed,
 }
 
-/// What a heap takes and gives, in bytes.
+/// What a pool's shared memory takes and gives, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub(crate) struct HeapStats {
+pub struct MemoryStats {
     /// The most that may be committed.
-    pub(crate) budget: u64,
+    pub budget: u64,
     /// Asked for by the blocks there are, without those only reserved.
-    pub(crate) in_use: u64,
+    pub in_use: u64,
     /// Address space of the reserved blocks; what is committed there, the heap does not know.
-    pub(crate) reserved: u64,
+    pub reserved: u64,
     /// Memory taken from the kernel by the heap: for blocks, for the rest of their extents, and
     /// warm.
-    pub(crate) committed: u64,
+    pub committed: u64,
     /// Of that, free and kept for later.
-    pub(crate) warm: u64,
+    pub warm: u64,
     /// Of that, in huge pages.
-    pub(crate) huge: u64,
+    pub huge: u64,
+    /// What all processes together take of the machine for the region, workers' results included.
+    pub resident: u64,
 }
 
 #[derive(Debug)]
@@ -186,7 +188,7 @@ impl Heap {
     }
 
     /// What is taken and given at this moment.
-    pub(crate) fn stats(&self) -> HeapStats {
+    pub(crate) fn stats(&self) -> MemoryStats {
         let small = lock(&self.small).in_use;
         let large = lock(&self.large);
         let Counts {
@@ -195,13 +197,15 @@ impl Heap {
             huge,
             ..
         } = large.extents.counts();
-        HeapStats {
+        MemoryStats {
             budget: bytes(self.budget),
             in_use: small + large.in_use,
             reserved: large.reserved,
             committed: bytes(committed),
             warm: bytes(warm),
             huge: bytes(huge),
+            // An estimate that the kernel refuses is no reason to fail.
+            resident: self.region.resident().unwrap_or(0),
         }
     }
 

@@ -36,9 +36,11 @@ impl Pool {
     /// and [`WorkerDeath::undefined`](crate::WorkerDeath::undefined) says which elements are
     /// neither old nor new.
     ///
+    /// After a panic, too, the elements of parts that were done are new, others are old, and
+    /// those of the part in question are new before the element that is named.
+    ///
     /// # Errors
-    /// [`Error::Task`](crate::Error::Task) when `f` panics (with the element's index) or a worker
-    /// died.
+    /// As [`Pool::par_map`], but that the first death of a worker fails the job.
     ///
     /// # Examples
     ///

@@ -160,6 +160,11 @@ impl<'a, O> Job<'a, O> {
     }
 
     /// Blocks until the work is done or the timeout has passed: then `None`, and the work goes on.
+    ///
+    /// The result is handed out once; asked again, this is [`TaskError::Cancelled`].
+    ///
+    /// # Errors
+    /// As [`Job::wait`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<O, Error>> {
         // A timeout beyond what the clock can express is none.
         self.block(Instant::now().checked_add(timeout))
@@ -181,7 +186,10 @@ impl<'a, O> Job<'a, O> {
         }
     }
 
-    /// Whether the outcome is there, so that waiting for it would not block.
+    /// Whether the outcome is there, so that waiting for it would not block. Does not block, and
+    /// does not begin a job.
+    ///
+    /// A reduction goes on with a second, short step after its first, which `wait` waits for.
     pub fn is_finished(&self) -> bool {
         match &self.state {
             State::Planned(_) => false,
@@ -330,8 +338,7 @@ impl<O: 'static> Job<'static, O> {
 impl<O: Unpin> Future for Job<'_, O> {
     type Output = Result<O, Error>;
 
-    /// # Panics
-    /// When polled after it was ready.
+    /// Never panics; polled after it was ready, it is [`TaskError::Cancelled`].
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {

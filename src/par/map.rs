@@ -40,9 +40,13 @@ impl Pool {
     /// died.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] without room for the output; [`Error::Task`] when `f` panics (with
-    /// the element's index), or when workers died over the same part as often as
-    /// [`Builder::attempts`](crate::Builder::attempts) allows.
+    /// When the job begins: [`OutOfMemory`](crate::Error::OutOfMemory) without room for the output,
+    /// [`ForeignBuffer`](crate::Error::ForeignBuffer) for an input of another pool,
+    /// [`NotInImage`](crate::Error::NotInImage) for a function outside the executable. When it
+    /// ends: [`Error::Task`](crate::Error::Task) when `f` panics (with the element's index), when
+    /// workers died over the same part as often as [`Builder::attempts`](crate::Builder::attempts)
+    /// allows, or when the pool was closed. After the first failure no further part is begun; of
+    /// several failures the one with the least index is told.
     ///
     /// # Examples
     ///
@@ -70,7 +74,8 @@ impl Pool {
     /// shared memory once.
     ///
     /// # Errors
-    /// As [`Pool::par_map`], and [`Error::Context`] for a slice of another pool.
+    /// As [`Pool::par_map`], and [`Error::Context`](crate::Error::Context) for a slice of another
+    /// pool.
     ///
     /// # Examples
     ///
@@ -133,7 +138,8 @@ impl Pool {
     /// dropped half-way leaves `output` empty.
     ///
     /// # Errors
-    /// As [`Pool::par_map`], and [`Error::InvalidArgument`] for an output of another length.
+    /// As [`Pool::par_map`], and [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an
+    /// output of another length.
     ///
     /// # Examples
     ///

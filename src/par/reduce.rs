@@ -78,8 +78,11 @@ impl Pool {
     /// combined from left to right. So a float sum has the same bits in each run, with any number
     /// of workers, though not those of a plain loop: additions are grouped otherwise.
     ///
+    /// All three functions run in workers. `combine` has to be associative for a meaningful result
+    /// and `identity()` its neutral element; it need not commute.
+    ///
     /// # Errors
-    /// As [`Pool::par_map`].
+    /// As [`Pool::par_map`]; a panic of `combine` names no element.
     ///
     /// # Examples
     ///
@@ -139,12 +142,15 @@ impl Pool {
         Job::new(self.engine(), move |engine| {
             if input.is_empty() {
                 let none = engine.allocate::<A>(0, Contents::Any)?.freeze();
-                return combine_partials::<A, I, G>(engine, none);
+                return combine_partials(engine, none, combine_kernel::<A, I, G>, |it| it);
             }
             let kernel = fold_kernel::<C, M, T, A, I, F>;
             let then: Then<A, A> = Box::new(|engine, partials| match *partials {
                 [only] => Ok(Step::Ready(only)),
-                _ => combine_partials::<A, I, G>(engine, partials.freeze()),
+                _ => {
+                    let kernel = combine_kernel::<A, I, G>;
+                    combine_partials(engine, partials.freeze(), kernel, |it| it)
+                }
             });
             fold_parts(engine, context, input, kernel, then)
         })
@@ -189,14 +195,16 @@ where
     into_fresh_then(engine, verb, then)
 }
 
-fn combine_partials<A, I, G>(
+/// The step that has a worker make one value of all partials: combining runs user code, too.
+pub(super) fn combine_partials<A, O>(
     engine: &Arc<Engine>,
     partials: SharedSlice<A>,
-) -> Result<Step<'static, A>, Error>
+    kernel: fn(&RangeCall<'_>),
+    answer: fn(A) -> O,
+) -> Result<Step<'static, O>, Error>
 where
     A: Pod + Send + Sync,
-    I: Fn() -> A + Copy + Send + Sync + 'static,
-    G: Fn(A, A) -> A + Copy + Send + Sync + 'static,
+    O: 'static,
 {
     let total = engine.allocate::<A>(1, Contents::Any)?;
     let shape = Shape {
@@ -207,7 +215,6 @@ where
         pure_function: true,
         grain: Grain::Parts,
     };
-    let kernel = combine_kernel::<A, I, G>;
     let verb = Verb {
         kernel,
         context: (),
@@ -215,7 +222,7 @@ where
         output: total,
         shape,
     };
-    into_fresh_then(engine, verb, |_, total: SharedVec<A>| {
-        Ok(Step::Ready(total[0]))
+    into_fresh_then(engine, verb, move |_, total: SharedVec<A>| {
+        Ok(Step::Ready(answer(total[0])))
     })
 }

@@ -5,7 +5,7 @@ use core::ops::Add;
 use bytemuck::Pod;
 
 use super::job::{Job, Step};
-use super::reduce::{Then, fold_parts};
+use super::reduce::{Then, combine_partials, fold_parts};
 use crate::numeric;
 use crate::pool::Pool;
 use crate::protocol::range::RangeCall;
@@ -29,6 +29,26 @@ fn extreme_kernel<T: Pod + PartialOrd, const LEAST: bool>(call: &RangeCall<'_>) 
     let partial = unsafe { call.partial::<T>() };
     // A part has at least one element.
     partial.write(found.unwrap_or_else(T::zeroed));
+}
+
+fn add_kernel<T: Pod + Add<Output = T>>(call: &RangeCall<'_>) {
+    let partials = call.whole_input::<T>(0);
+    let total = partials.iter().fold(T::zeroed(), |sum, &part| sum + part);
+    // SAFETY: called once in this call.
+    let place = unsafe { call.partial::<T>() };
+    place.write(total);
+}
+
+fn extreme_of_extremes_kernel<T: Pod + PartialOrd, const LEAST: bool>(call: &RangeCall<'_>) {
+    let better = if LEAST {
+        numeric::lesser
+    } else {
+        numeric::greater
+    };
+    let partials = call.whole_input::<T>(0).iter().copied();
+    // SAFETY: called once in this call.
+    let place = unsafe { call.partial::<T>() };
+    place.write(partials.reduce(better).unwrap_or_else(T::zeroed));
 }
 
 impl Pool {
@@ -57,9 +77,9 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(T::zeroed()));
             }
-            let then: Then<T, T> = Box::new(|_, partials| {
-                let total = partials.iter().fold(T::zeroed(), |sum, &part| sum + part);
-                Ok(Step::Ready(total))
+            let then: Then<T, T> = Box::new(|engine, partials| match *partials {
+                [only] => Ok(Step::Ready(only)),
+                _ => combine_partials(engine, partials.freeze(), add_kernel::<T>, |it| it),
             });
             fold_parts(engine, (), input, sum_kernel::<T>, then)
         })
@@ -83,26 +103,30 @@ impl Pool {
     where
         T: Pod + PartialOrd + Send + Sync,
     {
-        self.extreme(input, extreme_kernel::<T, true>, numeric::lesser)
+        self.extreme::<T, true>(input)
     }
 
     /// The greatest element, as [`Pool::par_min`].
     ///
     /// # Errors
     /// As [`Pool::par_map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let xs = pool.alloc_from_fn(1000, |i| i as u32)?.freeze();
+    /// assert_eq!(pool.par_max(&xs).wait()?, Some(999));
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
     pub fn par_max<T>(&self, input: &SharedSlice<T>) -> Job<'static, Option<T>>
     where
         T: Pod + PartialOrd + Send + Sync,
     {
-        self.extreme(input, extreme_kernel::<T, false>, numeric::greater)
+        self.extreme::<T, false>(input)
     }
 
-    fn extreme<T>(
-        &self,
-        input: &SharedSlice<T>,
-        kernel: fn(&RangeCall<'_>),
-        better: fn(T, T) -> T,
-    ) -> Job<'static, Option<T>>
+    fn extreme<T, const LEAST: bool>(&self, input: &SharedSlice<T>) -> Job<'static, Option<T>>
     where
         T: Pod + PartialOrd + Send + Sync,
     {
@@ -111,10 +135,14 @@ impl Pool {
             if input.is_empty() {
                 return Ok(Step::Ready(None));
             }
-            let then: Then<T, Option<T>> = Box::new(move |_, partials| {
-                Ok(Step::Ready(partials.iter().copied().reduce(better)))
+            let then: Then<T, Option<T>> = Box::new(|engine, partials| match *partials {
+                [only] => Ok(Step::Ready(Some(only))),
+                _ => {
+                    let kernel = extreme_of_extremes_kernel::<T, LEAST>;
+                    combine_partials(engine, partials.freeze(), kernel, Some)
+                }
             });
-            fold_parts(engine, (), input, kernel, then)
+            fold_parts(engine, (), input, extreme_kernel::<T, LEAST>, then)
         })
     }
 }

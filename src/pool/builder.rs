@@ -58,17 +58,20 @@ impl Builder {
         self
     }
 
-    /// The most bytes of shared memory that buffers may take together, at least 4 MiB. Default:
-    /// three quarters of the machine's or the container's memory.
+    /// The most bytes of shared memory that buffers, contexts and arguments may take together,
+    /// 4 MiB to 16 TiB. Default: three quarters of the machine's or the container's memory.
     ///
-    /// Beyond it, allocation fails with [`Error::OutOfMemory`].
+    /// Beyond it, allocation fails with [`Error::OutOfMemory`]. Memory is counted in extents of
+    /// 2 MiB, which small buffers share; what is kept warm gives way first. The results of tasks
+    /// are not counted: they lie in their worker's memory, at most 4 GiB each, or the budget if
+    /// that is less.
     pub fn memory_budget(mut self, size: u64) -> Self {
         self.memory_budget = Some(size);
         self
     }
 
     /// How many freed bytes to keep committed for reuse instead of returning them to the kernel.
-    /// Default: half the budget.
+    /// Default: half the budget; 0 returns everything.
     ///
     /// Memory that is warm costs nothing to use again, where the first touch of fresh memory
     /// costs up to a second a GiB.
@@ -78,7 +81,7 @@ impl Builder {
     }
 
     /// How often a part of a pure job is tried when workers die over it, at least once.
-    /// Default: 3.
+    /// Default: 3. A panic is not tried again.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
         self
@@ -94,12 +97,15 @@ impl Builder {
         self
     }
 
-    /// Starts the workers and waits until they are ready: about a millisecond.
+    /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for a setting out of range, [`Error::System`] when the kernel
-    /// refuses memory or processes, [`Error::Handshake`] when a worker refuses to serve or dies
-    /// before it is ready.
+    /// refuses memory (also because of `ulimit -v` or `ulimit -f`, which count the address space
+    /// that is reserved), [`Error::Thread`] or [`Error::Spawn`] when it refuses a thread or a
+    /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
+    /// when a worker dies before it is ready, [`Error::Handshake`] when it finds itself in another
+    /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
         let config = self.complete()?;
         let engine = Engine::new(config)?;

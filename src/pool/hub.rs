@@ -28,7 +28,15 @@ pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
+    #[expect(
+        dead_code,
+        reason = "kept until the task has ended, as a worker reads it"
+    )]
     pub(crate) arguments: Option<Block>,
+    #[expect(
+        dead_code,
+        reason = "kept until the task has ended, as a worker reads it"
+    )]
     pub(crate) context: Option<(Block, Keep)>,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,

@@ -47,10 +47,13 @@ use crate::pool::supervisor::Supervisor;
 /// A pool of worker processes and the shared memory they work on.
 ///
 /// Workers are started by [`Pool::new`] or [`Builder::build`], which return when all of them are
-/// ready. A worker that dies is replaced. Dropping the pool kills the workers and waits until they
-/// are gone; whatever is still pending then fails with
+/// ready. A worker that dies is replaced. Dropping the pool kills the workers and blocks until
+/// they are gone; whatever is still pending then fails with
 /// [`TaskError::PoolClosed`](crate::TaskError::PoolClosed).
-/// Buffers live on for as long as somebody holds them.
+/// Buffers and results live on for as long as somebody holds them.
+///
+/// All methods take `&self` and may be called from any number of threads. A process that was
+/// forked from the pool's owner must not use it.
 ///
 /// # Examples
 ///
@@ -71,7 +74,7 @@ pub struct Pool {
 impl Pool {
     /// A pool with one worker a core.
     ///
-    /// Blocks until the workers are ready: about a millisecond.
+    /// Blocks until the workers are ready: some milliseconds.
     ///
     /// # Errors
     /// As [`Builder::build`].

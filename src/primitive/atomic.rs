@@ -1,7 +1,7 @@
 //! Atomics and fences, from `core` or, under `--cfg gristmill_loom`, from loom.
 
 #[cfg(not(gristmill_loom))]
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(gristmill_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -13,8 +13,10 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 /// other machine, and loom, gets the real fence.
 #[inline]
 pub(crate) fn fence_after_rmw() {
+    #[cfg(gristmill_loom)]
+    fence(Ordering::SeqCst);
     #[cfg(all(target_arch = "x86_64", not(gristmill_loom)))]
     core::sync::atomic::compiler_fence(Ordering::SeqCst);
-    #[cfg(not(all(target_arch = "x86_64", not(gristmill_loom))))]
-    fence(Ordering::SeqCst);
+    #[cfg(not(any(target_arch = "x86_64", gristmill_loom)))]
+    core::sync::atomic::fence(Ordering::SeqCst);
 }

@@ -4,3 +4,5 @@ pub(crate) mod atomic;
 #[cfg(not(gristmill_loom))]
 pub(crate) mod flag;
 pub(crate) mod line;
+#[cfg(all(test, gristmill_loom))]
+pub(crate) mod model;

@@ -54,6 +54,12 @@ pub(crate) type Checker<'a> =
 /// What owned values are made again with.
 pub(crate) type Restorer = Strategy<Pool, rancor::Error>;
 
+/// An archive that an owned `T` can be made of again: all of those that derive rkyv's
+/// `Deserialize`.
+pub trait Restore<T>: Deserialize<T, Restorer> {}
+
+impl<T, A: Deserialize<T, Restorer>> Restore<T> for A {}
+
 /// A value that crosses between processes as an [rkyv](https://docs.rs/rkyv) archive.
 ///
 /// Implemented for everything that derives rkyv's `Archive` and `Serialize`; the other side reads
@@ -148,15 +154,6 @@ pub(crate) enum Fit {
     Written(usize),
     /// It would not fit; this is how many bytes it takes. The place holds garbage.
     Needs(usize),
-}
-
-/// The exact length of the value's archive, without writing it.
-pub(crate) fn measure<T: Payload>(value: &T) -> Result<usize, ArchiveError> {
-    // SAFETY: no byte is ever written to a destination of no capacity.
-    let fit = unsafe { write(value, NonNull::dangling(), 0) };
-    match fit? {
-        Fit::Written(bytes) | Fit::Needs(bytes) => Ok(bytes),
-    }
 }
 
 /// Archives the value straight into `destination`, in one pass, if it fits.

@@ -149,6 +149,31 @@ struct InlineBlock(core::cell::UnsafeCell<[u8; INLINE_SIZE]>);
 /// aligned to huge pages.
 pub(crate) const CONTROL_SIZE: usize = size_of::<Control>().next_multiple_of(2 << 20);
 
+// What `docs/protocol.md` draws.
+const _: () = {
+    assert!(size_of::<Identity>() == 4096);
+    assert!(offset_of!(Identity, layout) == 8);
+    assert!(offset_of!(Identity, region_size) == 16);
+    assert!(offset_of!(Identity, image) == 24);
+    assert!(offset_of!(Control, doorbell) == 0x1000);
+    assert!(offset_of!(Control, open_jobs) == 0x1040);
+    assert!(offset_of!(Control, workers) == 0x1080);
+    assert!(offset_of!(Control, spinning) == 0x10c0);
+    assert!(offset_of!(Control, parked) == 0x1140);
+    assert!(offset_of!(Control, parks) == 0x11c0);
+    assert!(offset_of!(Control, records) == 0x111c0);
+    assert!(offset_of!(Control, ring) == 0x211c0);
+    assert!(offset_of!(Control, cells) == 0x21280);
+    assert!(offset_of!(Control, slots) == 0x31280);
+    assert!(offset_of!(Control, done) == 0x71280);
+    assert!(offset_of!(Control, jobs) == 0x71480);
+    assert!(offset_of!(Control, bodies) == 0x74480);
+    assert!(offset_of!(Control, chunks) == 0x76480);
+    assert!(offset_of!(Control, inline) == 0x276480);
+    assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
+    assert!(CONTROL_SIZE == 4 << 20);
+};
+
 /// Changes with anything that would make two builds read each other's bytes wrongly.
 const LAYOUT: u64 = {
     let facts = [

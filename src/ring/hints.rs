@@ -180,9 +180,8 @@ impl Hints<'_> {
     /// Adds a hint that `slot` is READY under `generation`. False: it was dropped, and counted.
     pub(super) fn push(self, slot: u32, generation: u32, slots: &[Slot]) -> bool {
         for _ in 0..PUSH_ATTEMPTS {
-            // ORDERING: R7, Acquire; all hints before this position are visible to whoever sees
-            // ours (`advance_tail`). Model: a_hint_is_never_hidden_behind_an_earlier_one.
-            let tail = self.header.tail.0.load(Ordering::Acquire);
+            // Relaxed: a guess, proved by the exchange of the cell.
+            let tail = self.header.tail.0.load(Ordering::Relaxed);
             let (cell, lap) = self.at(tail);
             let seen = cell.load();
             match seen.ahead_of(lap) {
@@ -214,8 +213,9 @@ impl Hints<'_> {
 
     /// What stands at the head.
     pub(super) fn peek(self) -> Peek {
-        // ORDERING: R8, Acquire; the cells before this position were seen to be passed, so none
-        // looks older than it is (`advance_head`). Model: no_hint_is_missed_without_a_crash.
+        // ORDERING: R8, Acquire; whoever moved the head here saw the hints before it pushed, so the
+        // tail that we read below is at most one behind (`advance_head`).
+        // Model: no_hint_is_missed_without_a_crash.
         let head = self.header.head.0.load(Ordering::Acquire);
         let (cell, lap) = self.at(head);
         let seen = cell.load();
@@ -232,7 +232,8 @@ impl Hints<'_> {
             }
             _ => {}
         }
-        // ORDERING: R7, Acquire; a tail past the head proves that the head's cell was filled.
+        // ORDERING: R7, Acquire; a tail past the head proves that the head's cell was filled, and
+        // that a second look sees it (`advance_tail`). Model: no_hint_is_missed_without_a_crash.
         let tail = self.header.tail.0.load(Ordering::Acquire);
         if head.wrapping_sub(tail) <= 1 {
             // The tail is where the head is, or one behind until a push moves it on.
@@ -248,8 +249,9 @@ impl Hints<'_> {
 
     /// Whether nothing is queued, as far as one look tells.
     pub(super) fn looks_empty(self) -> bool {
-        // ORDERING: R8, Acquire; as in `peek`.
-        let head = self.header.head.0.load(Ordering::Acquire);
+        // Relaxed: a hint. After a fence no hint pushed before its partner is overlooked: the cell
+        // of a head that is behind or ahead of what we see is not empty in its lap.
+        let head = self.header.head.0.load(Ordering::Relaxed);
         let (cell, lap) = self.at(head);
         let seen = cell.load();
         seen == Content::empty(lap) && self.missed().is_none()
@@ -302,8 +304,9 @@ impl Hints<'_> {
         let head = self.header.head.0.load(Ordering::Acquire);
         let next = tail.wrapping_add(1);
         let behind = (head.wrapping_sub(next) as i64) > 0;
-        // ORDERING: R7, Release; the cell before the new tail is filled (`push`, `peek`).
-        // Model: a_hint_is_never_hidden_behind_an_earlier_one.
+        // ORDERING: R7, Release; the cells before the new tail are filled (`peek`); each exchange
+        // of the tail carries on the release of those before it.
+        // Model: no_hint_is_missed_without_a_crash.
         let moved = self.header.tail.0.compare_exchange(
             tail,
             if behind { head } else { next },
@@ -318,7 +321,7 @@ impl Hints<'_> {
     }
 
     fn advance_head(self, head: u64, next: u64) {
-        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`).
+        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`, `advance_tail`).
         // Model: no_hint_is_missed_without_a_crash.
         let _ =
             self.header

@@ -26,7 +26,7 @@ use crate::memory::owner::{Owner, Word};
 
 pub(crate) use done::DoneBits;
 pub(crate) use hints::{Cell, MAX_SLOTS, RingHeader};
-pub(crate) use slot::{BODY_WORDS, Slot};
+pub(crate) use slot::Slot;
 
 use hints::{Hints, Peek};
 use slot::Recovered;

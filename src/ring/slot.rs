@@ -4,8 +4,7 @@
 //! byte 0        8       16       24       32       40       48       56       64
 //!      [  word  ][ body 0 ][ body 1 ][ body 2 ][ body 3 ][ body 4 ][ body 5 ][ body 6 ]
 //!
-//! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(owner, g)
-//!       -> DONE(owner, g) | FAILED(owner, g)
+//! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(o, g) -> DONE(o, g) | FAILED(o, g)
 //!         ^           ^  |          |  ^            |                      |
 //!         |           +--+- retract-+  +-- g + 1 ---+ (recover)            |
 //!         +-- g + 1 -----+ (abandon)                                       |
@@ -103,7 +102,7 @@ impl Slot {
     /// FILLING(g) -> READY(g).
     pub(super) fn publish(&self, generation: u32) -> bool {
         // ORDERING: R1, Release; publishes the body to the Acquire in `claim` and `retract`.
-        // Model: a_claim_sees_the_body.
+        // Model: a_swept_task_has_its_body. (After a hint, R5 would do.)
         self.word
             .compare_exchange(
                 nobodys(FILLING, generation),
@@ -139,7 +138,7 @@ impl Slot {
     /// READY(g) -> CLAIMED(me, g): the linearisation point of a claim.
     pub(super) fn claim(&self, me: Owner, generation: u32) -> bool {
         // ORDERING: R1, Acquire; sees the body that `publish` released, or that `recover` did.
-        // Model: a_claim_sees_the_body, a_retried_task_sees_what_recovery_wrote.
+        // Model: a_swept_task_has_its_body, a_retried_task_sees_what_recovery_wrote.
         self.word
             .compare_exchange(
                 nobodys(READY, generation),
@@ -201,7 +200,7 @@ impl Slot {
     pub(super) fn recover(&self, dead: Owner, decide: impl FnOnce(u32) -> Verdict) -> Recovered {
         // ORDERING: R1, Acquire; `decide` may read the body, published by any submitter. A claim
         // is a read-modify-write, so its word still carries that release.
-        // Model: a_retried_task_sees_what_recovery_wrote.
+        // Model: recovery_sees_the_body.
         let seen = Word::from_bits(self.word.load(Ordering::Acquire));
         if seen.owner() != dead {
             return Recovered::Untouched;

@@ -104,11 +104,6 @@ impl<T: Pod> SharedVec<T> {
         self.elements
     }
 
-    /// The block that holds the elements.
-    pub(crate) fn into_block(self) -> Block {
-        self.block
-    }
-
     /// Takes the buffer out and leaves an empty one: how a job rents a buffer that it was lent.
     pub(crate) fn take(&mut self) -> Self {
         std::mem::take(self)

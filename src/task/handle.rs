@@ -53,6 +53,11 @@ impl<R: Payload> TaskHandle<R> {
 
     /// Blocks until the task has ended or the timeout has passed: then `None`, and the task goes
     /// on.
+    ///
+    /// The result is handed out once; asked again, this is [`TaskError::Cancelled`].
+    ///
+    /// # Errors
+    /// See [`TaskError`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<TaskOutput<R>, TaskError>> {
         // A timeout beyond what the clock can express is none.
         let there = self
@@ -76,7 +81,7 @@ impl<R: Payload> TaskHandle<R> {
         self.ended = true;
     }
 
-    /// Whether the task has ended, so that waiting for it would not block.
+    /// Whether the task has ended, so that waiting for it would not block. Does not block itself.
     pub fn is_finished(&self) -> bool {
         if !self.entry.is_ready() {
             self.engine.harvest();

@@ -51,6 +51,17 @@ impl<R: Payload> TaskOutput<R> {
         })
     }
 
+    /// An owned value, deserialised from the archive.
+    ///
+    /// # Errors
+    /// [`TaskError::Archive`] when the type's own `Deserialize` refuses.
+    pub fn to_owned(&self) -> Result<R, TaskError>
+    where
+        R::Archived: archive::Restore<R>,
+    {
+        Ok(archive::to_owned::<R>(self)?)
+    }
+
     /// The archive's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.bytes()

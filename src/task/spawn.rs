@@ -33,8 +33,9 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] without room for the arguments, [`Error::Archive`] when they are
-    /// larger than an rkyv archive can be (2 GiB) or refuse to be serialised,
-    /// [`Error::PoolClosed`].
+    /// larger than an rkyv archive can be (16 MiB less than 2 GiB) or refuse to be serialised,
+    /// [`Error::NotInImage`] for a function outside the executable, [`Error::PoolClosed`] when the
+    /// pool has given up. What becomes of the task, its handle tells.
     ///
     /// # Examples
     ///

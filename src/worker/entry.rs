@@ -26,7 +26,6 @@ use crate::{
     protocol::token::{self, Token},
     sys::{
         executable::{self, Constructor, Executable},
-        pidfd::PidFd,
         process,
     },
 };
@@ -47,8 +46,6 @@ pub(crate) struct Handover {
     pub(crate) index: u16,
     /// How many it was before.
     pub(crate) incarnation: u16,
-    /// The parent, whose end is this process's end: readable once it is gone.
-    pub(crate) parent: PidFd,
 }
 
 #[used]
@@ -97,9 +94,9 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("{} is {token:?}; {}", token::VARIABLE, token::BadToken))?;
-    let Some(parent) = process::bind_to_parent(token.parent)? else {
+    if process::bind_to_parent(token.parent)?.is_none() {
         return Ok(ORPHANED);
-    };
+    }
     process::settle_signals()?;
     process::set_name(&format!("gristmill-w{}", token.index));
     // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
@@ -119,7 +116,6 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         event,
         index,
         incarnation,
-        parent,
     }))
 }
 

@@ -11,6 +11,15 @@ use rkyv::util::AlignedVec;
 
 use super::*;
 
+/// The exact length of the value's archive, without writing it.
+fn measure<T: Payload>(value: &T) -> Result<usize, ArchiveError> {
+    // SAFETY: no byte is ever written to a destination of no capacity.
+    let fit = unsafe { write(value, NonNull::dangling(), 0) };
+    match fit? {
+        Fit::Written(bytes) | Fit::Needs(bytes) => Ok(bytes),
+    }
+}
+
 /// 64-aligned bytes, as a block in shared memory has them.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
