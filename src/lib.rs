@@ -198,13 +198,13 @@ mod par;
 mod task;
 
 #[cfg(not(gristmill_loom))]
-pub use error::{Cause, Error, Location, Refusal, Result, TaskError, WorkerDeath};
+pub use error::{Cause, Error, Failure, Location, Refusal, Result, TaskError, WorkerDeath};
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
-pub use par::{Job, Progress};
+pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Pool};
 #[cfg(not(gristmill_loom))]

@@ -16,6 +16,13 @@ fn pool(workers: usize) -> Pool {
     Pool::builder().workers(workers).build().unwrap()
 }
 
+fn timed_out() -> TaskError {
+    TaskError::TimedOut {
+        limit: SHORT,
+        element: None,
+    }
+}
+
 /// Runs until somebody kills it.
 fn forever() -> u64 {
     loop {
@@ -33,7 +40,7 @@ fn a_task_that_overruns_is_ended_and_its_worker_replaced() {
         forever()
     });
     let error = task.idempotent().timeout(SHORT).spawn().unwrap().wait();
-    assert_eq!(error.unwrap_err(), TaskError::TimedOut { limit: SHORT });
+    assert_eq!(error.unwrap_err(), timed_out());
     let answer = pool.task(2_u64, |x| x.to_native() + 1).timeout(LONG);
     assert_eq!(*answer.spawn().unwrap().wait().unwrap(), 3);
     assert_ne!(pool.worker_pids(), before);
@@ -63,7 +70,7 @@ fn a_stopped_worker_has_its_time_and_no_more() {
         .spawn()
         .unwrap();
     let error = task.wait().unwrap_err();
-    assert_eq!(error, TaskError::TimedOut { limit: SHORT });
+    assert_eq!(error, timed_out());
     assert_eq!(*pool.spawn(1_u8, |x| x + 1).unwrap().wait().unwrap(), 2);
 }
 
@@ -96,7 +103,7 @@ fn a_job_that_overruns_is_ended() {
     let input = pool.alloc_from_fn(10_000, |i| i as u64).unwrap().freeze();
     let job = pool.par_map(&input, |&x| if x == 7_777 { forever() } else { x });
     match job.timeout(SHORT).wait() {
-        Err(Error::Task(TaskError::TimedOut { limit })) => assert_eq!(limit, SHORT),
+        Err(Error::Task(error)) => assert_eq!(error, timed_out()),
         other => panic!("{other:?}"),
     }
     let again = pool.par_map(&input, |x| x + 1).timeout(LONG);
@@ -127,7 +134,7 @@ fn a_reduction_has_one_time_for_both_of_its_steps() {
     let input = pool.alloc_from_fn(10_000, |i| i as u64).unwrap().freeze();
     let job = pool.par_reduce(&input, || 0, |a: u64, x| a + x, |a, b| forever() + a + b);
     let error = task_error(job.timeout(SHORT).wait().unwrap_err());
-    assert_eq!(error, TaskError::TimedOut { limit: SHORT });
+    assert_eq!(error, timed_out());
 }
 
 fn task_error(error: Error) -> TaskError {
@@ -149,7 +156,7 @@ fn nobody_is_killed_for_a_job_that_was_never_begun() {
     wait_for(&began.path(), 1);
     let job = pool.par_generate(100, |i| i as u64).timeout(SHORT);
     let error = task_error(job.wait().unwrap_err());
-    assert_eq!(error, TaskError::TimedOut { limit: SHORT });
+    assert_eq!(error, timed_out());
     mark(&go.path());
     busy.unwrap().wait().unwrap();
     assert_eq!(pool.worker_pids(), before);

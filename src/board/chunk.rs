@@ -69,7 +69,8 @@ impl Chunk {
         )
     }
 
-    /// A word that the owner leaves to the parent, such as the element that failed.
+    /// A word that the owner leaves to the parent, such as the element that failed; all ones until
+    /// then.
     pub(crate) fn detail(&self) -> &AtomicU64 {
         &self.detail
     }
@@ -78,6 +79,8 @@ impl Chunk {
         // Relaxed: published with the job (B1).
         self.start.store(start, Ordering::Relaxed);
         self.len.store(len, Ordering::Relaxed);
+        // So that what an earlier owner left is not taken for this one's.
+        self.detail.store(u64::MAX, Ordering::Relaxed);
     }
 
     /// Any -> UNCLAIMED(g), before the job opens.

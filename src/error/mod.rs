@@ -7,7 +7,7 @@ mod death;
 mod task;
 
 pub use death::{Cause, WorkerDeath};
-pub use task::{Location, TaskError};
+pub use task::{Failure, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;

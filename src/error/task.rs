@@ -1,6 +1,7 @@
 //! How one piece of work can fail.
 
 use core::fmt;
+use core::ops::Range;
 
 use super::WorkerDeath;
 use crate::memory::OutOfMemory;
@@ -29,12 +30,14 @@ pub enum TaskError {
     WorkerDied(#[from] WorkerDeath),
     /// It ran longer than it was allowed to, and its worker was ended for it.
     #[error(
-        "the task ran longer than its limit of {limit:?} and was ended; give it more time or less \
-         to do"
+        "{} ran longer than its limit of {limit:?} and was ended; give it more time or less to do",
+        element.map_or("the task".into(), |index| format!("element {index}"))
     )]
     TimedOut {
         /// The time it was given.
         limit: core::time::Duration,
+        /// The index of the element whose time it was, if each had its own.
+        element: Option<u64>,
     },
     /// It was cancelled.
     #[error("the task was cancelled before it was done")]
@@ -69,6 +72,30 @@ pub enum TaskError {
         /// What was wrong with it.
         what: &'static str,
     },
+}
+
+impl TaskError {
+    /// The same about exactly these elements.
+    pub(crate) fn at(mut self, elements: &Range<u64>) -> Self {
+        match &mut self {
+            Self::WorkerDied(death) => death.elements = Some(elements.clone()),
+            Self::TimedOut { element, .. } if elements.end - elements.start == 1 => {
+                *element = Some(elements.start);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+/// What failed in a job that went on without it; see [`Job::isolate`](crate::Job::isolate).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The elements without a result: one, unless more could not be told apart.
+    pub elements: Range<u64>,
+    /// What became of them.
+    pub error: TaskError,
 }
 
 /// A place in source code.

@@ -6,6 +6,7 @@ use super::job::{Job, Step};
 use super::launch::{Cut, Shape, Verb, input_span, into_fresh, output_span};
 use crate::memory::heap::Contents;
 use crate::pool::Pool;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::{RangeCall, Span};
@@ -93,6 +94,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: input.len() as u64,
                 pure_function: true,
+                grain: Grain::Parts,
             };
             let kernel = kernel::<C, M, T, R, F>;
             into_fresh(

@@ -7,6 +7,7 @@ use super::launch::{Cut, Shape, Verb, into_fresh, output_span};
 use crate::memory::heap::Contents;
 use crate::numeric;
 use crate::pool::Pool;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::RangeCall;
@@ -79,6 +80,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: len as u64,
                 pure_function: true,
+                grain: Grain::Elements,
             };
             let kernel = kernel::<C, M, R, F>;
             into_fresh(

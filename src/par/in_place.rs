@@ -6,6 +6,7 @@ use super::job::{Job, Step};
 use super::launch::{Cut, Shape, Verb, into_existing, output_span};
 use crate::numeric;
 use crate::pool::Pool;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::RangeCall;
@@ -86,6 +87,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: data.len() as u64,
                 pure_function: false,
+                grain: Grain::Elements,
             };
             let kernel = kernel::<C, M, T, F>;
             into_existing(

@@ -10,7 +10,7 @@ use crate::error::{Error, TaskError};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::job::{JobEntry, JobOutcome, Launch};
-use crate::pool::terms::JobTerms;
+use crate::pool::terms::{Grain, JobTerms};
 use crate::sys::clock;
 
 /// What a job does next.
@@ -120,6 +120,23 @@ impl<'a, O> Job<'a, O> {
         self
     }
 
+    /// Ends the work on an element that takes longer than this, by the clock on the wall.
+    ///
+    /// Its worker is killed and replaced, and the job fails with [`TaskError::TimedOut`], which
+    /// names the element; or, if it is [isolated](Job::isolate), goes on without.
+    ///
+    /// Workers then run batches of elements and say where they are; a batch that takes too long is
+    /// run again in smaller ones, so no element pays for its neighbours. An overrun is noticed
+    /// after a quarter more than the limit, which should be a millisecond or more.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the job begins, if it is none of those with a result an
+    /// element: `par_map`, `par_map_into`, `par_zip_map` and `par_generate`.
+    pub fn element_timeout(mut self, limit: Duration) -> Self {
+        self.terms.element_timeout = Some(limit);
+        self
+    }
+
     /// Begins the work and returns at once; the job is then awaited or waited for as before.
     ///
     /// # Errors
@@ -203,18 +220,23 @@ impl<'a, O> Job<'a, O> {
                     *end = clock::after(clock::now(), *limit);
                 }
                 let step = plan(&self.engine)?;
-                self.enter(step);
+                self.enter(step)?;
             }
             other => self.state = other,
         }
         Ok(())
     }
 
-    fn enter(&mut self, step: Step<'a, O>) {
+    fn enter(&mut self, step: Step<'a, O>) -> Result<(), Error> {
         self.state = match step {
             Step::Ready(output) => State::Ready(output),
             Step::Run(mut launch, finish) => {
-                launch.terms = self.terms;
+                if let Err(error) = apply(&self.terms, &mut launch) {
+                    // What the verb has taken, it puts back.
+                    let outcome = JobOutcome::failed(TaskError::Cancelled, launch.keep);
+                    let _ = finish(&self.engine, outcome);
+                    return Err(error);
+                }
                 let entry = Arc::new(JobEntry::new());
                 self.engine
                     .hub()
@@ -222,13 +244,14 @@ impl<'a, O> Job<'a, O> {
                 State::Running(entry, finish)
             }
         };
+        Ok(())
     }
 
     /// Goes on with what the workers left.
     fn finish(&mut self, outcome: JobOutcome) -> Result<(), Error> {
         if let State::Running(_, finish) = core::mem::replace(&mut self.state, State::Ended) {
             let step = finish(&self.engine, outcome)?;
-            self.enter(step);
+            self.enter(step)?;
         }
         Ok(())
     }
@@ -257,6 +280,57 @@ impl<'a, O> Job<'a, O> {
                 self.state = State::Ended;
                 return Some(Err(error));
             }
+        }
+    }
+}
+
+/// Has a launch keep to what was asked of its job.
+fn apply(terms: &JobTerms, launch: &mut Launch) -> Result<(), Error> {
+    if let Some(limit) = terms.element_timeout {
+        if launch.grain != Grain::Elements || !launch.pure_function {
+            return Err(Error::InvalidArgument {
+                what: "job with a time limit for elements",
+                found: "one whose elements have no results of their own".into(),
+                wanted: "par_map, par_map_into, par_zip_map or par_generate".into(),
+            });
+        }
+        launch.job.element_limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
+    }
+    launch.job.fail_fast = !terms.isolate;
+    launch.terms = *terms;
+    Ok(())
+}
+
+impl<O: 'static> Job<'static, O> {
+    /// Changes what becomes of the output, before the job begins.
+    pub(super) fn isolated<P>(
+        mut self,
+        convert: impl FnOnce(Step<'static, O>) -> Step<'static, P> + Send + 'static,
+    ) -> Job<'static, P>
+    where
+        O: Send,
+    {
+        let state = match core::mem::replace(&mut self.state, State::Ended) {
+            State::Planned(plan) => {
+                self.terms.isolate = true;
+                State::Planned(Box::new(move |engine: &Arc<Engine>| {
+                    plan(engine).map(convert)
+                }))
+            }
+            State::Running(entry, finish) => State::Running(
+                entry,
+                Box::new(move |engine: &Arc<Engine>, outcome| finish(engine, outcome).map(convert)),
+            ),
+            State::Ready(output) => match convert(Step::Ready(output)) {
+                Step::Ready(output) => State::Ready(output),
+                Step::Run(..) => State::Ended,
+            },
+            State::Ended => State::Ended,
+        };
+        Job {
+            engine: Arc::clone(&self.engine),
+            terms: self.terms,
+            state,
         }
     }
 }

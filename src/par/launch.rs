@@ -12,7 +12,7 @@ use crate::pool::engine::Engine;
 use crate::pool::hub::Keep;
 use crate::pool::job::{JobOutcome, Launch};
 use crate::pool::submit::span_of;
-use crate::pool::terms::JobTerms;
+use crate::pool::terms::{Grain, JobTerms};
 use crate::protocol::context::Context;
 use crate::protocol::range::{Kernel, RangeJob, Span, kernel_id};
 use crate::shared::{SharedSlice, SharedVec};
@@ -42,6 +42,7 @@ pub(super) struct Shape {
     pub(super) len: u64,
     /// Running a chunk twice does no harm.
     pub(super) pure_function: bool,
+    pub(super) grain: Grain,
 }
 
 /// How the range is to be cut.
@@ -106,6 +107,7 @@ where
         output: shape.output,
         streaming,
         fail_fast: true,
+        element_limit: 0,
     };
     let keep: Keep = Box::new(Parts {
         _context: (context, block),
@@ -116,6 +118,7 @@ where
         job,
         chunking,
         pure_function: shape.pure_function,
+        grain: shape.grain,
         large: size >= LARGE_SIZE,
         terms: JobTerms::default(),
         keep,
@@ -203,7 +206,7 @@ where
 
 /// Takes the output back from a job that has ended.
 fn recover<C: 'static, I: 'static, O: 'static>(outcome: JobOutcome) -> (Result<(), TaskError>, O) {
-    let JobOutcome { result, keep } = outcome;
+    let JobOutcome { result, keep, .. } = outcome;
     match keep.downcast::<Parts<C, I, O>>() {
         Ok(parts) => (result, parts.output),
         // The hub returns what `launch` boxed; the types are those of one call of one verb.

@@ -9,6 +9,7 @@ use super::launch::{
 use crate::memory::heap::Contents;
 use crate::numeric;
 use crate::pool::Pool;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::{RangeCall, Span};
@@ -114,6 +115,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: input.len() as u64,
                 pure_function: true,
+                grain: Grain::Elements,
             };
             let kernel = kernel::<C, M, T, R, F>;
             into_fresh(
@@ -195,6 +197,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: input.len() as u64,
                 pure_function: true,
+                grain: Grain::Elements,
             };
             let kernel = kernel::<C, M, T, R, F>;
             into_existing(

@@ -12,6 +12,7 @@
 mod chunks;
 mod generate;
 mod in_place;
+mod isolate;
 mod job;
 mod launch;
 mod map;
@@ -19,4 +20,5 @@ mod reduce;
 mod statistics;
 mod zip;
 
+pub use isolate::Isolated;
 pub use job::{Job, Progress};

@@ -15,6 +15,7 @@ use crate::numeric;
 use crate::pool::Pool;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::{RangeCall, Span};
@@ -182,6 +183,7 @@ where
         cut: Cut::Even(chunking),
         len: input.len() as u64,
         pure_function: true,
+        grain: Grain::Partials,
     };
     let verb = Verb {
         kernel,
@@ -211,6 +213,7 @@ where
         cut: Cut::Whole,
         len: 1,
         pure_function: true,
+        grain: Grain::Parts,
     };
     let verb = Verb {
         kernel,

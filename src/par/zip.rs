@@ -7,6 +7,7 @@ use super::launch::{Cut, Shape, Verb, input_span, into_fresh, output_span, same_
 use crate::memory::heap::Contents;
 use crate::numeric;
 use crate::pool::Pool;
+use crate::pool::terms::Grain;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
 use crate::protocol::range::RangeCall;
@@ -97,6 +98,7 @@ impl Pool {
                 cut: Cut::Guided,
                 len: left.len() as u64,
                 pure_function: true,
+                grain: Grain::Elements,
             };
             let kernel = kernel::<C, M, A, B, R, F>;
             into_fresh(

@@ -4,12 +4,15 @@
 //! overdue. It stops the worker first and looks a second time: a worker that has moved on to other
 //! work meanwhile goes on, for that work is innocent.
 
+use std::time::Duration;
+
 use crate::board::ChunkOutcome;
 use crate::error::TaskError;
 use crate::memory::owner::Owner;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::terms::TaskTerms;
+use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Control;
 use crate::protocol::task::Task;
 use crate::ring::Harvest;
@@ -19,6 +22,8 @@ use crate::sys::clock;
 pub(crate) const NEVER: u64 = u64::MAX;
 /// When to look again whether those who were overdue are gone, in nanoseconds.
 const AGAIN: u64 = 10_000_000;
+/// The least time between two looks at where workers are.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 /// A worker that holds work for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +42,16 @@ enum Work {
         job: u32,
         generation: u32,
         chunk: u32,
+        /// What the worker said last, if it takes too long over that.
+        beat: Option<u64>,
     },
+}
+
+/// What a worker said last about a chunk, and since when as far as the supervisor saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    said: Option<(Owner, u64)>,
+    since: u64,
 }
 
 impl TaskTerms {
@@ -48,6 +62,45 @@ impl TaskTerms {
         let limit = self.timeout;
         let due = limit.map_or(NEVER, |limit| clock::after(self.seen, limit));
         due.min(self.end)
+    }
+}
+
+impl Running {
+    /// Finds the workers that have been over the same elements for longer than one may take.
+    fn check_pulses(&mut self, control: &Control, now: u64, found: &mut Vec<Overdue>) -> u64 {
+        let Some(limit) = self.launch.terms.element_timeout else {
+            return NEVER;
+        };
+        if self.cancelled.is_some() {
+            return NEVER;
+        }
+        let Self { posted, pulses, .. } = self;
+        let none = Pulse {
+            said: None,
+            since: 0,
+        };
+        pulses.resize(posted.chunks() as usize, none);
+        for (chunk, pulse) in (0..).zip(pulses) {
+            let ChunkOutcome::Claimed(owner) = control.board().outcome(posted, chunk) else {
+                continue;
+            };
+            let detail = control.board().chunk(posted.job(), chunk).detail();
+            // ORDERING: Relaxed; a hint, looked at again once the worker stands still.
+            let beat = detail.load(Ordering::Relaxed);
+            if pulse.said != Some((owner, beat)) {
+                pulse.said = Some((owner, beat));
+                pulse.since = now;
+            } else if clock::after(pulse.since, limit) <= now {
+                let work = Work::Chunk {
+                    job: posted.job(),
+                    generation: posted.generation(),
+                    chunk,
+                    beat: Some(beat),
+                };
+                found.push(Overdue { owner, work });
+            }
+        }
+        clock::after(now, (limit / 4).max(SHORTEST_LOOK))
     }
 }
 
@@ -134,14 +187,15 @@ impl Hub {
             && running.cancelled.is_none()
         {
             if end > now {
-                return end;
+                return running.check_pulses(control, now, found).min(end);
             }
-            running.cancelled = Some(TaskError::TimedOut { limit });
+            let element = None;
+            running.cancelled = Some(TaskError::TimedOut { limit, element });
             running.end = now;
             control.board().cancel(&running.posted);
         }
         if running.end > now {
-            return running.end;
+            return running.check_pulses(control, now, found).min(running.end);
         }
         let posted = &running.posted;
         for chunk in 0..posted.chunks() {
@@ -150,6 +204,7 @@ impl Hub {
                     job,
                     generation: posted.generation(),
                     chunk,
+                    beat: None,
                 };
                 found.push(Overdue { owner, work });
             }
@@ -164,11 +219,9 @@ impl Hub {
         for (launch, entry) in self.jobs.take_backlog() {
             match launch.terms.deadline {
                 Some((end, limit)) if end <= now => {
-                    let outcome = JobOutcome {
-                        result: Err(TaskError::TimedOut { limit }),
-                        keep: launch.keep,
-                    };
-                    self.settle(&entry, outcome);
+                    let element = None;
+                    let error = TaskError::TimedOut { limit, element };
+                    self.settle(&entry, JobOutcome::failed(error, launch.keep));
                 }
                 deadline => {
                     next = next.min(deadline.map_or(NEVER, |(end, _)| end));
@@ -198,13 +251,25 @@ impl Hub {
                 job,
                 generation,
                 chunk,
+                beat,
             } => {
-                let Some(Running { posted, .. }) = self.jobs.get(job) else {
+                let Some(Running {
+                    posted, overrun, ..
+                }) = self.jobs.get(job)
+                else {
                     return false;
                 };
-                posted.generation() == generation
-                    && control.board().outcome(posted, chunk)
-                        == ChunkOutcome::Claimed(overdue.owner)
+                let board = control.board();
+                let claimed = ChunkOutcome::Claimed(overdue.owner);
+                // ORDERING: Relaxed; the worker stands still.
+                let says = board.chunk(job, chunk).detail().load(Ordering::Relaxed);
+                let holds = posted.generation() == generation
+                    && board.outcome(posted, chunk) == claimed
+                    && beat.is_none_or(|beat| beat == says);
+                if holds && beat.is_some() {
+                    overrun.push(chunk);
+                }
+                holds
             }
         }
     }

@@ -9,15 +9,19 @@ use crate::memory::owner::Owner;
 use crate::memory::{MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
 use crate::pool::hub::Hub;
+use crate::pool::inquiry::Next;
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
-use crate::protocol::range::{Span, bytes_of};
+use crate::protocol::range::{Beat, Span, bytes_of};
 use crate::protocol::task::{Reply, Verdict};
 use crate::ring::Harvest;
+
+/// What a worker said of chunks, before it died.
+type LastWords = Vec<(u32, TaskError)>;
 
 impl Engine {
     /// Whether something seems to have finished; a few loads, no lock.
@@ -151,57 +155,97 @@ impl Hub {
         if !board.settled(&mut running.posted) {
             return false;
         }
-        let Some(running) = self.jobs.remove(job) else {
+        let Some(mut running) = self.jobs.remove(job) else {
             return false;
         };
-        let result = self.judge(control, &running);
+        let found = self.judge(control, &running);
+        let first = running.inquiry.is_first_round();
+        let next = if first && found.is_empty() {
+            Next::Over(Ok(()), Vec::new())
+        } else {
+            let done = running.done(control);
+            running.conclude(found, done)
+        };
         let Running {
             entry,
             posted,
             launch,
+            inquiry,
             ..
         } = running;
         board.close(posted);
-        self.settle(
-            &entry,
-            JobOutcome {
-                result,
-                keep: launch.keep,
-            },
-        );
-        true
+        match next {
+            Next::Over(result, failures) => {
+                let outcome = JobOutcome {
+                    result,
+                    failures,
+                    keep: launch.keep,
+                };
+                self.settle(&entry, outcome);
+                true
+            }
+            Next::Round => {
+                // Its own place is free again, if no other is.
+                self.post(control, launch, entry, inquiry);
+                false
+            }
+        }
     }
 
-    /// The first failure by position, or success.
-    fn judge(&self, control: &Control, running: &Running) -> Result<(), TaskError> {
+    /// The failures by chunk, ascending, with what the worker last said where it was.
+    fn judge(&self, control: &Control, running: &Running) -> Vec<(u32, TaskError, Beat)> {
         let board = control.board();
-        let mut result = Ok(());
+        let mut found = Vec::new();
+        let mut unexplained = None;
         for chunk in 0..running.posted.chunks() {
+            let detail = board.chunk(running.posted.job(), chunk).detail();
             let failure = match board.outcome(&running.posted, chunk) {
                 ChunkOutcome::Done(_) => continue,
                 ChunkOutcome::Failed(owner) => {
                     let own = running.faults.iter().find(|(failed, _)| *failed == chunk);
                     match own {
                         Some((_, error)) => error.clone(),
-                        None => {
-                            let detail = board.chunk(running.posted.job(), chunk).detail();
-                            // ORDERING: Relaxed; acquired with the chunk's word.
-                            self.panic_of(owner, detail.load(Ordering::Relaxed)).into()
-                        }
+                        // ORDERING: Relaxed; acquired with the chunk's word.
+                        None => self.panic_of(owner, detail.load(Ordering::Relaxed)).into(),
                     }
                 }
                 ChunkOutcome::Cancelled => match &running.cancelled {
                     Some(error) => error.clone(),
                     // Cancelled because another chunk failed, which is the error to tell.
-                    None => continue,
+                    None => {
+                        unexplained = Some(chunk);
+                        continue;
+                    }
                 },
                 _ => damaged("the state of a chunk"),
             };
-            if result.is_ok() {
-                result = Err(failure);
-            }
+            // ORDERING: Relaxed; acquired with the chunk's word.
+            let beat = Beat::from_bits(detail.load(Ordering::Relaxed));
+            found.push((chunk, failure, beat));
         }
-        result
+        if let (true, Some(chunk)) = (found.is_empty(), unexplained) {
+            let nowhere = Beat::from_bits(u64::MAX);
+            found.push((chunk, damaged("the state of a chunk"), nowhere));
+        }
+        found
+    }
+
+    /// The panics of a worker that has died since, which go with its arena.
+    pub(super) fn last_words(&self, control: &Control, job: u32, dead: Owner) -> LastWords {
+        let Some(Some(Running { posted, faults, .. })) = self.jobs.running.get(job as usize) else {
+            return Vec::new();
+        };
+        let board = control.board();
+        (0..posted.chunks())
+            .filter(|&chunk| board.outcome(posted, chunk) == ChunkOutcome::Failed(dead))
+            .filter(|chunk| faults.iter().all(|(failed, _)| failed != chunk))
+            .map(|chunk| {
+                let detail = board.chunk(job, chunk).detail();
+                // ORDERING: Relaxed; acquired with the chunk's word.
+                let report = self.panic_of(dead, detail.load(Ordering::Relaxed));
+                (chunk, report.into())
+            })
+            .collect()
     }
 
     /// The report that a worker left at `offset` in its arena.

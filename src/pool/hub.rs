@@ -261,21 +261,12 @@ impl Hub {
         }
         for job in self.jobs.active() {
             if let Some(running) = self.jobs.remove(job) {
-                let outcome = JobOutcome {
-                    result: Err(error.clone()),
-                    keep: running.launch.keep,
-                };
+                let outcome = JobOutcome::failed(error.clone(), running.launch.keep);
                 self.settle(&running.entry, outcome);
             }
         }
         for (launch, entry) in self.jobs.take_backlog() {
-            self.settle(
-                &entry,
-                JobOutcome {
-                    result: Err(error.clone()),
-                    keep: launch.keep,
-                },
-            );
+            self.settle(&entry, JobOutcome::failed(error.clone(), launch.keep));
         }
     }
 }

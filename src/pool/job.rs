@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Posted};
-use crate::error::TaskError;
+use crate::error::{Failure, TaskError};
 use crate::pool::chunking::Chunking;
-use crate::pool::deadline::NEVER;
+use crate::pool::deadline::{NEVER, Pulse};
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
-use crate::pool::terms::JobTerms;
+use crate::pool::inquiry::Inquiry;
+use crate::pool::terms::{Grain, JobTerms};
 use crate::protocol::control::Control;
 use crate::protocol::range::RangeJob;
 use crate::sys::clock;
@@ -19,7 +20,19 @@ use crate::sys::clock;
 #[derive(Debug)]
 pub(crate) struct JobOutcome {
     pub(crate) result: Result<(), TaskError>,
+    pub(crate) failures: Vec<Failure>,
     pub(crate) keep: Keep,
+}
+
+impl JobOutcome {
+    /// A job that failed as a whole.
+    pub(crate) fn failed(error: TaskError, keep: Keep) -> Self {
+        Self {
+            result: Err(error),
+            failures: Vec::new(),
+            keep,
+        }
+    }
 }
 
 /// Where the outcome of a job is left.
@@ -32,6 +45,7 @@ pub(crate) struct Launch {
     pub(crate) chunking: Chunking,
     /// Its chunks may be run again.
     pub(crate) pure_function: bool,
+    pub(crate) grain: Grain,
     /// Worth waking everybody for at once, whatever an element costs.
     pub(crate) large: bool,
     pub(crate) terms: JobTerms,
@@ -53,6 +67,27 @@ pub(crate) struct Running {
     pub(crate) cancelled: Option<TaskError>,
     /// When workers that are still at it are killed.
     pub(crate) end: u64,
+    pub(crate) inquiry: Inquiry,
+    /// What each worker said last of where it is, and since when, where elements have limits.
+    pub(crate) pulses: Vec<Pulse>,
+    /// Chunks whose worker is being killed because an element takes too long.
+    pub(crate) overrun: Vec<u32>,
+}
+
+impl Running {
+    /// Elements that this round has done.
+    pub(crate) fn done(&self, control: &Control) -> u64 {
+        (0..self.posted.chunks())
+            .filter(|&chunk| {
+                let outcome = control.board().outcome(&self.posted, chunk);
+                matches!(outcome, ChunkOutcome::Done(_))
+            })
+            .map(|chunk| {
+                let range = self.range(chunk);
+                range.end - range.start
+            })
+            .sum()
+    }
 }
 
 /// The jobs on the board, and those that wait for a place on it.
@@ -95,14 +130,8 @@ impl Jobs {
         if running.posted.generation() != generation {
             return None;
         }
-        let chunking = running.launch.chunking;
-        let mut done = 0;
-        for (chunk, (_, len)) in (0..).zip(chunking.chunks()) {
-            if let ChunkOutcome::Done(_) = control.board().outcome(&running.posted, chunk) {
-                done += len;
-            }
-        }
-        Some((done, chunking.len()))
+        let done = running.inquiry.done() + running.done(control);
+        Some((done, running.launch.chunking.len()))
     }
 
     /// The numbers of the running jobs.
@@ -136,14 +165,8 @@ impl Hub {
     /// Posts a job, or lets it wait while the board is full.
     pub(crate) fn launch(&mut self, control: &Control, launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
-            let result = Err(error.clone());
-            self.settle(
-                entry,
-                JobOutcome {
-                    result,
-                    keep: launch.keep,
-                },
-            );
+            let outcome = JobOutcome::failed(error.clone(), launch.keep);
+            self.settle(entry, outcome);
             return;
         }
         if let Some((end, _)) = launch.terms.deadline {
@@ -163,11 +186,18 @@ impl Hub {
             if entry.is_ready() {
                 continue;
             }
-            self.post(control, launch, entry);
+            self.post(control, launch, entry, Inquiry::default());
         }
     }
 
-    fn post(&mut self, control: &Control, launch: Launch, entry: Arc<JobEntry>) {
+    /// Posts a round of a job on a board that has a place.
+    pub(super) fn post(
+        &mut self,
+        control: &Control,
+        launch: Launch,
+        entry: Arc<JobEntry>,
+        inquiry: Inquiry,
+    ) {
         let job = self.jobs.active.trailing_ones();
         let board = control.board();
         let Some(body) = control.job_body(job) else {
@@ -176,9 +206,18 @@ impl Hub {
         let generation = board.begin(job);
         body.store(&launch.job);
         let mut chunks = 0;
-        for (start, len) in launch.chunking.chunks() {
+        let mut set = |start, len| {
             board.set_chunk(job, chunks, start, len);
             chunks += 1;
+        };
+        if inquiry.is_first_round() {
+            launch
+                .chunking
+                .chunks()
+                .for_each(|(start, len)| set(start, len));
+        } else {
+            let ranges = inquiry.ranges().iter();
+            ranges.for_each(|range| set(range.start, range.end - range.start));
         }
         entry.set_place(Place::Slot {
             slot: job,
@@ -186,7 +225,11 @@ impl Hub {
         });
         let posted = board.post(job, generation, chunks);
         // A small job is shared out by the worker that takes it, if it turns out to be costly.
-        let wanted = if launch.large { chunks } else { 1 };
+        let large = launch.large || !inquiry.is_first_round();
+        let wanted = if large { chunks } else { 1 };
+        if launch.terms.element_timeout.is_some() {
+            self.look_at(clock::now());
+        }
         let deaths = HashMap::new();
         let faults = Vec::new();
         let running = Running {
@@ -197,6 +240,9 @@ impl Hub {
             faults,
             cancelled: None,
             end: NEVER,
+            inquiry,
+            pulses: Vec::new(),
+            overrun: Vec::new(),
         };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
@@ -223,13 +269,7 @@ impl Hub {
                 let Some((launch, entry)) = self.jobs.backlog.remove(index) else {
                     return;
                 };
-                self.settle(
-                    &entry,
-                    JobOutcome {
-                        result: Err(error),
-                        keep: launch.keep,
-                    },
-                );
+                self.settle(&entry, JobOutcome::failed(error, launch.keep));
             }
             Place::Slot { slot, generation } => {
                 let Some(running) = self.jobs.get(slot) else {

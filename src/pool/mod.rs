@@ -27,6 +27,7 @@ pub(crate) mod terms;
 
 mod deadline;
 mod harvest;
+mod inquiry;
 mod memory;
 mod reactor;
 mod recovery;

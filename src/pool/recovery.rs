@@ -5,17 +5,17 @@
 //! or a chunk of a job that changes its data in place, has failed. Then everybody is woken and
 //! looks at everything again, which repairs whatever hint or wake-up died with it.
 
-use core::ops::Range;
 use std::collections::HashMap;
+use std::mem;
 
-use crate::board::Verdict as ChunkVerdict;
+use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
 use crate::error::{TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
-use crate::pool::job::{Launch, Running};
+use crate::pool::job::Running;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::Control;
 use crate::protocol::task::Task;
@@ -72,7 +72,10 @@ impl Hub {
                     condemned: true,
                     timeout: Some(limit),
                     ..
-                }) => TaskError::TimedOut { limit },
+                }) => TaskError::TimedOut {
+                    limit,
+                    element: None,
+                },
                 terms => TaskError::WorkerDied(WorkerDeath {
                     attempts: terms.map_or(1, |terms| terms.deaths),
                     ..death.clone()
@@ -87,33 +90,37 @@ impl Hub {
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
         let board = control.board();
         for job in self.jobs.active() {
+            let last_words = self.last_words(control, job, dead);
             let Some(running) = self.jobs.get(job) else {
                 continue;
             };
-            let Running {
-                posted,
-                launch,
-                deaths,
-                faults,
-                cancelled,
-                ..
-            } = running;
+            let mut deaths = mem::take(&mut running.deaths);
+            let mut faults = mem::take(&mut running.faults);
+            faults.extend(last_words);
+            let Running { posted, launch, .. } = &*running;
             let mut failed = false;
             board.recover(posted, dead, |chunk| {
                 let lost = Lost {
                     chunk,
                     death,
-                    launch,
+                    running,
                     attempts: launch.terms.attempts.unwrap_or(attempts),
-                    given_up: cancelled.as_ref(),
                 };
-                let verdict = lost.verdict(deaths, faults);
+                let verdict = lost.verdict(&mut deaths, &mut faults);
                 failed |= verdict == ChunkVerdict::Fail;
                 verdict
             });
             if failed && launch.job.fail_fast {
                 board.cancel(posted);
             }
+            running.deaths = deaths;
+            running.faults = faults;
+            let Running {
+                posted, overrun, ..
+            } = running;
+            // Others may be on their way out as well.
+            overrun
+                .retain(|&chunk| matches!(board.outcome(posted, chunk), ChunkOutcome::Claimed(_)));
         }
     }
 }
@@ -151,9 +158,8 @@ impl Flight {
 struct Lost<'a> {
     chunk: u32,
     death: &'a WorkerDeath,
-    launch: &'a Launch,
+    running: &'a Running,
     attempts: u32,
-    given_up: Option<&'a TaskError>,
 }
 
 impl Lost<'_> {
@@ -165,27 +171,33 @@ impl Lost<'_> {
     ) -> ChunkVerdict {
         let deaths = deaths.entry(self.chunk).or_insert(0);
         *deaths += 1;
-        if let Some(error) = self.given_up {
+        let Running {
+            launch, cancelled, ..
+        } = self.running;
+        let elements = self.running.range(self.chunk);
+        if let Some(error) = cancelled {
             faults.push((self.chunk, error.clone()));
             return ChunkVerdict::Fail;
         }
-        if self.launch.pure_function && *deaths < self.attempts {
+        if self.running.overrun.contains(&self.chunk)
+            && let Some(limit) = launch.terms.element_timeout
+        {
+            let element = None;
+            faults.push((self.chunk, TaskError::TimedOut { limit, element }));
+            return ChunkVerdict::Fail;
+        }
+        // Pieces are run to find the element; only the element itself has its attempts again.
+        let is_piece = !self.running.inquiry.is_first_round() && elements.end - elements.start > 1;
+        if launch.pure_function && *deaths < self.attempts && !is_piece {
             return ChunkVerdict::Retry;
         }
-        let elements = self.elements();
         let mut death = self.death.clone();
         death.attempts = *deaths;
-        if !self.launch.pure_function {
+        if !launch.pure_function {
             death.undefined = vec![elements.clone()];
         }
         death.elements = Some(elements);
         faults.push((self.chunk, TaskError::WorkerDied(death)));
         ChunkVerdict::Fail
-    }
-
-    /// Its elements, by the parent's own books.
-    fn elements(&self) -> Range<u64> {
-        let bounds = self.launch.chunking.chunks().nth(self.chunk as usize);
-        bounds.map_or(0..0, |(start, len)| start..start + len)
     }
 }

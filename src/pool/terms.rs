@@ -43,4 +43,19 @@ pub(crate) struct JobTerms {
     pub(crate) attempts: Option<u32>,
     /// When it must have ended, on the clock that all processes share, and the time that was.
     pub(crate) deadline: Option<(u64, Duration)>,
+    /// How long one element may take.
+    pub(crate) element_timeout: Option<Duration>,
+    /// Failures are kept, and the rest is done.
+    pub(crate) isolate: bool,
+}
+
+/// What a kernel can be asked to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grain {
+    /// Any range: each element has a result of its own.
+    Elements,
+    /// Any range, but a result belongs to a chunk, so that another cut spoils what is there.
+    Partials,
+    /// The chunks as they are.
+    Parts,
 }

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "views ranges of the region as typed slices")]
 
 use core::mem::{MaybeUninit, size_of, transmute};
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
@@ -37,14 +38,17 @@ pub(crate) struct RangeJob {
     pub(crate) streaming: bool,
     /// On the first failure, the chunks that nobody began are cancelled.
     pub(crate) fail_fast: bool,
+    /// Nanoseconds that one element may take; 0: it may take any time. Otherwise the worker says
+    /// where it is, in batches that take much less.
+    pub(crate) element_limit: u64,
 }
 
 /// The same in the control area: 128 bytes, written by the parent before the job is posted.
 ///
 /// ```text
-/// 0        8        16       24 .. 56        56       64      72      80 .. 128
-/// | kernel | context| context| inputs: two   | output | output| flags | reserved
-/// |        | offset | size   | (offset, size)| offset | size  |       |
+/// 0        8        16       24 .. 56        56       64      72      80      88 .. 128
+/// | kernel | context| context| inputs: two   | output | output| flags | element | reserved
+/// |        | offset | size   | (offset, size)| offset | size  |       | limit   |
 /// ```
 /// A worker reads it only while it holds a chunk of the job, which pins the job (see `board`).
 #[repr(C, align(64))]
@@ -71,6 +75,7 @@ impl JobBody {
             job.output.offset,
             job.output.size,
             flags,
+            job.element_limit,
         ];
         for (word, value) in self.0.iter().zip(words) {
             // ORDERING: Relaxed; the board's `post` publishes the body with the job's word.
@@ -93,7 +98,42 @@ impl JobBody {
             output: span(7),
             streaming: word(9) & STREAMING != 0,
             fail_fast: word(9) & FAIL_FAST != 0,
+            element_limit: word(10),
         }
+    }
+}
+
+/// Where in its chunk a worker is, in the detail of the chunk: `offset:40 | len:24`.
+///
+/// A hint: the worker may have died or run wild at any time, and most never say where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beat(u64);
+
+impl Beat {
+    /// The longest batch that can be told.
+    pub(crate) const LONGEST: u64 = (1 << 24) - 2;
+
+    /// At `len` elements from `offset` of the chunk on.
+    pub(crate) fn new(offset: u64, len: u64) -> Self {
+        match offset < 1 << 40 && len <= Self::LONGEST {
+            true => Self(offset << 24 | len),
+            false => Self(u64::MAX),
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The elements that it speaks of, if they are some of the chunk's.
+    pub(crate) fn within(self, chunk: &Range<u64>) -> Option<Range<u64>> {
+        let start = chunk.start.checked_add(self.0 >> 24)?;
+        let end = start.checked_add(self.0 & (Self::LONGEST + 1))?;
+        (start < end && end <= chunk.end).then_some(start..end)
     }
 }
 
@@ -282,10 +322,28 @@ mod tests {
                 output: span(512),
                 streaming,
                 fail_fast,
+                element_limit: u64::MAX,
             };
             let body = JobBody(Default::default());
             body.store(&job);
             assert_eq!(body.load(), job);
+        }
+    }
+
+    #[test]
+    fn a_beat_speaks_of_its_chunk_or_of_nothing() {
+        let chunk = 100..200;
+        assert_eq!(Beat::new(5, 10).within(&chunk), Some(105..115));
+        assert_eq!(Beat::new(99, 1).within(&chunk), Some(199..200));
+        for beat in [
+            Beat::new(99, 2),
+            Beat::new(0, 0),
+            Beat::new(1 << 40, 1),
+            Beat::new(0, 1 << 24),
+            Beat::from_bits(u64::MAX),
+        ] {
+            assert_eq!(beat.within(&chunk), None);
+            assert_eq!(beat.within(&(u64::MAX - 1..u64::MAX)), None);
         }
     }
 

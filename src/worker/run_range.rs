@@ -8,7 +8,7 @@ use crate::board::{Completion, Joined, Outcome};
 use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::panic::PanicReport;
-use crate::protocol::range::{RangeCall, RangeJob, find_kernel};
+use crate::protocol::range::{Beat, RangeCall, RangeJob, find_kernel};
 use crate::sync::kernel::KernelFutex;
 use crate::worker::life::Server;
 use crate::worker::panic;
@@ -16,6 +16,10 @@ use crate::worker::panic;
 /// Work worth a wake-up: below this a sleeping peer would arrive after the end (25 µs on the
 /// machine where it was measured, and its waker pays 6–10 µs).
 const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
+
+/// About how long a batch may take where elements have limits: too short to be noticed, and long
+/// compared to saying where it begins.
+const BATCH_NANOSECONDS: u64 = 1_000_000;
 
 /// Runs chunks of the job until none is left unclaimed; whether there was any.
 pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
@@ -72,7 +76,39 @@ fn perform(
     job: &RangeJob,
     chunk: u32,
 ) -> Result<(), PanicReport> {
-    let (start, len) = server.control.board().chunk(joined.job, chunk).range();
+    let entry = server.control.board().chunk(joined.job, chunk);
+    let (start, len) = entry.range();
+    if job.element_limit == 0 {
+        return run_elements(server, job, chunk, start, len);
+    }
+    let target = (job.element_limit / 16).min(BATCH_NANOSECONDS);
+    let (mut done, mut batch) = (0, 1);
+    while done < len {
+        let size = u64::min(batch, len - done);
+        let beat = Beat::new(done, size);
+        // ORDERING: Relaxed; a hint for the supervisor.
+        entry.detail().store(beat.to_bits(), Ordering::Relaxed);
+        let began = Instant::now();
+        run_elements(server, job, chunk, start + done, size)?;
+        done += size;
+        let took = began.elapsed().as_nanos() as u64;
+        if took > target {
+            batch = (batch / 2).max(1);
+        } else if took < target / 2 {
+            batch = (batch * 2).min(Beat::LONGEST);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the kernel on a range; whoever splits a chunk knows that the kernel allows it.
+fn run_elements(
+    server: &Server<'_>,
+    job: &RangeJob,
+    chunk: u32,
+    start: u64,
+    len: u64,
+) -> Result<(), PanicReport> {
     let at = At::new();
     let call = RangeCall {
         region: server.region,
