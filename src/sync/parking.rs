@@ -110,6 +110,13 @@ impl<'a> Parking<'a> {
         set(self.spinning, me);
     }
 
+    /// How many workers are idle and awake: a hint.
+    pub(crate) fn spinners(&self) -> u32 {
+        // Relaxed: a hint; `wake` and `busy` fence where it matters.
+        let count = |bits: &AtomicU64| bits.load(Ordering::Relaxed).count_ones();
+        self.spinning.iter().map(count).sum()
+    }
+
     /// Worker: found work. Before running it, do the duty.
     pub(crate) fn busy(&self, me: u16) -> Duty {
         self.awaken(me);

@@ -11,24 +11,30 @@ use crate::sys::cpu;
 /// How long a worker looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
 /// Looks at shared memory between two looks at the clock.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 16;
 
 /// A worker's place among the idle.
 pub(crate) struct Idle<'a> {
     control: &'a Control,
     me: u16,
     is_spinning: bool,
-    /// There are as many workers as cores: whoever spins steals from the submitter.
+    /// How many workers may spin at a time: one core fewer than there are is left for the
+    /// submitter, who spins as well while it waits.
+    most_spinners: u32,
+    /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
 }
 
 impl<'a> Idle<'a> {
     pub(crate) fn new(control: &'a Control, me: u16) -> Self {
-        let yields = control.workers() >= cpu::available();
+        let cores = cpu::available();
+        let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
+        let yields = control.workers() >= cores;
         Self {
             control,
             me,
             is_spinning: false,
+            most_spinners,
             yields,
         }
     }
@@ -37,9 +43,13 @@ impl<'a> Idle<'a> {
     pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) {
         let parking = self.control.parking();
         loop {
+            let limit = match parking.spinners() < self.most_spinners {
+                true => SPIN,
+                false => Duration::ZERO,
+            };
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(&has_work) {
+            if self.spin(limit, &has_work) {
                 return;
             }
             parking.announce(self.me);
@@ -65,7 +75,8 @@ impl<'a> Idle<'a> {
         }
     }
 
-    fn spin(&self, has_work: impl Fn() -> bool) -> bool {
+    /// Looks for work until there is some or the time is up; at least once.
+    fn spin(&self, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let began = Instant::now();
         loop {
             for _ in 0..LOOKS {
@@ -74,7 +85,7 @@ impl<'a> Idle<'a> {
                 }
                 hint::spin_loop();
             }
-            if began.elapsed() >= SPIN {
+            if limit.is_zero() || began.elapsed() >= limit {
                 return false;
             }
             if self.yields {
