@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
+use crate::primitive::flag::Flag;
 use crate::sys::cpu;
-use crate::sys::eventfd::wait_readable;
+use crate::sys::eventfd::{Bell, wait_readable};
 
 /// How long a waiter spins before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -25,6 +26,16 @@ const LOOKS: u32 = 32;
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
     pub(crate) fn wait<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
+        let mut followed = false;
+        let there = self.block(entry, deadline, &mut followed);
+        if followed {
+            // It may have been this thread's turn to lead just when its outcome came.
+            self.call_next_leader();
+        }
+        there
+    }
+
+    fn block<T>(&self, entry: &Entry<T>, deadline: Option<Instant>, followed: &mut bool) -> bool {
         loop {
             if self.spin(entry, SPIN) {
                 return true;
@@ -48,6 +59,7 @@ impl Engine {
             if leads {
                 self.lead(entry, left);
             } else {
+                *followed = true;
                 self.follow(entry, left);
             }
         }
@@ -83,15 +95,37 @@ impl Engine {
         doorbell.arm();
         // What finished before the doorbell was armed did not ring.
         self.harvest();
-        if !entry.is_ready() {
+        // The supervisor and the runtimes' listeners hear the workers' bell, too. One that is
+        // quicker silences it and delivers our outcome: then it must ring for us alone.
+        let ring = Arc::new(RingLeader {
+            bell: Arc::clone(self.leader_bell()),
+            awake: Flag::new(),
+        });
+        if entry.register(&Waker::from(Arc::clone(&ring))) {
             // An interrupted or failed wait is a spurious wake-up: the caller looks again.
-            let _ = wait_readable([self.event().as_fd()], left);
+            let _ = wait_readable(
+                [self.event(), self.leader_bell()].map(|bell| bell.as_fd()),
+                left,
+            );
+            // An outcome that does not ring from here on is found when we look again.
+            ring.awake.raise();
             let _ = self.event().clear();
+            let _ = self.leader_bell().clear();
         }
         doorbell.disarm();
         self.harvest();
+        self.hub().has_leader = false;
+        self.call_next_leader();
+    }
+
+    /// Wakes one of those who sleep, unless somebody listens for them.
+    ///
+    /// Whoever is called takes the lead or, having its own outcome by then, calls the next.
+    fn call_next_leader(&self) {
         let mut hub = self.hub();
-        hub.has_leader = false;
+        if hub.has_leader {
+            return;
+        }
         let next = hub.followers.pop();
         drop(hub);
         if let Some(next) = next {
@@ -109,6 +143,21 @@ impl Engine {
         }
         let me = thread::current().id();
         self.hub().followers.retain(|thread| thread.id() != me);
+    }
+}
+
+/// Wakes the leader, unless it is awake.
+struct RingLeader {
+    bell: Arc<Bell>,
+    awake: Flag,
+}
+
+impl Wake for RingLeader {
+    fn wake(self: Arc<Self>) {
+        if !self.awake.is_raised() {
+            // A full counter means that a wake-up is pending already.
+            let _ = self.bell.ring();
+        }
     }
 }
 
