@@ -153,9 +153,7 @@ impl<'a, O> Job<'a, O> {
             Step::Ready(output) => State::Ready(output),
             Step::Run(launch, finish) => {
                 let entry = Arc::new(JobEntry::new());
-                self.engine
-                    .hub()
-                    .launch(self.engine.control(), launch, &entry);
+                self.engine.launch(launch, &entry);
                 State::Running(entry, finish)
             }
         };
@@ -230,6 +228,12 @@ impl<O: Unpin> Future for Job<'_, O> {
 impl<O> Drop for Job<'_, O> {
     fn drop(&mut self) {
         self.cancel();
+        if let State::Running(entry, _) = &self.state
+            && !entry.is_ready()
+        {
+            // Its buffers are freed when its last chunk ends, and nobody waits for that.
+            self.engine.let_supervisor_listen();
+        }
     }
 }
 
