@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
+use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
@@ -109,6 +110,15 @@ impl Engine {
 
     pub(crate) fn arena_size(&self) -> u64 {
         arena_size(&self.config)
+    }
+
+    /// What a result met that a worker's arena did not take, `though` it had a block for it.
+    pub(crate) fn arena_limit(&self, though: bool) -> MemoryLimit {
+        match self.arena_size() {
+            _ if though => MemoryLimit::Machine,
+            ARENA_SIZE => MemoryLimit::AddressSpace,
+            _ => MemoryLimit::Budget,
+        }
     }
 
     /// More threads than cores would run: spinning steals from whoever has work.
