@@ -262,3 +262,7 @@ impl Drop for Reserved<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "submit_tests.rs"]
+mod tests;
