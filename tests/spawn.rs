@@ -176,7 +176,9 @@ fn results_outlive_their_worker_and_their_pool() {
     let pool = Pool::builder().workers(1).build().unwrap();
     let make = || {
         let task = pool.spawn(5_u32, |n| {
-            (0..*n).map(|i| vec![i as u8; 50_000]).collect::<Vec<_>>()
+            (0..n.to_native())
+                .map(|i| vec![i as u8; 50_000])
+                .collect::<Vec<_>>()
         });
         task.unwrap().wait().unwrap()
     };
@@ -354,7 +356,8 @@ fn a_cancelled_task_never_runs() {
         .into_iter()
         .enumerate()
         .partition(|(i, _)| i % 2 == 0 || i % 3 == 0);
-    let dropped = dropped.len();
+    let lost = dropped.len();
+    drop(dropped);
     open();
     blocker.wait().unwrap();
     let mut run = 0;
@@ -364,7 +367,7 @@ fn a_cancelled_task_never_runs() {
             Ok(_) => run += 1,
         }
     }
-    assert_eq!(run + dropped + 3_000, 6_000);
+    assert_eq!(run + lost + 3_000, 6_000);
     tally.wait(run);
     drop(pool);
     assert_eq!(tally.rest(), 0);

@@ -238,9 +238,7 @@ impl<'a, O> Job<'a, O> {
                     return Err(error);
                 }
                 let entry = Arc::new(JobEntry::new());
-                self.engine
-                    .hub()
-                    .launch(self.engine.control(), launch, &entry);
+                self.engine.launch(launch, &entry);
                 State::Running(entry, finish)
             }
         };
@@ -365,8 +363,13 @@ impl<O: Unpin> Future for Job<'_, O> {
 
 impl<O> Drop for Job<'_, O> {
     fn drop(&mut self) {
-        if let State::Running(entry, _) = &self.state {
-            self.engine.cancel_job(entry, None);
+        let State::Running(entry, _) = &self.state else {
+            return;
+        };
+        self.engine.cancel_job(entry, None);
+        if !entry.is_ready() {
+            // Its buffers are freed when its last chunk ends, and nobody waits for that.
+            self.engine.let_supervisor_listen();
         }
     }
 }

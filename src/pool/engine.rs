@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::Error;
+use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
@@ -24,6 +25,8 @@ pub(crate) struct Engine {
     config: Config,
     /// Workers write it when the doorbell says that the parent sleeps.
     event: Arc<Bell>,
+    /// Wakes the leader of the blocked threads, and nobody else.
+    leader: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
     hub: Mutex<Hub>,
@@ -53,6 +56,7 @@ impl Engine {
             region,
             heap,
             event: Arc::new(Bell::new()?),
+            leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
             hub: Mutex::new(Hub::new()),
             config,
@@ -83,6 +87,11 @@ impl Engine {
         &self.event
     }
 
+    /// What the leader of the blocked threads listens to besides.
+    pub(crate) fn leader_bell(&self) -> &Arc<Bell> {
+        &self.leader
+    }
+
     /// What the supervisor listens to.
     pub(crate) fn commands(&self) -> &Bell {
         &self.commands
@@ -105,6 +114,15 @@ impl Engine {
 
     pub(crate) fn arena_size(&self) -> u64 {
         arena_size(&self.config)
+    }
+
+    /// What a result met that a worker's arena did not take, `though` it had a block for it.
+    pub(crate) fn arena_limit(&self, though: bool) -> MemoryLimit {
+        match self.arena_size() {
+            _ if though => MemoryLimit::Machine,
+            ARENA_SIZE => MemoryLimit::AddressSpace,
+            _ => MemoryLimit::Budget,
+        }
     }
 
     /// More threads than cores would run: spinning steals from whoever has work.

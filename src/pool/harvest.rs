@@ -5,8 +5,8 @@
 
 use crate::board::ChunkOutcome;
 use crate::error::TaskError;
+use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
-use crate::memory::{MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Next;
@@ -115,22 +115,29 @@ impl Hub {
         owner: Owner,
         reply: Reply,
     ) -> Result<ReplyBytes, TaskError> {
-        let bytes = self.fetch(engine, slot, owner, reply.place);
-        match reply.verdict {
-            Verdict::Value => bytes.ok_or(damaged("the place of a result")),
-            Verdict::Panicked => {
-                let bytes = bytes.unwrap_or(ReplyBytes::Empty);
-                Err(PanicReport::decode(bytes.bytes()).into())
-            }
+        let Reply { place, verdict } = reply;
+        let report = || {
+            let bytes = self.fetch(engine, slot, owner, place);
+            PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
+        };
+        match verdict {
+            Verdict::Value => self
+                .fetch(engine, slot, owner, place)
+                .ok_or(damaged("the place of a result")),
+            Verdict::Panicked => Err(report().into()),
+            Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
+                type_name: "task's result",
+                reason: report().message,
+            })),
             Verdict::BadArguments => Err(damaged("the arguments of a task")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",
                 limit: archive::LIMIT,
             })),
             Verdict::NoRoom => Err(TaskError::OutOfMemory(OutOfMemory {
-                wanted: reply.place.size,
-                available: engine.arena_size(),
-                limit: MemoryLimit::Machine,
+                wanted: place.size,
+                available: place.offset,
+                limit: engine.arena_limit(place.size <= place.offset),
             })),
         }
     }

@@ -226,8 +226,17 @@ impl Hub {
 
     /// Whether the one task or job that is pending is all there is.
     pub(crate) fn waits_alone(&self) -> bool {
-        let tasks = SLOTS - self.free.len();
-        tasks + self.jobs.count() == 1 && self.backlog.is_empty()
+        self.pending() == 1
+    }
+
+    /// How many tasks and jobs have been submitted and not ended.
+    pub(crate) fn pending(&self) -> usize {
+        SLOTS - self.free.len() + self.backlog.len() + self.jobs.count()
+    }
+
+    /// Whether work waits in the parent, where only a harvest moves it on.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() || self.jobs.has_backlog()
     }
 
     /// So many workers have something new to do.

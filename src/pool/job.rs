@@ -114,6 +114,11 @@ impl Jobs {
         self.active.count_ones() as usize + self.backlog.len()
     }
 
+    /// Whether jobs wait for a place on the board.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// The running job in a place.
     pub(crate) fn get(&mut self, job: u32) -> Option<&mut Running> {
         self.running.get_mut(job as usize)?.as_mut()

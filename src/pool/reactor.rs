@@ -23,7 +23,8 @@ const SPIN: Duration = Duration::from_micros(20);
 pub(crate) struct Reactors {
     #[cfg(feature = "tokio")]
     listeners: Listeners,
-    /// Set when the supervisor is to listen: a future waits outside tokio.
+    /// Set when the supervisor is to listen until nothing is pending: a future waits outside
+    /// tokio, or there is work that nobody may ever wait for.
     pub(crate) supervisor_listens: bool,
 }
 
@@ -75,7 +76,7 @@ impl Engine {
         self.let_supervisor_listen();
     }
 
-    /// Has the supervisor's thread deliver outcomes from now on.
+    /// Has the supervisor's thread deliver outcomes until nothing is pending any more.
     pub(crate) fn let_supervisor_listen(&self) {
         let mut hub = self.hub();
         if !hub.reactors.supervisor_listens {

@@ -36,7 +36,6 @@ impl Engine {
         drop(hub);
         control.ring().repost();
         control.parking().wake_all(&KernelFutex);
-        self.tell_leader();
     }
 }
 

@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytemuck::Pod;
 
 use crate::error::{Error, TaskError};
+use crate::memory::AllocError;
 use crate::memory::block::Block;
 use crate::memory::heap::Contents;
 use crate::memory::region::Region;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::{Filling, Flight, Keep, TaskEntry};
-use crate::pool::job::JobEntry;
+use crate::pool::job::{JobEntry, Launch};
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
@@ -45,8 +46,23 @@ impl Engine {
                 found: format!("{len} elements of {} bytes", size_of::<T>()),
                 wanted: "fewer bytes than the address space has".into(),
             })?;
-        let block = self.heap().allocate(size, align_of::<T>(), contents)?;
+        let block = self.allocate_block(size, align_of::<T>(), contents)?;
         Ok(SharedVec::from_block(block, len))
+    }
+
+    /// A block of the heap; before it is refused, what has finished gives back its own.
+    fn allocate_block(
+        &self,
+        size: usize,
+        align: usize,
+        contents: Contents,
+    ) -> Result<Block, AllocError> {
+        match self.heap().allocate(size, align, contents) {
+            Err(AllocError::OutOfMemory(_)) if self.harvest() > 0 => {
+                self.heap().allocate(size, align, contents)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Refuses memory of another pool, which these workers do not map.
@@ -67,7 +83,7 @@ impl Engine {
         if size == 0 {
             return Ok(None);
         }
-        let block = self.heap().allocate(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         let fit = unsafe { context::write(context, region, block.as_ptr(), size) }?;
         match fit {
@@ -148,7 +164,7 @@ impl Engine {
             }
             Fit::Needs(size) => size,
         };
-        let block = self.heap().allocate(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
             Fit::Written(size) => {
@@ -176,6 +192,16 @@ impl Engine {
         let control = self.control();
         self.hub()
             .cancel_task(control, entry, TaskError::Cancelled, grace)
+    }
+
+    /// Hands a job to the workers, or lets it wait for a place on the board.
+    pub(crate) fn launch(&self, launch: Launch, entry: &Arc<JobEntry>) {
+        let mut hub = self.hub();
+        hub.launch(self.control(), launch, entry);
+        if hub.has_backlog() {
+            drop(hub);
+            self.let_supervisor_listen();
+        }
     }
 
     /// Cancels a job. With a grace, workers that still run it then are killed.
@@ -215,7 +241,12 @@ impl<'a> Reserved<'a> {
         if hub.closed.is_some() {
             return Err(Error::PoolClosed);
         }
-        let filling = hub.begin(engine.control());
+        let control = engine.control();
+        let mut filling = hub.begin(control);
+        if filling.is_none() {
+            hub.harvest(control, engine);
+            filling = hub.begin(control);
+        }
         Ok(Self { engine, filling })
     }
 
@@ -233,7 +264,11 @@ impl<'a> Reserved<'a> {
                 task.store(control.ring().slot(filling.slot));
                 hub.publish(control, filling, flight);
             }
-            None => hub.queue(task, flight),
+            None => {
+                hub.queue(task, flight);
+                drop(hub);
+                self.engine.let_supervisor_listen();
+            }
         }
     }
 }
@@ -245,3 +280,7 @@ impl Drop for Reserved<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "submit_tests.rs"]
+mod tests;

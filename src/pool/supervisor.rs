@@ -358,7 +358,6 @@ impl<'a> Watch<'a> {
             Some(overdue) => overdue,
             None => return,
         };
-        engine.tell_leader();
         for overdue in overdue {
             let charge = self.charges.get_mut(usize::from(overdue.owner.index()));
             let Some(charge) = charge.filter(|charge| charge.owner == overdue.owner) else {
@@ -390,13 +389,23 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn deliver(&self) {
+    fn deliver(&mut self) {
         let _ = self.engine.event().clear();
         // Armed anew, so that what finishes from now on rings again.
         let doorbell = self.engine.control().doorbell();
         doorbell.disarm();
         doorbell.arm();
         self.engine.harvest();
+        let mut hub = self.engine.hub();
+        if hub.pending() > 0 {
+            return;
+        }
+        // Whoever needs this thread again says so under the same lock, and nudges it.
+        hub.reactors.supervisor_listens = false;
+        drop(hub);
+        self.hears_workers = false;
+        doorbell.disarm();
+        let _ = self.poller.remove(self.engine.event().as_fd());
     }
 
     fn refusal(&self, index: usize, death: WorkerDeath) -> Error {

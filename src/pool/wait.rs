@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::hub::Hub;
+use crate::primitive::flag::Flag;
 use crate::sys::cpu;
-use crate::sys::eventfd::wait_readable;
+use crate::sys::eventfd::{Bell, wait_readable};
 
 /// How long a waiter spins before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -26,28 +26,41 @@ const LOOKS: u32 = 32;
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
     pub(crate) fn wait<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
-        if self.spin(entry, SPIN) {
-            return true;
+        let mut followed = false;
+        let there = self.block(entry, deadline, &mut followed);
+        if followed {
+            // It may have been this thread's turn to lead just when its outcome came.
+            self.call_next_leader();
         }
-        let there = self.sleep(entry, deadline);
-        // Whoever handed the leadership over may have meant this thread, which needs it no more.
-        self.hub().appoint();
         there
     }
 
-    fn sleep<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
+    fn block<T>(&self, entry: &Entry<T>, deadline: Option<Instant>, followed: &mut bool) -> bool {
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return entry.is_ready();
-            }
-            if self.hub().take_lead() {
-                self.lead(entry, left);
-            } else {
-                self.follow(entry, left);
-            }
             if self.spin(entry, SPIN) {
                 return true;
+            }
+            let left =
+                match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
+                    None => None,
+                    Some(Some(left)) if !left.is_zero() => Some(left),
+                    Some(_) => return entry.is_ready(),
+                };
+            let leads = {
+                let mut hub = self.hub();
+                let leads = !hub.has_leader;
+                if leads {
+                    hub.has_leader = true;
+                } else {
+                    hub.followers.push(thread::current());
+                }
+                leads
+            };
+            if leads {
+                self.lead(entry, left);
+            } else {
+                *followed = true;
+                self.follow(entry, left);
             }
         }
     }
@@ -82,23 +95,41 @@ impl Engine {
         doorbell.arm();
         // What finished before the doorbell was armed did not ring.
         self.harvest();
-        if !entry.is_ready() {
+        // The supervisor and the runtimes' listeners hear the workers' bell, too. One that is
+        // quicker silences it and delivers our outcome: then it must ring for us alone.
+        let ring = Arc::new(RingLeader {
+            bell: Arc::clone(self.leader_bell()),
+            awake: Flag::new(),
+        });
+        if entry.register(&Waker::from(Arc::clone(&ring))) {
             // An interrupted or failed wait is a spurious wake-up: the caller looks again.
-            let _ = wait_readable([self.event().as_fd()], left);
+            let _ = wait_readable(
+                [self.event(), self.leader_bell()].map(|bell| bell.as_fd()),
+                left,
+            );
+            // An outcome that does not ring from here on is found when we look again.
+            ring.awake.raise();
             let _ = self.event().clear();
+            let _ = self.leader_bell().clear();
         }
         doorbell.disarm();
         self.harvest();
-        let mut hub = self.hub();
-        hub.has_leader = false;
-        hub.appoint();
+        self.hub().has_leader = false;
+        self.call_next_leader();
     }
 
-    /// Wakes the thread that listens for all, after outcomes that no worker rings for.
-    pub(crate) fn tell_leader(&self) {
-        if self.hub().has_leader {
-            // A refusal means that it has been rung already.
-            let _ = self.event().ring();
+    /// Wakes one of those who sleep, unless somebody listens for them.
+    ///
+    /// Whoever is called takes the lead or, having its own outcome by then, calls the next.
+    fn call_next_leader(&self) {
+        let mut hub = self.hub();
+        if hub.has_leader {
+            return;
+        }
+        let next = hub.followers.pop();
+        drop(hub);
+        if let Some(next) = next {
+            next.unpark();
         }
     }
 
@@ -115,24 +146,17 @@ impl Engine {
     }
 }
 
-impl Hub {
-    /// Makes the calling thread the leader, or else one of the followers.
-    fn take_lead(&mut self) -> bool {
-        let leads = !self.has_leader;
-        if leads {
-            self.has_leader = true;
-        } else {
-            self.followers.push(thread::current());
-        }
-        leads
-    }
+/// Wakes the leader, unless it is awake.
+struct RingLeader {
+    bell: Arc<Bell>,
+    awake: Flag,
+}
 
-    /// Wakes a follower to lead, if there is no leader.
-    fn appoint(&mut self) {
-        if !self.has_leader
-            && let Some(next) = self.followers.pop()
-        {
-            next.unpark();
+impl Wake for RingLeader {
+    fn wake(self: Arc<Self>) {
+        if !self.awake.is_raised() {
+            // A full counter means that a wake-up is pending already.
+            let _ = self.bell.ring();
         }
     }
 }

@@ -5,12 +5,13 @@
     reason = "turns an offset in our own image into a function; writes results in place"
 )]
 
+use core::any::type_name;
 use core::mem::transmute;
 use core::ptr::NonNull;
 
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::archive::{self, Fit, Payload};
+use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::context::Context;
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
 use crate::protocol::range::{Span, bytes_of, view};
@@ -58,7 +59,10 @@ pub(crate) enum Verdict {
     BadArguments,
     /// Nothing: the result's archive would be larger than the format can hold.
     TooLarge,
-    /// Nothing: the worker's arena had no room for the result.
+    /// The report of what the result's own `Serialize` had to say.
+    Refused,
+    /// Nothing: the worker's arena had no room for the result. The place is none: its offset says
+    /// how many bytes there were, its size how many were wanted.
     NoRoom,
 }
 
@@ -139,6 +143,7 @@ impl Reply {
             Verdict::BadArguments => 2,
             Verdict::TooLarge => 3,
             Verdict::NoRoom => 4,
+            Verdict::Refused => 5,
         };
         let words = [self.place.offset, self.place.size, verdict];
         for (index, value) in words.into_iter().enumerate() {
@@ -157,6 +162,7 @@ impl Reply {
             2 => Verdict::BadArguments,
             3 => Verdict::TooLarge,
             4 => Verdict::NoRoom,
+            5 => Verdict::Refused,
             _ => return None,
         };
         Some(Self {
@@ -188,21 +194,38 @@ pub(crate) unsafe fn find_function(id: FunctionId) -> Result<TaskFunction, BadFu
 pub(crate) trait ReplyPlace {
     /// The small block that is there already, 64-byte aligned, and its size.
     fn inline(&mut self) -> (NonNull<u8>, usize);
-    /// A 64-byte aligned block of the arena; `None` when there is no room.
-    fn allocate(&mut self, size: usize) -> Option<NonNull<u8>>;
+    /// A 64-byte aligned block of the arena, or the fault that there is no room.
+    fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault>;
     /// The first `size` bytes of the block given last are the reply.
     fn settle(&mut self, size: usize);
 }
 
 /// Why a task could not be run, or its result not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TaskFault {
     /// The arguments are no valid archive of their type.
     BadArguments,
     /// The result's archive exceeds what the format can hold.
     TooLarge,
+    /// The result's `Serialize` reported an error, or wrote more the second time.
+    Refused(String),
     /// The arena has no room for the result.
-    NoRoom,
+    NoRoom {
+        /// The result's size.
+        wanted: u64,
+        /// The largest block that there is.
+        available: u64,
+    },
+}
+
+impl From<ArchiveError> for TaskFault {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::TooLarge { .. } => Self::TooLarge,
+            ArchiveError::Refused { reason, .. } => Self::Refused(reason),
+            other => Self::Refused(other.to_string()),
+        }
+    }
 }
 
 /// One task, as its function sees it.
@@ -232,22 +255,26 @@ impl<'a> TaskCall<'a> {
         let (inline, capacity) = self.place.inline();
         // SAFETY: the block beside the slot is this task's until it completes; its arguments, if
         // they lay there, are not read any more, because the result does not borrow from them.
-        let size = match unsafe { archive::write(result, inline, capacity) } {
-            Ok(Fit::Written(size)) => {
+        let size = match unsafe { archive::write(result, inline, capacity) }? {
+            Fit::Written(size) => {
                 self.place.settle(size);
                 return Ok(());
             }
-            Ok(Fit::Needs(size)) => size,
-            Err(_) => return Err(TaskFault::TooLarge),
+            Fit::Needs(size) => size,
         };
-        let block = self.place.allocate(size).ok_or(TaskFault::NoRoom)?;
+        let block = self.place.allocate(size)?;
         // SAFETY: the block was just allocated with this size, in memory that is ours to write.
-        match unsafe { archive::write(result, block, size) } {
-            Ok(Fit::Written(size)) => {
+        match unsafe { archive::write(result, block, size) }? {
+            Fit::Written(size) => {
                 self.place.settle(size);
                 Ok(())
             }
-            Ok(Fit::Needs(_)) | Err(_) => Err(TaskFault::TooLarge),
+            Fit::Needs(found) => Err(ArchiveError::Unstable {
+                type_name: type_name::<R>(),
+                measured: size,
+                found,
+            }
+            .into()),
         }
     }
 }

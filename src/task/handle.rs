@@ -79,6 +79,10 @@ impl<R: Payload> TaskHandle<R> {
     /// Lets the task run without a handle; its result is dropped.
     pub fn detach(mut self) {
         self.ended = true;
+        if !self.entry.is_ready() {
+            // Nobody else may ever look at what has finished.
+            self.engine.let_supervisor_listen();
+        }
     }
 
     /// Whether the task has ended, so that waiting for it would not block. Does not block itself.
@@ -118,8 +122,9 @@ impl<R: Payload> Future for TaskHandle<R> {
 
 impl<R: Payload> Drop for TaskHandle<R> {
     fn drop(&mut self) {
-        if !self.ended && !self.entry.is_ready() {
-            self.engine.cancel_task(&self.entry, None);
+        if !self.ended && !self.entry.is_ready() && !self.engine.cancel_task(&self.entry, None) {
+            // Its arguments and its result are freed when it ends.
+            self.engine.let_supervisor_listen();
         }
     }
 }

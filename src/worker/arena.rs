@@ -198,6 +198,11 @@ impl<'a> Arena<'a> {
         }
     }
 
+    /// The size of the largest block to be had, at least.
+    pub(crate) fn available(&self) -> u64 {
+        u64::from(self.runs.storage_report().largest_free_region) * PAGE_SIZE
+    }
+
     /// Writes the report of a panic where the parent can read it.
     pub(crate) fn write_report(&mut self, report: &PanicReport) -> Option<Span> {
         let (offset, block) = self.allocate(REPORT_BYTES)?;

@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use crate::protocol::control::{Control, INLINE_SIZE};
+use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
 use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
 use crate::ring::{Claim, Outcome};
@@ -33,7 +34,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);
         server.bell.ring();
-    } else if reply.place.size > 0 {
+    } else if reply.place.size > 0 && reply.verdict != Verdict::NoRoom {
         server.arena.release(reply.place.offset);
     }
 }
@@ -66,11 +67,27 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
                 verdict: Verdict::Value,
             };
         }
-        Ok(Err(fault)) => Reply::empty(match fault {
-            TaskFault::BadArguments => Verdict::BadArguments,
-            TaskFault::TooLarge => Verdict::TooLarge,
-            TaskFault::NoRoom => Verdict::NoRoom,
-        }),
+        Ok(Err(fault)) => match fault {
+            TaskFault::BadArguments => Reply::empty(Verdict::BadArguments),
+            TaskFault::TooLarge => Reply::empty(Verdict::TooLarge),
+            TaskFault::NoRoom { wanted, available } => Reply {
+                place: Span {
+                    offset: available,
+                    size: wanted,
+                },
+                verdict: Verdict::NoRoom,
+            },
+            TaskFault::Refused(message) => {
+                let report = PanicReport {
+                    message,
+                    ..PanicReport::default()
+                };
+                Reply {
+                    place: server.arena.write_report(&report).unwrap_or_default(),
+                    verdict: Verdict::Refused,
+                }
+            }
+        },
         Err(report) => Reply {
             place: server.arena.write_report(&report).unwrap_or_default(),
             verdict: Verdict::Panicked,
@@ -99,10 +116,15 @@ impl ReplyPlace for Place<'_, '_> {
         }
     }
 
-    fn allocate(&mut self, size: usize) -> Option<NonNull<u8>> {
-        let (offset, block) = self.arena.allocate(size)?;
+    fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault> {
+        let Some((offset, block)) = self.arena.allocate(size) else {
+            return Err(TaskFault::NoRoom {
+                wanted: size as u64,
+                available: self.arena.available(),
+            });
+        };
         self.given = Some(offset);
-        Some(block)
+        Ok(block)
     }
 
     fn settle(&mut self, size: usize) {
