@@ -39,16 +39,19 @@ impl Doorbell {
         fence_after_rmw();
     }
 
-    /// Parent: awake again, after one `arm`. Other sleepers are rung anew, for the ring that woke
-    /// us may have been meant for them.
+    /// Parent: awake again, after one `arm`. Look for results, and tell the other sleepers: the
+    /// ring that woke us may have been meant for them. They are rung anew for later ones.
     pub(crate) fn disarm(&self) {
         // Sleepers down and epoch up at once: the borrow from the lower half is the carry.
-        // Relaxed: it only makes workers ring, or stop ringing.
+        // Relaxed, with the fence below, as in `arm`.
         let before = self.0.0.fetch_add(EPOCH - 1, Ordering::Relaxed);
         if before & SLEEPERS == 0 {
             // Overwritten by somebody: none of ours sleep, so far as we know.
             self.0.0.store(before & !SLEEPERS, Ordering::Relaxed);
         }
+        // ORDERING: D1, SeqCst; a worker that still sees the old epoch has its result seen by our
+        // next look (`should_ring`). Model: a_sleeper_that_leaves_silences_no_other.
+        fence_after_rmw();
     }
 
     /// Worker: after the exchange that finished something. True: write to the eventfd, once an
