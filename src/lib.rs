@@ -26,7 +26,7 @@
 //!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
-//!   [`TaskOutput`].
+//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
 //!
@@ -38,14 +38,21 @@
 //! so what crosses is the offset of a function compiled for that type; it is called on the buffers
 //! where they lie. A range is cut into chunks, large ones first; a worker claims a chunk by one
 //! compare-and-swap that names it, and from that word the parent knows, once the process has been
-//! reaped, what to take back. Nothing is ever decided by a timeout.
+//! reaped, what to take back. No process is ever taken for dead because of elapsed time.
 //!
 //! # Trade-offs
 //!
 //! - Threads are simpler: closures may capture, and data may lie anywhere. When no code can take
 //!   the process down and the data is not in shared memory already, use `rayon`.
 //! - Elements are plain data ([`bytemuck::Pod`]), and what else a closure needs is an explicit
-//!   [`Context`].
+//!   [`Context`]. A closure that captures is refused by the compiler, which names it:
+//!
+//!   ```compile_fail
+//!   # let pool = gristmill::Pool::new().unwrap();
+//!   # let xs = pool.copy_from_slice(&[1.0, 2.0]).unwrap().freeze();
+//!   let factor = 0.5;
+//!   let halves = pool.par_map(&xs, move |x| x * factor); // `par_map_with(factor, ..)` is the way
+//!   ```
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
 //!   time only once.
 //! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
@@ -67,9 +74,9 @@
 //!   workers are killed.
 //! - **It has one thread** of the crate's. Threads that a closure starts may go on when it has
 //!   returned, but must not keep references to buffers.
-//! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers that
-//!   it has worked on as outputs, which are locked again when they are large inputs of a job that it
-//!   works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
+//! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers
+//!   that it has worked on as outputs, which are locked again when they are large inputs of a job
+//!   that it works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task
@@ -130,7 +137,11 @@
 //!
 //! A **panic** is caught in the worker, which goes on. With `panic = "abort"` it is a death by
 //! `SIGABRT`. After a **death** the worker is replaced; chunks of a pure job are tried again, up to
-//! [`Builder::attempts`] times; a task, or a chunk of an in-place job, has failed.
+//! [`Builder::attempts`] times, and so is a task that is [`idempotent`](TaskBuilder::idempotent);
+//! any other task, or a chunk of an in-place job, has failed. A **time limit**
+//! ([`Job::timeout`], [`TaskBuilder::timeout`]) and **cancelling** ([`Job::cancel`],
+//! [`TaskHandle::cancel`]) end the work by killing its worker, where nothing gentler helps within
+//! [`Builder::cancel_grace`].
 //!
 //! # Memory
 //!

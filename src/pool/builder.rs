@@ -24,6 +24,9 @@ const _: () = assert!(CORES == 1024, "the sentence above says so");
 /// The least memory that a worker can begin with.
 const MEMORY_LEAST: u64 = 16 << 20;
 
+/// The largest budget; what offsets and page tables are made for.
+const MOST_MEMORY: u64 = 16 << 40;
+
 /// How often a pure job's chunk is tried before the job fails, unless set otherwise.
 const ATTEMPTS: u32 = 3;
 /// How long a worker may go on with what was cancelled, unless set otherwise.
@@ -233,8 +236,8 @@ impl Builder {
         }
         let memory_budget = self
             .memory_budget
-            .unwrap_or_else(|| cpu::memory_limit() / 4 * 3);
-        if !(4 << 20..=1 << 44).contains(&memory_budget) {
+            .unwrap_or_else(|| (cpu::memory_limit() / 4 * 3).min(MOST_MEMORY));
+        if !(4 << 20..=MOST_MEMORY).contains(&memory_budget) {
             return Err(invalid("memory_budget", "4 MiB to 16 TiB", memory_budget));
         }
         let attempts = self.attempts.unwrap_or(ATTEMPTS);

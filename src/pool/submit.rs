@@ -90,6 +90,13 @@ impl Engine {
     {
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
+        if u32::try_from(context_span.size).is_err() {
+            return Err(Error::InvalidArgument {
+                what: "context of a task",
+                found: format!("{} bytes", context_span.size),
+                wanted: "less than 4 GiB of values and archives; slices count 16 bytes each".into(),
+            });
+        }
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
         let reserved = Reserved::new(self)?;
         // A reply may be written beside the slot, over the arguments of a task that runs once.

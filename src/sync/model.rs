@@ -199,26 +199,29 @@ impl Bell {
         }
     }
 
-    /// A parent thread that waits for so many results, and harvests for the others, too.
-    fn wait_for(&self, results: u64) {
-        loop {
+    /// Looks for results, tells the other threads of the parent, and says whether it is enough.
+    fn harvest(&self, wanted: u64) -> bool {
+        let seen = self.results.load(Ordering::Relaxed);
+        let mut parent = self.parent.lock().unwrap();
+        if seen > parent.harvested {
+            parent.harvested = seen;
+            self.news.notify_all();
+        }
+        parent.harvested >= wanted
+    }
+
+    /// A parent thread that waits for so many results.
+    fn wait_for(&self, wanted: u64) {
+        while !self.harvest(wanted) {
             self.doorbell.arm();
-            let seen = self.results.load(Ordering::Relaxed);
-            let mut parent = self.parent.lock().unwrap();
-            if seen > parent.harvested {
-                parent.harvested = seen;
-                self.news.notify_all();
+            if !self.harvest(wanted) {
+                let mut parent = self.parent.lock().unwrap();
+                while parent.harvested < wanted && !parent.event {
+                    parent = self.news.wait(parent).unwrap();
+                }
+                // Eaten before the next harvest, never after it.
+                parent.event = false;
             }
-            if parent.harvested >= results {
-                drop(parent);
-                return self.doorbell.disarm();
-            }
-            while parent.harvested < results && !parent.event {
-                parent = self.news.wait(parent).unwrap();
-            }
-            // Eaten before the next harvest, never after it.
-            parent.event = false;
-            drop(parent);
             self.doorbell.disarm();
         }
     }

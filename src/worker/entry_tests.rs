@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::sys::pidfd::PidFd;
 use crate::{
     protocol::image::ImageId,
     sys::{

@@ -20,9 +20,9 @@ use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
 
 /// Exit code of a worker that could not attach to the region.
-pub(crate) const EXIT_CANNOT_ATTACH: i32 = 71;
+pub(crate) const EXIT_CANNOT_ATTACH: i32 = 72;
 /// Exit code of a worker that refused the handshake; the reason stands in its record.
-pub(crate) const EXIT_REFUSED: i32 = 72;
+pub(crate) const EXIT_REFUSED: i32 = 73;
 
 /// What a worker works with.
 pub(crate) struct Server<'a> {
