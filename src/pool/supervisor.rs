@@ -47,7 +47,7 @@ impl Supervisor {
         let thread = thread::Builder::new()
             .name("gristmill".into())
             .spawn(move || run(&its_engine, &report))
-            .map_err(|error| Error::Thread(error))?;
+            .map_err(Error::Thread)?;
         let mut supervisor = Self {
             engine,
             thread: Some(thread),

@@ -109,7 +109,7 @@ impl Status {
             Self::Refused(Refusal::Magic) => 2,
             Self::Refused(Refusal::Layout) => 3,
             Self::Refused(Refusal::Image) => 4,
-            Self::Unsettled(setting, errno) => UNSETTLED + setting as u64 | (errno as u64) << 16,
+            Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
         };
         code << 16 | incarnation as u64
     }
