@@ -176,7 +176,7 @@ fn results_outlive_their_worker_and_their_pool() {
     let pool = Pool::builder().workers(1).build().unwrap();
     let make = || {
         let task = pool.spawn(5_u32, |n| {
-            (0..*n).map(|i| vec![i as u8; 50_000]).collect::<Vec<_>>()
+            (0..n.to_native()).map(|i| vec![i as u8; 50_000]).collect::<Vec<_>>()
         });
         task.unwrap().wait().unwrap()
     };
