@@ -198,7 +198,9 @@ mod par;
 mod task;
 
 #[cfg(not(gristmill_loom))]
-pub use error::{Cause, Error, Failure, Location, Refusal, Result, TaskError, WorkerDeath};
+pub use error::{
+    Cause, Error, Failure, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
+};
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
 #[cfg(not(gristmill_loom))]

@@ -13,6 +13,8 @@ pub struct WorkerDeath {
     pub cause: Cause,
     /// The most physical memory it ever held, in bytes, if the kernel said so.
     pub peak_memory: Option<u64>,
+    /// Whether the kernel killed it because memory ran out, as far as can be told.
+    pub oom_kill: OomKill,
     /// How many workers ran the task, this one included, each of which died.
     pub attempts: u32,
     /// The elements that it was working on, when the work was a range.
@@ -29,6 +31,7 @@ impl WorkerDeath {
             pid,
             cause,
             peak_memory: None,
+            oom_kill: OomKill::No,
             attempts: 1,
             elements: None,
             undefined: Vec::new(),
@@ -55,6 +58,13 @@ impl fmt::Display for WorkerDeath {
                 bytes.div_ceil(1 << 20)
             )?;
         }
+        f.write_str(match self.oom_kill {
+            OomKill::No | OomKill::Unknown => "",
+            OomKill::Possible => {
+                "; memory may have run out, for the machine killed a process for it"
+            }
+            OomKill::Likely => "; memory probably ran out, for its group lost a process for it",
+        })?;
         if self.attempts > 1 {
             write!(
                 f,
@@ -76,6 +86,25 @@ impl fmt::Display for WorkerDeath {
         }
         Ok(())
     }
+}
+
+/// How sure it is that the kernel killed a worker because memory ran out.
+///
+/// The kernel kills with `SIGKILL`, as anybody may, and counts. The counters are compared with
+/// what they were when the pool began, or when a worker was killed last; somebody else may have
+/// been meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OomKill {
+    /// No: it was no `SIGKILL`, or the pool's own, or nobody was killed for lack of memory.
+    No,
+    /// It was a `SIGKILL`, and the kernel shows no counter.
+    Unknown,
+    /// A process of the machine was killed, though none of the pool's control group as far as that
+    /// is counted.
+    Possible,
+    /// A process of the pool's control group was killed.
+    Likely,
 }
 
 /// What ended a process.

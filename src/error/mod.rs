@@ -6,7 +6,7 @@
 mod death;
 mod task;
 
-pub use death::{Cause, WorkerDeath};
+pub use death::{Cause, OomKill, WorkerDeath};
 pub use task::{Failure, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -70,6 +70,14 @@ pub enum Error {
         pid: u32,
         /// What it found to differ.
         refusal: Refusal,
+    },
+    /// A worker could not apply a setting of the pool to itself.
+    #[error("a worker could not apply the pool's `{setting}`: {reason}")]
+    SettingRefused {
+        /// The builder's method.
+        setting: &'static str,
+        /// What the kernel said, or the panic of the program's own set-up.
+        reason: String,
     },
     /// Workers die as soon as they start, so that replacing them any further is no use.
     #[error("{attempts} workers in a row died before their first task; the last one: {death}")]

@@ -1,6 +1,7 @@
 //! A piece of data-parallel work: awaited or waited for.
 
 use core::fmt;
+use core::num::{NonZeroU32, NonZeroU64};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl<'a, O> Job<'a, O> {
     /// # Ok::<(), gristmill::Error>(())
     /// ```
     pub fn attempts(mut self, attempts: u32) -> Self {
-        self.terms.attempts = Some(attempts.max(1));
+        self.terms.attempts = NonZeroU32::new(attempts).or(Some(NonZeroU32::MIN));
         self
     }
 
@@ -133,7 +134,8 @@ impl<'a, O> Job<'a, O> {
     /// [`Error::InvalidArgument`] when the job begins, if it is none of those with a result an
     /// element: `par_map`, `par_map_into`, `par_zip_map` and `par_generate`.
     pub fn element_timeout(mut self, limit: Duration) -> Self {
-        self.terms.element_timeout = Some(limit);
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.terms.element_limit = NonZeroU64::new(limit).or(Some(NonZeroU64::MIN));
         self
     }
 
@@ -284,7 +286,7 @@ impl<'a, O> Job<'a, O> {
 
 /// Has a launch keep to what was asked of its job.
 fn apply(terms: &JobTerms, launch: &mut Launch) -> Result<(), Error> {
-    if let Some(limit) = terms.element_timeout {
+    if let Some(limit) = terms.element_limit {
         if launch.grain != Grain::Elements || !launch.pure_function {
             return Err(Error::InvalidArgument {
                 what: "job with a time limit for elements",
@@ -292,7 +294,7 @@ fn apply(terms: &JobTerms, launch: &mut Launch) -> Result<(), Error> {
                 wanted: "par_map, par_map_into, par_zip_map or par_generate".into(),
             });
         }
-        launch.job.element_limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
+        launch.job.element_limit = limit.get();
     }
     launch.job.fail_fast = !terms.isolate;
     launch.terms = *terms;

@@ -1,5 +1,7 @@
 //! A pool's settings.
 
+#![expect(unsafe_code, reason = "a set-up function summons its closure")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +9,20 @@ use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
 use crate::pool::supervisor::Supervisor;
+use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
+use crate::protocol::function::FunctionId;
+use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
 
 const WORKERS_WANTED: &str = "1 to 1024";
 const _: () = assert!(WORKERS == 1024, "the sentence above says so");
+
+const CORES_WANTED: &str = "numbers below 1024, one at least";
+const _: () = assert!(CORES == 1024, "the sentence above says so");
+
+/// The least memory that a worker can begin with.
+const MEMORY_LEAST: u64 = 16 << 20;
 
 /// The largest budget; what offsets and page tables are made for.
 const MOST_MEMORY: u64 = 16 << 40;
@@ -40,6 +51,9 @@ pub struct Builder {
     keep_warm: Option<u64>,
     attempts: Option<u32>,
     cancel_grace: Option<Duration>,
+    settings: Settings,
+    cores: Vec<usize>,
+    setup: Option<fn()>,
 }
 
 /// The settings, checked and completed.
@@ -51,6 +65,7 @@ pub(crate) struct Config {
     pub(crate) keep_warm: u64,
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
+    pub(crate) settings: Settings,
 }
 
 impl Builder {
@@ -100,6 +115,70 @@ impl Builder {
         self
     }
 
+    /// The most memory that a worker may have for itself, at least 16 MiB: its heap, its statics
+    /// and what else only it can write. The pool's shared memory does not count. Default: no limit.
+    ///
+    /// An allocation beyond it fails, which in most programs ends the worker with `SIGABRT`.
+    pub fn worker_memory(mut self, size: u64) -> Self {
+        self.settings.memory = Some(size);
+        self
+    }
+
+    /// The processor time that a worker may use in its life, rounded up to seconds; at least one.
+    /// Then it is ended by `SIGXCPU` and replaced, whatever it works on. Default: no limit.
+    pub fn worker_cpu_time(mut self, time: Duration) -> Self {
+        let part = u64::from(time.subsec_nanos() > 0);
+        self.settings.cpu_seconds = Some(time.as_secs().saturating_add(part));
+        self
+    }
+
+    /// How many files a worker may have open, at least 16: some are open already. Default: as this
+    /// process.
+    pub fn worker_open_files(mut self, count: u64) -> Self {
+        self.settings.open_files = Some(count);
+        self
+    }
+
+    /// How much workers give way to other programs: -20 (not at all, for privileged users) to 19.
+    /// Default: as this process.
+    pub fn worker_nice(mut self, nice: i32) -> Self {
+        self.settings.nice = Some(nice);
+        self
+    }
+
+    /// The cores that workers may run on, by their numbers below 1024. Default: as this process.
+    ///
+    /// It does not change how many workers there are.
+    pub fn worker_cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.settings.cores = Some(Default::default());
+        self.cores = cores.into_iter().collect();
+        self
+    }
+
+    /// Runs `f` in each worker before its first task, after all other settings: to set what has no
+    /// method here. `f` must capture nothing. A worker in which it panics does not serve.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gristmill::Pool;
+    ///
+    /// let setup = || std::env::set_current_dir("/").expect("there is a root");
+    /// let pool = Pool::builder().worker_setup(setup).build()?;
+    /// let place = pool.spawn((), |()| std::env::current_dir().unwrap().display().to_string())?;
+    /// assert_eq!(*place.wait()?, *"/");
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn worker_setup<F>(mut self, f: F) -> Self
+    where
+        F: Fn() + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        let _ = f;
+        self.setup = Some(setup::<F>);
+        self
+    }
+
     /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
@@ -107,13 +186,46 @@ impl Builder {
     /// refuses memory (also because of `ulimit -v` or `ulimit -f`, which count the address space
     /// that is reserved), [`Error::Thread`] or [`Error::Spawn`] when it refuses a thread or a
     /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
-    /// when a worker dies before it is ready, [`Error::Handshake`] when it finds itself in another
+    /// when a worker dies before it is ready, [`Error::SettingRefused`] when it cannot apply a
+    /// setting to itself, [`Error::Handshake`] when it finds itself in another
     /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
         let config = self.complete()?;
         let engine = Engine::new(config)?;
         let supervisor = Supervisor::start(Arc::clone(&engine))?;
         Ok(Pool { engine, supervisor })
+    }
+
+    fn complete_settings(&self) -> Result<Settings, Error> {
+        let mut settings = self.settings;
+        if let Some(size @ ..MEMORY_LEAST) = settings.memory {
+            return Err(invalid("worker_memory", "at least 16 MiB", size));
+        }
+        if let Some(0) = settings.cpu_seconds {
+            return Err(invalid("worker_cpu_time", "more than nothing", 0));
+        }
+        if let Some(count @ ..16) = settings.open_files {
+            return Err(invalid("worker_open_files", "at least 16", count));
+        }
+        if let Some(nice) = settings.nice.filter(|nice| !(-20..20).contains(nice)) {
+            return Err(invalid("worker_nice", "-20 to 19", nice));
+        }
+        if let Some(bits) = &mut settings.cores {
+            for &core in &self.cores {
+                let Some(word) = bits.get_mut(core / 64) else {
+                    return Err(invalid("worker_cores", CORES_WANTED, core));
+                };
+                *word |= 1 << (core % 64);
+            }
+            if self.cores.is_empty() {
+                return Err(invalid("worker_cores", CORES_WANTED, "none"));
+            }
+        }
+        settings.setup = match self.setup {
+            Some(setup) => Some(FunctionId::of(setup as *const ())?),
+            None => None,
+        };
+        Ok(settings)
     }
 
     fn complete(self) -> Result<Config, Error> {
@@ -132,6 +244,7 @@ impl Builder {
         if attempts == 0 {
             return Err(invalid("attempts", "at least 1", attempts));
         }
+        let settings = self.complete_settings()?;
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
             workers,
@@ -140,8 +253,15 @@ impl Builder {
             keep_warm,
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
+            settings,
         })
     }
+}
+
+fn setup<F: Fn() + Copy + Sync>() {
+    // SAFETY: the parent holds the closure whose type this function was made for.
+    let f = unsafe { summon::<F>() };
+    f();
 }
 
 fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
@@ -164,6 +284,13 @@ mod tests {
             Builder::default().memory_budget(0),
             Builder::default().memory_budget(u64::MAX),
             Builder::default().attempts(0),
+            Builder::default().worker_memory(1 << 20),
+            Builder::default().worker_cpu_time(Duration::ZERO),
+            Builder::default().worker_open_files(3),
+            Builder::default().worker_nice(20),
+            Builder::default().worker_nice(i32::MIN),
+            Builder::default().worker_cores([]),
+            Builder::default().worker_cores([0, 1024]),
         ];
         for builder in refused {
             let error = builder.clone().build().unwrap_err();

@@ -68,7 +68,7 @@ impl TaskTerms {
 impl Running {
     /// Finds the workers that have been over the same elements for longer than one may take.
     fn check_pulses(&mut self, control: &Control, now: u64, found: &mut Vec<Overdue>) -> u64 {
-        let Some(limit) = self.launch.terms.element_timeout else {
+        let Some(limit) = self.launch.terms.element_timeout() else {
             return NEVER;
         };
         if self.cancelled.is_some() {

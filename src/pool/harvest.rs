@@ -256,7 +256,7 @@ impl Hub {
     }
 
     /// The report that a worker left at `offset` in its arena.
-    fn panic_of(&self, owner: Owner, offset: u64) -> PanicReport {
+    pub(super) fn panic_of(&self, owner: Owner, offset: u64) -> PanicReport {
         let place = Span {
             offset,
             size: REPORT_BYTES as u64,

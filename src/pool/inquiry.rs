@@ -6,6 +6,7 @@
 //! name the element. Each piece that contains a killer costs one worker, so with pieces of a
 //! sixteenth a chunk of a million elements costs five, and some for the last proof.
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 use crate::error::{Failure, TaskError};
@@ -176,7 +177,7 @@ impl Running {
                 _ => whole(),
             },
             TaskError::WorkerDied(_) | TaskError::TimedOut { .. } => {
-                let again = self.launch.terms.attempts != Some(1);
+                let again = self.launch.terms.attempts != Some(NonZeroU32::MIN);
                 if range.end - range.start <= 1 || !self.launch.pure_function || !again {
                     return whole();
                 }

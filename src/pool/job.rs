@@ -232,7 +232,7 @@ impl Hub {
         // A small job is shared out by the worker that takes it, if it turns out to be costly.
         let large = launch.large || !inquiry.is_first_round();
         let wanted = if large { chunks } else { 1 };
-        if launch.terms.element_timeout.is_some() {
+        if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }
         let deaths = HashMap::new();

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::num::NonZeroU32;
 
 use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
 use crate::error::{TaskError, WorkerDeath};
@@ -103,7 +104,7 @@ impl Hub {
                     chunk,
                     death,
                     running,
-                    attempts: launch.terms.attempts.unwrap_or(attempts),
+                    attempts: launch.terms.attempts.map_or(attempts, NonZeroU32::get),
                 };
                 let verdict = lost.verdict(&mut deaths, &mut faults);
                 failed |= verdict == ChunkVerdict::Fail;
@@ -179,7 +180,7 @@ impl Lost<'_> {
             return ChunkVerdict::Fail;
         }
         if self.running.overrun.contains(&self.chunk)
-            && let Some(limit) = launch.terms.element_timeout
+            && let Some(limit) = launch.terms.element_timeout()
         {
             let element = None;
             faults.push((self.chunk, TaskError::TimedOut { limit, element }));

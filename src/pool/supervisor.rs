@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Cause, Error, TaskError, WorkerDeath};
+use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
@@ -20,6 +20,7 @@ use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
 use crate::protocol::token::{self, Token};
 use crate::sys::clock;
+use crate::sys::oom::OomKills;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
 use crate::sys::process::{CONTINUE, KILL, Spawn};
 
@@ -46,7 +47,7 @@ impl Supervisor {
         let thread = thread::Builder::new()
             .name("gristmill".into())
             .spawn(move || run(&its_engine, &report))
-            .map_err(|error| Error::Thread(error))?;
+            .map_err(Error::Thread)?;
         let mut supervisor = Self {
             engine,
             thread: Some(thread),
@@ -92,6 +93,8 @@ struct Watch<'a> {
     poller: Poller,
     charges: Vec<Charge>,
     hears_workers: bool,
+    /// As counted last.
+    oom_kills: OomKills,
 }
 
 fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
@@ -133,6 +136,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
+            oom_kills: OomKills::default(),
         })
     }
 
@@ -142,6 +146,8 @@ impl<'a> Watch<'a> {
         for index in 0..self.charges.len() {
             self.raise(index)?;
         }
+        // While they start; a worker that is killed for memory before has none to be blamed for.
+        self.oom_kills = OomKills::now();
         let mut tokens = Vec::new();
         while !self.all_ready() {
             self.poller.wait(None, &mut tokens)?;
@@ -243,6 +249,8 @@ impl<'a> Watch<'a> {
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
         control.parking().reset(owner.index());
+        // Each time, for a worker that ran wild may have written there.
+        control.settings().store(&engine.config().settings);
         let token = Token {
             region: engine.region().fd().as_raw_fd(),
             event: engine.event().as_raw_fd(),
@@ -280,10 +288,29 @@ impl<'a> Watch<'a> {
     fn reap(&mut self, index: usize) -> Option<WorkerDeath> {
         let process = self.charges[index].process.as_ref()?;
         let exit = process.reap(false).ok().flatten()?;
-        let death = death(process.pid() as u32, &exit);
+        let mut death = death(process.pid() as u32, &exit);
         let _ = self.poller.remove(process);
-        self.charges[index].process = None;
+        let charge = &mut self.charges[index];
+        charge.process = None;
+        if exit.signal == Some(KILL) && !charge.condemned {
+            death.oom_kill = self.was_oom();
+        }
         Some(death)
+    }
+
+    /// Whether the kernel has killed for memory since it was asked last.
+    fn was_oom(&mut self) -> OomKill {
+        let now = OomKills::now();
+        let before = std::mem::replace(&mut self.oom_kills, now);
+        if now.group > before.group {
+            OomKill::Likely
+        } else if now.machine > before.machine {
+            OomKill::Possible
+        } else if now.group.or(now.machine).is_some() {
+            OomKill::No
+        } else {
+            OomKill::Unknown
+        }
     }
 
     /// After a pidfd became readable: reap, recover, replace.
@@ -408,11 +435,29 @@ impl<'a> Watch<'a> {
         let _ = self.poller.remove(self.engine.event().as_fd());
     }
 
+    /// The panic that ended a worker's set-up.
+    fn last_words(&self, index: usize) -> String {
+        let owner = self.charges[index].owner;
+        let record = self.engine.control().record(owner.index());
+        // ORDERING: Relaxed; acquired with the status.
+        let offset = record.map_or(0, |record| record.report.load(Ordering::Relaxed));
+        let report = self.engine.hub().panic_of(owner, offset);
+        TaskError::from(report).to_string()
+    }
+
     fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
         match self.status(index) {
             Status::Refused(refusal) => Error::Handshake {
                 pid: death.pid,
                 refusal,
+            },
+            Status::Unsettled(setting, 0) => Error::SettingRefused {
+                setting: setting.name(),
+                reason: self.last_words(index),
+            },
+            Status::Unsettled(setting, errno) => Error::SettingRefused {
+                setting: setting.name(),
+                reason: std::io::Error::from_raw_os_error(errno.into()).to_string(),
             },
             _ => Error::WorkersKeepDying { attempts: 1, death },
         }

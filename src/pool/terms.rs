@@ -1,5 +1,6 @@
 //! What a caller asks of a task, or of a job over a range, beyond running it.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 /// What was asked of a task; plain ones have none.
@@ -40,13 +41,21 @@ impl TaskTerms {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JobTerms {
     /// How many workers may try a chunk; the pool's setting unless set.
-    pub(crate) attempts: Option<u32>,
+    pub(crate) attempts: Option<NonZeroU32>,
     /// When it must have ended, on the clock that all processes share, and the time that was.
     pub(crate) deadline: Option<(u64, Duration)>,
-    /// How long one element may take.
-    pub(crate) element_timeout: Option<Duration>,
+    /// How many nanoseconds one element may take.
+    pub(crate) element_limit: Option<NonZeroU64>,
     /// Failures are kept, and the rest is done.
     pub(crate) isolate: bool,
+}
+
+impl JobTerms {
+    /// How long one element may take.
+    pub(crate) fn element_timeout(&self) -> Option<Duration> {
+        self.element_limit
+            .map(|limit| Duration::from_nanos(limit.get()))
+    }
 }
 
 /// What a kernel can be asked to run.

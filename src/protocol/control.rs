@@ -26,6 +26,7 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
 use crate::protocol::range::JobBody;
+use crate::protocol::settings::{Setting, SettingsPage};
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking};
 
@@ -52,9 +53,9 @@ struct Identity {
 /// One worker's public face: 64 bytes, written by the worker unless said otherwise.
 ///
 /// ```text
-/// 0        8            16         24 .. 64
-/// | status | arena      | arena    | reserved
-/// |        | offset (P) | size (P) |
+/// 0        8            16         24           32 .. 64
+/// | status | arena      | arena    | report     | reserved
+/// |        | offset (P) | size (P) | offset     |
 /// ```
 /// `(P)`: written by the parent before the worker starts.
 #[repr(C, align(64))]
@@ -62,7 +63,9 @@ pub(crate) struct WorkerRecord {
     pub(crate) status: AtomicU64,
     pub(crate) arena_offset: AtomicU64,
     pub(crate) arena_size: AtomicU64,
-    reserved: [AtomicU64; 5],
+    /// Of the panic that ended its set-up.
+    pub(crate) report: AtomicU64,
+    reserved: [AtomicU64; 4],
 }
 
 const _: () = assert!(size_of::<WorkerRecord>() == 64);
@@ -76,6 +79,8 @@ pub(crate) enum Status {
     Ready,
     /// It refused the handshake, with the reason.
     Refused(Refusal),
+    /// It could not apply a setting; the kernel's reason, or 0 and a report.
+    Unsettled(Setting, u16),
 }
 
 /// Why a worker refused to serve.
@@ -93,6 +98,9 @@ pub enum Refusal {
     Image,
 }
 
+/// Codes of settings begin here.
+const UNSETTLED: u64 = 16;
+
 impl Status {
     pub(crate) const fn to_bits(self, incarnation: u16) -> u64 {
         let code = match self {
@@ -101,12 +109,13 @@ impl Status {
             Self::Refused(Refusal::Magic) => 2,
             Self::Refused(Refusal::Layout) => 3,
             Self::Refused(Refusal::Image) => 4,
+            Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
         };
         code << 16 | incarnation as u64
     }
 
     /// What the bits say of this incarnation; bits of another one, or nonsense, say nothing yet.
-    pub(crate) const fn from_bits(bits: u64, incarnation: u16) -> Self {
+    pub(crate) fn from_bits(bits: u64, incarnation: u16) -> Self {
         if bits as u16 != incarnation {
             return Self::Starting;
         }
@@ -115,7 +124,13 @@ impl Status {
             2 => Self::Refused(Refusal::Magic),
             3 => Self::Refused(Refusal::Layout),
             4 => Self::Refused(Refusal::Image),
-            _ => Self::Starting,
+            other => {
+                let setting = (other & 0xffff).wrapping_sub(UNSETTLED) as usize;
+                match (Setting::ALL.get(setting), other >> 16) {
+                    (Some(&setting), errno @ 0..=0xffff) => Self::Unsettled(setting, errno as u16),
+                    _ => Self::Starting,
+                }
+            }
         }
     }
 }
@@ -139,6 +154,7 @@ pub(crate) struct Control {
     bodies: [JobBody; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
     inline: [InlineBlock; SLOTS],
+    settings: SettingsPage,
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -171,6 +187,7 @@ const _: () = {
     assert!(offset_of!(Control, chunks) == 0x76480);
     assert!(offset_of!(Control, inline) == 0x276480);
     assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
+    assert!(offset_of!(Control, settings) == 0x2f6480);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -319,6 +336,11 @@ impl Control {
         self.records.get(worker as usize)
     }
 
+    /// What a worker does to itself at its start.
+    pub(crate) fn settings(&self) -> &SettingsPage {
+        &self.settings
+    }
+
     /// Offset in the region of the block beside a slot.
     pub(crate) const fn inline_offset(slot: u32) -> u64 {
         let index = slot as usize % SLOTS;
@@ -337,6 +359,8 @@ mod tests {
             Status::Refused(Refusal::Magic),
             Status::Refused(Refusal::Layout),
             Status::Refused(Refusal::Image),
+            Status::Unsettled(Setting::Memory, 0),
+            Status::Unsettled(Setting::Setup, u16::MAX),
         ] {
             let bits = status.to_bits(7);
             assert_eq!(Status::from_bits(bits, 7), status);

@@ -16,6 +16,7 @@ use crate::worker::bell::Bell;
 use crate::worker::entry::Handover;
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
+use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
 
 /// Exit code of a worker that could not attach to the region.
@@ -67,8 +68,21 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
-    let arena = Arena::attach(&region, record)?;
+    let mut arena = Arena::attach(&region, record)?;
     panic::install_hook();
+    if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
+        let errno = match reason {
+            Reason::Kernel(error) => error.errno as u16,
+            Reason::Panic(report) => {
+                let place = arena.write_report(&report).unwrap_or_default();
+                // ORDERING: Relaxed; released with the status.
+                record.report.store(place.offset, Ordering::Relaxed);
+                0
+            }
+        };
+        say(Status::Unsettled(setting, errno));
+        return Ok(EXIT_REFUSED);
+    }
     say(Status::Ready);
     let mut server = Server {
         me,

@@ -23,3 +23,4 @@ mod panic;
 mod privilege;
 mod run_range;
 mod run_task;
+mod settle;

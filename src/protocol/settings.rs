@@ -1,0 +1,148 @@
+//! What a worker does to itself before its first task: limits, and the program's own set-up.
+
+#![expect(
+    unsafe_code,
+    reason = "turns an offset in our own image into a function"
+)]
+
+use core::mem::transmute;
+
+use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::protocol::function::{BadFunction, FunctionId};
+
+/// Cores that can be named.
+pub(crate) const CORES: usize = 1024;
+const WORDS: usize = 32;
+const NONE: u64 = u64::MAX;
+
+/// What the program asked for; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Bytes of private memory.
+    pub(crate) memory: Option<u64>,
+    /// Processor time of a whole life.
+    pub(crate) cpu_seconds: Option<u64>,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) nice: Option<i32>,
+    /// One bit a core.
+    pub(crate) cores: Option<[u64; CORES / 64]>,
+    pub(crate) setup: Option<FunctionId>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    Memory,
+    CpuTime,
+    OpenFiles,
+    Nice,
+    Cores,
+    Setup,
+}
+
+impl Setting {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::CpuTime,
+        Self::OpenFiles,
+        Self::Nice,
+        Self::Cores,
+        Self::Setup,
+    ];
+
+    /// The builder's method.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "worker_memory",
+            Self::CpuTime => "worker_cpu_time",
+            Self::OpenFiles => "worker_open_files",
+            Self::Nice => "worker_nice",
+            Self::Cores => "worker_cores",
+            Self::Setup => "worker_setup",
+        }
+    }
+}
+
+/// The same in the control area: 256 bytes, written by the parent before it starts a worker.
+///
+/// ```text
+/// 0        8         16      24     32      40 .. 168     168 .. 256
+/// | memory | cpu     | open  | nice | setup | cores:      | reserved
+/// |        | seconds | files |      |       | 1024 bits   |
+/// ```
+/// All ones mean none; for the cores, zeros.
+#[repr(C, align(64))]
+pub(crate) struct SettingsPage([AtomicU64; WORDS]);
+
+const _: () = assert!(size_of::<SettingsPage>() == 256);
+const _: () = assert!(5 + CORES / 64 <= WORDS);
+
+impl SettingsPage {
+    /// Writes the settings; by the parent.
+    pub(crate) fn store(&self, settings: &Settings) {
+        let words = [
+            settings.memory.unwrap_or(NONE),
+            settings.cpu_seconds.unwrap_or(NONE),
+            settings.open_files.unwrap_or(NONE),
+            settings
+                .nice
+                .map_or(NONE, |nice| u64::from(nice.cast_unsigned())),
+            settings.setup.map_or(NONE, FunctionId::to_bits),
+        ];
+        let cores = settings.cores.unwrap_or_default();
+        for (word, value) in self.0.iter().zip(words.into_iter().chain(cores)) {
+            // ORDERING: Relaxed; the worker that reads it is created afterwards.
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the settings; by a worker that starts.
+    pub(crate) fn load(&self) -> Settings {
+        // ORDERING: Relaxed; written before this process was created.
+        let word = |index: usize| self.0[index].load(Ordering::Relaxed);
+        let some = |index| Some(word(index)).filter(|&value| value != NONE);
+        let cores = core::array::from_fn(|index| word(5 + index));
+        Settings {
+            memory: some(0),
+            cpu_seconds: some(1),
+            open_files: some(2),
+            nice: some(3).map(|bits| (bits as u32).cast_signed()),
+            cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
+            setup: some(4).map(FunctionId::from_bits),
+        }
+    }
+}
+
+/// Finds the function that the parent named.
+///
+/// # Safety
+/// The identity was made of a `fn()` in a process that runs the same image.
+pub(crate) unsafe fn find_setup(id: FunctionId) -> Result<fn(), BadFunction> {
+    let pointer = id.resolve()?;
+    // SAFETY: the offset was taken from a `fn()` of this very image, as the caller vouches.
+    Ok(unsafe { transmute::<*const (), fn()>(pointer) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_the_wire() {
+        let page = SettingsPage([const { AtomicU64::new(7) }; WORDS]);
+        page.store(&Settings::default());
+        assert_eq!(page.load(), Settings::default());
+        let mut cores = [0; CORES / 64];
+        cores[15] = 1 << 63;
+        let settings = Settings {
+            memory: Some(1),
+            cpu_seconds: Some(2),
+            open_files: Some(3),
+            nice: Some(-4),
+            cores: Some(cores),
+            setup: Some(FunctionId::from_bits(5)),
+        };
+        page.store(&settings);
+        assert_eq!(page.load(), settings);
+    }
+}
