@@ -355,13 +355,18 @@ impl<'a> Board<'a> {
     pub(crate) fn give_up(&self, joined: Joined) {
         let header = self.header(joined.job);
         let chunks = (header.chunks() as usize).min(self.table(joined.job).len());
-        let table = &self.table(joined.job)[..chunks];
-        let cancelled = table
-            .iter()
-            .filter(|chunk| chunk.cancel(joined.generation))
-            .count() as u32;
+        for chunk in &self.table(joined.job)[..chunks] {
+            if !chunk.is_unclaimed(joined.generation) {
+                continue;
+            }
+            // Before the word, as in `complete`: a death in between leaves the count too low,
+            // which is allowed, and never too high.
+            header.count_down(1);
+            if !chunk.cancel(joined.generation) {
+                header.count_up();
+            }
+        }
         // The fence of this worker's `complete` follows (`is_exhausted`).
-        header.count_down(cancelled);
     }
 
     /// About how many chunks have ended, and how many have not: hints.
