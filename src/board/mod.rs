@@ -15,6 +15,8 @@
 //! close     word CLOSED | open bit
 //! ```
 
+#[cfg(all(test, not(gristmill_loom)))]
+mod broken;
 mod chunk;
 mod header;
 #[cfg(all(test, gristmill_loom))]
@@ -91,6 +93,7 @@ pub(crate) enum Completion {
 
 /// A posted job, as the parent remembers it: what it says beats what shared memory says.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Posted {
     job: u32,
     generation: u32,
@@ -130,6 +133,7 @@ pub(crate) struct Joined {
 
 /// What a worker remembers of each place: the epoch of its last sweep without a find.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Seen([u64; JOBS]);
 
 impl Seen {
