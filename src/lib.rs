@@ -196,6 +196,9 @@ mod worker;
 mod par;
 #[cfg(not(gristmill_loom))]
 mod task;
+// F8: what the floors below must survive.
+#[cfg(all(test, not(gristmill_loom)))]
+mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{

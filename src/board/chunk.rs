@@ -128,6 +128,12 @@ impl Chunk {
             .is_ok()
     }
 
+    /// Whether nobody has claimed it just now: a guess.
+    pub(super) fn is_unclaimed(&self, generation: u32) -> bool {
+        // Relaxed: proved by the exchange that follows.
+        self.word.load(Ordering::Relaxed) == nobodys(UNCLAIMED, generation)
+    }
+
     /// UNCLAIMED(g) -> CANCELLED(g).
     pub(super) fn cancel(&self, generation: u32) -> bool {
         // Relaxed: nothing was written for it, nothing is.

@@ -132,6 +132,12 @@ impl JobHeader {
         self.remaining.0.fetch_sub(chunks.into(), Ordering::Relaxed);
     }
 
+    /// Takes back the count of a chunk that was not ended after all; our own still pins the job.
+    pub(super) fn count_up(&self) {
+        // Relaxed: `is_exhausted` fences.
+        self.remaining.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether every chunk was counted off, asked right after an exchange that ended one.
     ///
     /// The fence is one half of the promise that the end of a job is noticed. Of all workers that

@@ -15,6 +15,8 @@
 //! close     word CLOSED | open bit
 //! ```
 
+#[cfg(all(test, not(gristmill_loom)))]
+mod broken;
 mod chunk;
 mod header;
 #[cfg(all(test, gristmill_loom))]
@@ -91,6 +93,7 @@ pub(crate) enum Completion {
 
 /// A posted job, as the parent remembers it: what it says beats what shared memory says.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Posted {
     job: u32,
     generation: u32,
@@ -130,6 +133,7 @@ pub(crate) struct Joined {
 
 /// What a worker remembers of each place: the epoch of its last sweep without a find.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Seen([u64; JOBS]);
 
 impl Seen {
@@ -355,13 +359,18 @@ impl<'a> Board<'a> {
     pub(crate) fn give_up(&self, joined: Joined) {
         let header = self.header(joined.job);
         let chunks = (header.chunks() as usize).min(self.table(joined.job).len());
-        let table = &self.table(joined.job)[..chunks];
-        let cancelled = table
-            .iter()
-            .filter(|chunk| chunk.cancel(joined.generation))
-            .count() as u32;
+        for chunk in &self.table(joined.job)[..chunks] {
+            if !chunk.is_unclaimed(joined.generation) {
+                continue;
+            }
+            // Before the word, as in `complete`: a death in between leaves the count too low,
+            // which is allowed, and never too high.
+            header.count_down(1);
+            if !chunk.cancel(joined.generation) {
+                header.count_up();
+            }
+        }
         // The fence of this worker's `complete` follows (`is_exhausted`).
-        header.count_down(cancelled);
     }
 
     /// About how many chunks have ended, and how many have not: hints.

@@ -36,6 +36,9 @@ impl Engine {
         hub.roster.dismiss(dead.index());
         drop(hub);
         control.ring().repost();
+        // The dead no longer count as awake, so what is submitted before they are replaced wakes
+        // somebody else.
+        control.parking().reset(dead.index());
         control.parking().wake_all(&KernelFutex);
     }
 }

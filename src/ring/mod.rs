@@ -14,6 +14,8 @@
 //! recover   for each slot of the dead: word, cell, tail | done bit
 //! ```
 
+#[cfg(all(test, not(gristmill_loom)))]
+mod broken;
 mod done;
 mod hints;
 #[cfg(all(test, gristmill_loom))]

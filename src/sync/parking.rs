@@ -77,6 +77,15 @@ pub(crate) enum Duty {
     WakeAnother,
 }
 
+/// Which parked workers the kernel is told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tell {
+    /// Those whose word we moved to AWAKE.
+    Moved,
+    /// All of them.
+    All,
+}
+
 /// The parking place over its borrowed memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parking<'a> {
@@ -168,14 +177,15 @@ impl<'a> Parking<'a> {
             .iter()
             .map(|bits| bits.load(Ordering::Relaxed).count_ones())
             .sum();
-        self.unpark(tasks.saturating_sub(awake), futex)
+        self.unpark(tasks.saturating_sub(awake), Tell::Moved, futex)
     }
 
-    /// Wakes every parked worker, as a death or the end demands.
+    /// Wakes every parked worker, as a death or the end demands. Also one whose word says AWAKE:
+    /// whoever moved it may have died before it told the kernel.
     pub(crate) fn wake_all(&self, futex: &impl Futex) -> u32 {
         // ORDERING: P1, SeqCst; fence F1 above.
         fence_after_rmw();
-        self.unpark(u32::MAX, futex)
+        self.unpark(u32::MAX, Tell::All, futex)
     }
 
     /// Parent: makes a reaped worker's place that of an awake one.
@@ -187,7 +197,7 @@ impl<'a> Parking<'a> {
         }
     }
 
-    fn unpark(&self, wanted: u32, futex: &impl Futex) -> u32 {
+    fn unpark(&self, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
         let mut woken = 0;
         for (base, bits) in (0..).step_by(64).zip(self.parked) {
             // Relaxed: see the fence of the caller.
@@ -195,12 +205,14 @@ impl<'a> Parking<'a> {
             while bits != 0 && woken < wanted {
                 let index: usize = base + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if let Some(word) = self.words.get(index)
-                    && word.unpark()
-                {
+                let Some(word) = self.words.get(index) else {
+                    continue;
+                };
+                let moved = word.unpark();
+                if moved || tell == Tell::All {
                     futex.wake(&word.0.0, 1);
-                    woken += 1;
                 }
+                woken += u32::from(moved);
             }
         }
         woken

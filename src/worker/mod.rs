@@ -13,10 +13,10 @@
 //! - It never waits for another worker.
 //! - User code runs only inside [`panic::catch`]; what escapes that is a death.
 
+pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod life;
 
-mod arena;
 mod bell;
 mod idle;
 mod panic;

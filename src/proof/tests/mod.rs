@@ -1,0 +1,15 @@
+//! The sweep: every path of the protocols, and a process killed at every instruction of it.
+//!
+//! [`tracee`] is the process, [`stage`] the shared memory in small, [`audit`] what must hold
+//! afterwards, [`sweep`] goes from instruction to instruction. [`paths`] and [`waiting`] are the
+//! product's ways through the protocols, [`variants`] broken ones that must be caught.
+
+mod audit;
+mod handshake;
+mod paths;
+mod recovery;
+mod stage;
+mod sweep;
+mod tracee;
+mod variants;
+mod waiting;
