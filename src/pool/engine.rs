@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use crate::error::Error;
+use crate::error::{Error, TaskError};
 use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
@@ -30,6 +30,22 @@ pub(crate) struct Engine {
     /// Wakes the supervisor.
     commands: Bell,
     hub: Mutex<Hub>,
+}
+
+/// This process was forked from the one that owns the pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forked;
+
+impl From<Forked> for Error {
+    fn from(_: Forked) -> Self {
+        Self::Forked
+    }
+}
+
+impl From<Forked> for TaskError {
+    fn from(_: Forked) -> Self {
+        Self::Forked
+    }
 }
 
 /// The hub, locked. On drop the lock is released first; then workers are woken for what was
@@ -68,6 +84,16 @@ impl Engine {
 
     pub(crate) fn control(&self) -> &Control {
         Control::of(&self.region).expect("the region was created larger than the control area")
+    }
+
+    /// Refuses to serve a child that the pool's process forked: it has no thread of the pool, its
+    /// copy of the books is frozen, and what it wrote would reach workers that are not its own.
+    pub(crate) fn check_process(&self) -> Result<(), Forked> {
+        if self.heap.is_home() {
+            Ok(())
+        } else {
+            Err(Forked)
+        }
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {

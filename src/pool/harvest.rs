@@ -37,6 +37,9 @@ impl Engine {
 
     /// Delivers all that has finished; how many outcomes that were.
     pub(crate) fn harvest(&self) -> usize {
+        if self.check_process().is_err() {
+            return 0;
+        }
         self.hub().harvest(self.control(), self)
     }
 }
@@ -173,6 +176,7 @@ impl Hub {
             let done = running.done(control);
             running.conclude(found, done)
         };
+        let undefined = running.undefined();
         let Running {
             entry,
             posted,
@@ -182,7 +186,10 @@ impl Hub {
         } = running;
         board.close(posted);
         match next {
-            Next::Over(result, failures) => {
+            Next::Over(mut result, failures) => {
+                if let Err(TaskError::WorkerDied(death)) = &mut result {
+                    death.undefined = undefined;
+                }
                 let outcome = JobOutcome {
                     result,
                     failures,

@@ -78,6 +78,9 @@ impl Engine {
 
     /// Has the supervisor's thread deliver outcomes until nothing is pending any more.
     pub(crate) fn let_supervisor_listen(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
         let mut hub = self.hub();
         if !hub.reactors.supervisor_listens {
             hub.reactors.supervisor_listens = true;

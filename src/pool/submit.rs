@@ -104,6 +104,7 @@ impl Engine {
         C: Context<M> + Send + 'static,
         A: Payload + 'static,
     {
+        self.check_process()?;
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         if u32::try_from(context_span.size).is_err() {
@@ -190,8 +191,10 @@ impl Engine {
     /// Cancels a task; whether no worker had begun it. With a grace, one that has is killed.
     pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>, grace: Option<Duration>) -> bool {
         let control = self.control();
-        self.hub()
-            .cancel_task(control, entry, TaskError::Cancelled, grace)
+        self.check_process().is_ok()
+            && self
+                .hub()
+                .cancel_task(control, entry, TaskError::Cancelled, grace)
     }
 
     /// Hands a job to the workers, or lets it wait for a place on the board.
@@ -206,6 +209,9 @@ impl Engine {
 
     /// Cancels a job. With a grace, workers that still run it then are killed.
     pub(crate) fn cancel_job(&self, entry: &JobEntry, grace: Option<Duration>) {
+        if self.check_process().is_err() {
+            return;
+        }
         let control = self.control();
         self.hub()
             .cancel_job(control, entry, TaskError::Cancelled, grace);

@@ -47,6 +47,7 @@ impl<R: Payload> TaskHandle<R> {
     /// # Errors
     /// See [`TaskError`].
     pub fn wait(mut self) -> Result<TaskOutput<R>, TaskError> {
+        self.engine.check_process()?;
         self.engine.wait(&self.entry, None);
         self.take()
     }
@@ -59,6 +60,9 @@ impl<R: Payload> TaskHandle<R> {
     /// # Errors
     /// See [`TaskError`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<TaskOutput<R>, TaskError>> {
+        if let Err(forked) = self.engine.check_process() {
+            return Some(Err(forked.into()));
+        }
         // A timeout beyond what the clock can express is none.
         let there = self
             .engine
@@ -110,6 +114,9 @@ impl<R: Payload> Future for TaskHandle<R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.ended {
             return Poll::Ready(Err(TaskError::Cancelled));
+        }
+        if let Err(forked) = self.engine.check_process() {
+            return Poll::Ready(Err(forked.into()));
         }
         let outcome = match self.engine.poll(&self.entry, context) {
             Poll::Ready(outcome) => outcome,
