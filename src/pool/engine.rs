@@ -23,6 +23,8 @@ pub(crate) struct Engine {
     config: Config,
     /// Workers write it when the doorbell says that the parent sleeps.
     event: Arc<Bell>,
+    /// Wakes the leader of the blocked threads when somebody else has delivered its outcome.
+    leader: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
     hub: Mutex<Hub>,
@@ -49,6 +51,7 @@ impl Engine {
             region,
             heap,
             event: Arc::new(Bell::new()?),
+            leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
             hub: Mutex::new(Hub::new()),
             config,
@@ -77,6 +80,11 @@ impl Engine {
     /// What workers ring.
     pub(crate) fn event(&self) -> &Arc<Bell> {
         &self.event
+    }
+
+    /// What only the leader of the blocked threads listens to.
+    pub(crate) fn leader(&self) -> &Arc<Bell> {
+        &self.leader
     }
 
     /// What the supervisor listens to.

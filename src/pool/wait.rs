@@ -3,6 +3,10 @@
 //! A waiter spins for a while: most outcomes come sooner than a sleeper could be woken. Then one
 //! of the blocked threads, the leader, listens to the kernel and delivers for all of them; the
 //! others sleep until they have their outcome or are to lead.
+//!
+//! The supervisor and the listeners of runtimes listen as well, and whoever comes first takes the
+//! ring out of the workers' eventfd, before the leader has seen it. So the leader also leaves a
+//! waker, which writes to an eventfd that nobody else reads.
 
 use core::hint;
 use core::task::Waker;
@@ -15,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::sys::cpu;
-use crate::sys::eventfd::wait_readable;
+use crate::sys::eventfd::{Bell, wait_readable};
 
 /// How long a waiter spins before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -83,10 +87,12 @@ impl Engine {
         doorbell.arm();
         // What finished before the doorbell was armed did not ring.
         self.harvest();
-        if !entry.is_ready() {
+        let ring = Waker::from(Arc::new(Ring(Arc::clone(self.leader()))));
+        if entry.register(&ring) {
             // An interrupted or failed wait is a spurious wake-up: the caller looks again.
-            let _ = wait_readable([self.event().as_fd()], left);
+            let _ = wait_readable([self.event().as_fd(), self.leader().as_fd()], left);
             let _ = self.event().clear();
+            let _ = self.leader().clear();
         }
         doorbell.disarm();
         self.harvest();
@@ -109,6 +115,15 @@ impl Engine {
         }
         let me = thread::current().id();
         self.hub().followers.retain(|thread| thread.id() != me);
+    }
+}
+
+struct Ring(Arc<Bell>);
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        // A full counter means that a wake-up is pending already.
+        let _ = self.0.ring();
     }
 }
 
