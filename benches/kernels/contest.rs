@@ -21,8 +21,12 @@ pub(crate) struct Contender {
     pub(crate) turn: Turn,
 }
 
-/// What issue and README promise of a contest.
+/// What is promised of a contest.
 #[derive(Clone, Copy)]
+#[allow(
+    dead_code,
+    reason = "the benches that share this file have promises of different kinds"
+)]
 pub(crate) enum Bound {
     /// The second contender's time over the first's.
     RatioAtLeast(f64),
