@@ -241,7 +241,9 @@ fn two_runtimes_and_a_blocked_thread_at_once() {
                 }
             })
         });
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }
 

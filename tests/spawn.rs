@@ -239,7 +239,7 @@ fn twenty_thousand_at_once() {
     let pool = pool();
     let submit = |i: u64| {
         // Some beside their slot, some in blocks of their own.
-        let padding = vec![i as u8; if i % 7 == 0 { 300 } else { 3 }];
+        let padding = vec![i as u8; if i.is_multiple_of(7) { 300 } else { 3 }];
         pool.spawn((i, padding), |pair| {
             let sum: u64 = pair.1.iter().map(|&x| u64::from(x)).sum();
             (pair.0.to_native(), sum)
@@ -248,7 +248,7 @@ fn twenty_thousand_at_once() {
     };
     let check = |i: u64, task: TaskHandle<(u64, u64)>| {
         let answer = task.wait().unwrap();
-        let padding = if i % 7 == 0 { 300 } else { 3 };
+        let padding = if i.is_multiple_of(7) { 300 } else { 3 };
         assert_eq!(
             (answer.0.to_native(), answer.1.to_native()),
             (i, padding * (i % 256))
