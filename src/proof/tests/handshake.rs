@@ -13,12 +13,15 @@ use std::process::{Command, Stdio};
 use super::audit::{Books, View, audit};
 use super::sweep::say;
 use super::tracee::{Call, Tracee};
+use std::time::Duration;
+
 use crate::memory::block::Block;
 use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
+use crate::protocol::settings::Settings;
 use crate::protocol::token::{self, Token};
 use crate::ring::Verdict;
 use crate::sync::kernel::KernelFutex;
@@ -44,6 +47,8 @@ impl Nursery {
             memory_budget: 16 << 20,
             keep_warm: 0,
             attempts: 1,
+            cancel_grace: Duration::MAX,
+            settings: Settings::default(),
         };
         Self {
             engine: Engine::new(config).expect("memory"),

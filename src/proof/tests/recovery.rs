@@ -1,9 +1,12 @@
 //! What the pool's own recovery does beside the algorithms.
 
+use std::time::Duration;
+
 use crate::error::{Cause, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
+use crate::protocol::settings::Settings;
 use crate::sync::kernel::KernelFutex;
 
 #[test]
@@ -14,6 +17,8 @@ fn the_dead_do_not_count_as_awake() {
         memory_budget: 4 << 20,
         keep_warm: 0,
         attempts: 1,
+        cancel_grace: Duration::MAX,
+        settings: Settings::default(),
     };
     let engine = Engine::new(config).expect("memory");
     let parking = engine.control().parking();
