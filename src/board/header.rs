@@ -116,6 +116,12 @@ impl JobHeader {
         self.front.0.chunks.load(Ordering::Relaxed)
     }
 
+    /// The next chunk to try; any number.
+    pub(super) fn cursor(&self) -> u64 {
+        // Relaxed: a hint.
+        self.cursor.0.load(Ordering::Relaxed)
+    }
+
     /// The next chunk to try, below `chunks`.
     pub(super) fn advance_cursor(&self, chunks: u32) -> Option<u32> {
         // Relaxed, both: a hint. The load keeps the cursor from running far past the end.

@@ -233,6 +233,17 @@ impl<'a> Board<'a> {
         false
     }
 
+    /// Whether any job is open; the parent knows, for it opens and closes them.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) != 0
+    }
+
+    /// About how many chunks nobody has begun: a hint.
+    pub(crate) fn unclaimed(&self, posted: &Posted) -> u32 {
+        let next = self.header(posted.job).cursor();
+        u64::from(posted.chunks).saturating_sub(next) as u32
+    }
+
     /// Whether every chunk has ended: the truth. Looks at each ended chunk once in a job's life.
     pub(crate) fn settled(&self, posted: &mut Posted) -> bool {
         while posted.settled < posted.chunks {

@@ -146,6 +146,8 @@ impl<'a, O> Job<'a, O> {
     /// documentation names.
     pub fn start(mut self) -> Result<Self, Error> {
         self.begin()?;
+        // The caller may be long in coming back.
+        self.engine.share_out();
         Ok(self)
     }
 

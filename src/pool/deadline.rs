@@ -109,13 +109,13 @@ impl Hub {
     pub(super) fn look_at(&mut self, time: u64) {
         if time < self.look_at {
             self.look_at = time;
-            self.nudge = true;
+            self.aftermath.nudge = true;
         }
     }
 
     /// When to look next.
     pub(crate) fn next_look(&mut self) -> u64 {
-        self.nudge = false;
+        self.aftermath.nudge = false;
         self.look_at
     }
 
@@ -221,7 +221,7 @@ impl Hub {
                 Some((end, limit)) if end <= now => {
                     let element = None;
                     let error = TaskError::TimedOut { limit, element };
-                    self.settle(&entry, JobOutcome::failed(error, launch.keep));
+                    self.settle_job(entry, JobOutcome::failed(error, launch.keep));
                 }
                 deadline => {
                     next = next.min(deadline.map_or(NEVER, |(end, _)| end));

@@ -1,6 +1,7 @@
 //! What a pool consists of, shared by its handles, its futures and its supervisor.
 
 use std::fmt;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -9,7 +10,7 @@ use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
-use crate::pool::hub::Hub;
+use crate::pool::hub::{Aftermath, Hub};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
 use crate::sync::kernel::KernelFutex;
@@ -206,8 +207,12 @@ impl DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
-        let (workers, wakers) = self.take_wakes();
-        let nudge = self.take_nudge();
+        let Aftermath {
+            workers,
+            wakers,
+            nudge,
+            discarded,
+        } = mem::take(&mut self.aftermath);
         self.hub = None;
         if nudge {
             self.engine.nudge_supervisor();
@@ -218,5 +223,6 @@ impl Drop for HubGuard<'_> {
         for waker in wakers {
             waker.wake();
         }
+        drop(discarded);
     }
 }

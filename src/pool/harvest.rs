@@ -35,6 +35,23 @@ impl Engine {
         self.control().board().any_exhausted()
     }
 
+    /// Wakes workers for the chunks that nobody has begun, because their jobs turn out to take
+    /// time: a small job was left to one worker.
+    pub(crate) fn share_out(&self) {
+        let control = self.control();
+        if !control.board().has_open() {
+            return;
+        }
+        let mut hub = self.hub();
+        for job in hub.jobs.active() {
+            let unclaimed = hub
+                .jobs
+                .get(job)
+                .map_or(0, |running| control.board().unclaimed(&running.posted));
+            hub.wake_workers(unclaimed);
+        }
+    }
+
     /// Delivers all that has finished; how many outcomes that were.
     pub(crate) fn harvest(&self) -> usize {
         if self.check_process().is_err() {
@@ -108,6 +125,7 @@ impl Hub {
         if let Some((generation, flight)) = self.flights[slot as usize].take() {
             self.free_slot(control, slot, generation);
             self.settle(&flight.entry, outcome);
+            self.discard(flight);
         }
     }
 
@@ -195,7 +213,7 @@ impl Hub {
                     failures,
                     keep: launch.keep,
                 };
-                self.settle(&entry, outcome);
+                self.settle_job(entry, outcome);
                 true
             }
             Next::Round => {

@@ -12,7 +12,7 @@ use crate::error::TaskError;
 use crate::memory::block::Block;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
-use crate::pool::job::{JobOutcome, Jobs};
+use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
@@ -33,10 +33,6 @@ pub(crate) struct Flight {
         reason = "kept until the task has ended, as a worker reads it"
     )]
     pub(crate) arguments: Option<Block>,
-    #[expect(
-        dead_code,
-        reason = "kept until the task has ended, as a worker reads it"
-    )]
     pub(crate) context: Option<(Block, Keep)>,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
@@ -69,12 +65,10 @@ pub(crate) struct Hub {
     pub(super) flights: Vec<Option<(u32, Flight)>>,
     free: Vec<u32>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
-    wakers: Vec<Waker>,
-    /// When the supervisor is to look for overdue work, and whether it must be told so.
+    /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
-    pub(super) nudge: bool,
-    /// How many workers what was published keeps busy.
-    workers_to_wake: u32,
+    /// What follows once the lock is released.
+    pub(super) aftermath: Aftermath,
 }
 
 impl Hub {
@@ -90,10 +84,8 @@ impl Hub {
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
-            wakers: Vec::new(),
+            aftermath: Aftermath::default(),
             look_at: NEVER,
-            nudge: false,
-            workers_to_wake: 0,
         }
     }
 
@@ -149,7 +141,7 @@ impl Hub {
             // A task cancelled while it waited has its outcome already.
             let next = loop {
                 match self.backlog.pop_front() {
-                    Some((_, flight)) if flight.entry.is_ready() => drop(flight),
+                    Some((_, flight)) if flight.entry.is_ready() => self.discard(flight),
                     other => break other,
                 }
             };
@@ -206,7 +198,9 @@ impl Hub {
         if *current != generation || !control.ring().retract(slot, generation) {
             return false;
         }
-        self.flights[slot as usize] = None;
+        if let Some((_, flight)) = self.flights[slot as usize].take() {
+            self.discard(flight);
+        }
         self.abandon(control, Filling { slot, generation });
         self.feed(control);
         true
@@ -215,7 +209,13 @@ impl Hub {
     /// Leaves an outcome and notes whom to wake once the lock is released.
     pub(super) fn settle<T>(&mut self, entry: &Entry<T>, outcome: T) {
         entry.set_place(Place::Nowhere);
-        self.wakers.extend(entry.deliver(outcome));
+        self.aftermath.wakers.extend(entry.deliver(outcome));
+    }
+
+    /// Leaves a job's outcome; if nobody takes it, its buffers are dropped without the lock.
+    pub(super) fn settle_job(&mut self, entry: Arc<JobEntry>, outcome: JobOutcome) {
+        self.settle(&entry, outcome);
+        self.aftermath.discarded.push(Box::new(entry));
     }
 
     /// Frees a slot whose task has its outcome.
@@ -241,19 +241,29 @@ impl Hub {
 
     /// So many workers have something new to do.
     pub(super) fn wake_workers(&mut self, count: u32) {
-        self.workers_to_wake = self.workers_to_wake.saturating_add(count);
+        let workers = &mut self.aftermath.workers;
+        *workers = workers.saturating_add(count);
     }
 
-    /// Workers and tasks to wake, once the lock is released.
-    pub(super) fn take_wakes(&mut self) -> (u32, Vec<Waker>) {
-        let workers = mem::take(&mut self.workers_to_wake);
-        (workers, mem::take(&mut self.wakers))
+    /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
+    /// released: it is the caller's code that runs then, and may use the pool.
+    pub(super) fn discard(&mut self, flight: Flight) {
+        let keep = flight.context.map(|(_, keep)| keep);
+        self.aftermath.discarded.extend(keep);
     }
+}
 
-    /// Whether the supervisor sleeps for too long.
-    pub(super) fn take_nudge(&mut self) -> bool {
-        mem::take(&mut self.nudge)
-    }
+/// What is to be done once the hub's lock is released: all of it may take time or take the lock.
+#[derive(Debug, Default)]
+pub(super) struct Aftermath {
+    /// How many workers what was published keeps busy.
+    pub(super) workers: u32,
+    /// Whose outcomes have come.
+    pub(super) wakers: Vec<Waker>,
+    /// The supervisor sleeps for too long.
+    pub(super) nudge: bool,
+    /// What callers sent along with tasks and jobs that have ended.
+    pub(super) discarded: Vec<Keep>,
 }
 
 impl Hub {
@@ -263,19 +273,21 @@ impl Hub {
         for slot in 0..self.flights.len() {
             if let Some((_, flight)) = self.flights[slot].take() {
                 self.settle(&flight.entry, Err(error.clone()));
+                self.discard(flight);
             }
         }
         for (_, flight) in mem::take(&mut self.backlog) {
             self.settle(&flight.entry, Err(error.clone()));
+            self.discard(flight);
         }
         for job in self.jobs.active() {
             if let Some(running) = self.jobs.remove(job) {
                 let outcome = JobOutcome::failed(error.clone(), running.launch.keep);
-                self.settle(&running.entry, outcome);
+                self.settle_job(running.entry, outcome);
             }
         }
         for (launch, entry) in self.jobs.take_backlog() {
-            self.settle(&entry, JobOutcome::failed(error.clone(), launch.keep));
+            self.settle_job(entry, JobOutcome::failed(error.clone(), launch.keep));
         }
     }
 }

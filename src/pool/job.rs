@@ -296,7 +296,7 @@ impl Hub {
                 let Some((launch, entry)) = self.jobs.backlog.remove(index) else {
                     return;
                 };
-                self.settle(&entry, JobOutcome::failed(error, launch.keep));
+                self.settle_job(entry, JobOutcome::failed(error, launch.keep));
             }
             Place::Slot { slot, generation } => {
                 let Some(running) = self.jobs.get(slot) else {

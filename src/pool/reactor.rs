@@ -60,6 +60,9 @@ impl Engine {
             self.spin(entry, SPIN);
         }
         let polled = entry.poll(context);
+        if polled.is_pending() {
+            self.share_out();
+        }
         if polled.is_pending() && !is_heard {
             self.listen();
         }

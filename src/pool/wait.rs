@@ -56,6 +56,7 @@ impl Engine {
                 }
                 leads
             };
+            self.share_out();
             if leads {
                 self.lead(entry, left);
             } else {
