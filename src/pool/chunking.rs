@@ -30,7 +30,7 @@ pub(crate) struct Chunking {
 impl Chunking {
     /// Large chunks first, for `workers`; none below `at_least` elements while there are more.
     pub(crate) fn guided(len: u64, workers: usize, at_least: u64) -> Self {
-        let share = if len < SHORT { 4 } else { 8 };
+        let share = if len < SHORT { 2 } else { 8 };
         let smallest = len.div_ceil(FINEST).max(at_least).max(1);
         Self {
             len,

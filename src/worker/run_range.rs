@@ -21,6 +21,9 @@ const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
 /// compared to saying where it begins.
 const BATCH_NANOSECONDS: u64 = 1_000_000;
 
+/// The first chunk or two say little about the pace: their pages and lines are cold.
+const WORTH_JUDGING_NANOSECONDS: u64 = 10_000;
+
 /// Runs chunks of the job until none is left unclaimed; whether there was any.
 pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     let began = Instant::now();
@@ -136,6 +139,9 @@ fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool
     let board = server.control.board();
     let (done, left) = board.tally(joined);
     let elapsed = began.elapsed().as_nanos() as u64;
+    if elapsed < WORTH_JUDGING_NANOSECONDS {
+        return false;
+    }
     let rest = elapsed / u64::from(done.max(1)) * u64::from(left);
     if rest < WORTH_WAKING_NANOSECONDS {
         return false;
