@@ -57,7 +57,7 @@ impl fmt::Display for Counts {
             pauses,
         } = self;
         write!(f, "killed at {deaths} instructions, ")?;
-        write!(f, "audited {audits} different remains, {pauses} pauses")
+        write!(f, "{audits} remains audited, {pauses} pauses")
     }
 }
 

@@ -1,9 +1,10 @@
 //! A process that takes one instruction at a time, and can be doubled where it stands.
 //!
 //! It is forked, stops itself, does what it was forked for, and is stopped on its way out. There is
-//! no breakpoint instruction in it, so it is the same on every machine. A [twin](Tracee::twin) is made by leading the stopped process through `clone`
-//! and back: it has the same registers and the same private memory, and shares what is shared. So
-//! one walk over N instructions has a process to kill at each of them.
+//! no breakpoint instruction in it, so it is the same on every machine. A [twin](Tracee::twin) is
+//! made by leading the stopped process through `clone` and back: it has the same registers and the
+//! same private memory, and shares what is shared. So one walk over N instructions has a process to
+//! kill at each of them.
 
 #![expect(unsafe_code, reason = "forks, and asks the kernel to trace")]
 
@@ -107,6 +108,10 @@ impl Tracee {
             child.request(libc::PTRACE_SETOPTIONS as _, options as usize);
         }
         child
+    }
+
+    pub(super) fn pid(&self) -> pid_t {
+        self.pid.get()
     }
 
     /// Goes on to the beginning of a system call, or to its end.
