@@ -138,6 +138,7 @@ fn pool_dropped_in_a_future() {
 }
 
 fn runtime_dropped_while_jobs_run() {
+    // Its last steps also have three listeners: the supervisor, a runtime and a blocked thread.
     let mut program = Program::start("drop_runtime");
     let workers = program.workers();
     program.go_on();
