@@ -54,6 +54,9 @@ pub enum TaskError {
     /// The pool was shut down first.
     #[error("the pool was closed before the task was done; keep it alive until then")]
     PoolClosed,
+    /// A process that was forked from the pool's owner asked for the outcome.
+    #[error("this process was forked from the one that owns the pool; make a pool of its own")]
+    Forked,
     /// The result could not be written as an archive, or read back.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

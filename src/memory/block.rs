@@ -70,6 +70,11 @@ impl Block {
         self.pointer
     }
 
+    /// Whether the block is this process's, and not that of the parent that forked it.
+    pub(crate) fn is_home(&self) -> bool {
+        self.heap.as_ref().is_none_or(|heap| heap.is_home())
+    }
+
     /// The region that the block is in; an empty one is in none.
     pub(crate) fn region(&self) -> Option<&Arc<Region>> {
         self.heap.as_ref().map(|heap| heap.region())

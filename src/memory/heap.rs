@@ -122,6 +122,11 @@ impl Heap {
         &self.region
     }
 
+    /// Whether this is the process that made the heap, and no child that it forked.
+    pub(crate) fn is_home(&self) -> bool {
+        self.origin.is_here()
+    }
+
     /// A block of `size` bytes at a multiple of `align` (and of 64), with memory behind it.
     ///
     /// A small block takes less than a tenth of a microsecond, a large one that is warm about one;

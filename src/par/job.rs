@@ -130,6 +130,7 @@ impl<'a, O> Job<'a, O> {
         let State::Running(entry, _) = &self.state else {
             return None;
         };
+        self.engine.check_process().ok()?;
         let Place::Slot { slot, generation } = entry.place() else {
             return None;
         };
@@ -138,6 +139,7 @@ impl<'a, O> Job<'a, O> {
     }
 
     fn begin(&mut self) -> Result<(), Error> {
+        self.engine.check_process()?;
         match core::mem::replace(&mut self.state, State::Ended) {
             State::Planned(plan) => {
                 let step = plan(&self.engine)?;
@@ -179,6 +181,9 @@ impl<'a, O> Job<'a, O> {
                     self.state = planned;
                     self.begin()
                 }
+                State::Running(..) if self.engine.check_process().is_err() => {
+                    return Some(Err(Error::Forked));
+                }
                 State::Running(entry, finish) => {
                     let there = self.engine.wait(&entry, deadline);
                     let outcome = entry.take();
@@ -208,6 +213,7 @@ impl<O: Unpin> Future for Job<'_, O> {
         loop {
             let advanced = match &this.state {
                 State::Planned(_) => this.begin(),
+                State::Running(..) if this.engine.check_process().is_err() => Err(Error::Forked),
                 State::Running(entry, _) => match this.engine.poll(entry, context) {
                     Poll::Ready(outcome) => this.finish(outcome),
                     Poll::Pending => return Poll::Pending,

@@ -60,6 +60,10 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        // In a forked child the block is still the parent's.
+        if !self.arena.block.is_home() {
+            return;
+        }
         if let Some(freed) = Freed::of(&self.arena.region, self.arena.span()) {
             freed.push(self.span.offset);
         }

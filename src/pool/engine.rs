@@ -4,11 +4,12 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::Error;
+use crate::error::{Error, TaskError};
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
 use crate::pool::hub::Hub;
+use crate::pool::wait::Leader;
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
 use crate::sys::eventfd::Bell;
@@ -25,7 +26,25 @@ pub(crate) struct Engine {
     event: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
+    /// Wakes the blocked thread that listens for all of them.
+    leader: Arc<Leader>,
     hub: Mutex<Hub>,
+}
+
+/// This process was forked from the one that owns the pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forked;
+
+impl From<Forked> for Error {
+    fn from(_: Forked) -> Self {
+        Self::Forked
+    }
+}
+
+impl From<Forked> for TaskError {
+    fn from(_: Forked) -> Self {
+        Self::Forked
+    }
 }
 
 /// The hub, locked. On drop the lock is released first, then the wakers that have gathered are
@@ -50,6 +69,7 @@ impl Engine {
             heap,
             event: Arc::new(Bell::new()?),
             commands: Bell::new()?,
+            leader: Arc::new(Leader(Bell::new()?)),
             hub: Mutex::new(Hub::new()),
             config,
         };
@@ -60,6 +80,16 @@ impl Engine {
 
     pub(crate) fn control(&self) -> &Control {
         Control::of(&self.region).expect("the region was created larger than the control area")
+    }
+
+    /// Refuses to serve a child that the pool's process forked: it has no thread of the pool, its
+    /// copy of the books is frozen, and what it wrote would reach workers that are not its own.
+    pub(crate) fn check_process(&self) -> Result<(), Forked> {
+        if self.heap.is_home() {
+            Ok(())
+        } else {
+            Err(Forked)
+        }
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {
@@ -82,6 +112,11 @@ impl Engine {
     /// What the supervisor listens to.
     pub(crate) fn commands(&self) -> &Bell {
         &self.commands
+    }
+
+    /// What the leader among the blocked threads listens to besides the workers.
+    pub(super) fn leader(&self) -> &Arc<Leader> {
+        &self.leader
     }
 
     /// Has the supervisor look for what has changed.

@@ -90,10 +90,14 @@ impl Pool {
 
     /// The process ids of the workers alive now, in order of their index.
     ///
-    /// A worker that has just died may still be listed, one that is just starting may not be.
+    /// A worker that has just died may still be listed, one that is just starting may not be. A
+    /// child that this process forked has no workers.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.engine.hub().roster.pids()
+        match self.engine.check_process() {
+            Ok(()) => self.engine.hub().roster.pids(),
+            Err(_) => Vec::new(),
+        }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -85,6 +85,7 @@ impl Engine {
         C: Context<M> + Send + 'static,
         A: Payload + 'static,
     {
+        self.check_process()?;
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
@@ -148,12 +149,17 @@ impl Engine {
 
     /// Cancels a task; whether no worker had begun it.
     pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>) -> bool {
-        self.hub()
-            .cancel_task(self.control(), entry, TaskError::Cancelled)
+        self.check_process().is_ok()
+            && self
+                .hub()
+                .cancel_task(self.control(), entry, TaskError::Cancelled)
     }
 
     /// Cancels a job.
     pub(crate) fn cancel_job(&self, entry: &JobEntry, error: TaskError) {
+        if self.check_process().is_err() {
+            return;
+        }
         self.hub().cancel_job(self.control(), entry, error);
     }
 }

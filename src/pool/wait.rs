@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::sys::cpu;
-use crate::sys::eventfd::wait_readable;
+use crate::sys::eventfd::{Bell, wait_readable};
 
 /// How long a waiter spins before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -83,10 +83,16 @@ impl Engine {
         doorbell.arm();
         // What finished before the doorbell was armed did not ring.
         self.harvest();
-        if !entry.is_ready() {
+        // A runtime's listener, or the supervisor, may hear the workers' bell first, silence it and
+        // deliver. This thread would sleep on: so whoever delivers rings a bell of its own.
+        let waker = Waker::from(Arc::clone(self.leader()));
+        if entry.register(&waker) {
             // An interrupted or failed wait is a spurious wake-up: the caller looks again.
-            let _ = wait_readable([self.event().as_fd()], left);
+            let bells = [self.event().as_fd(), self.leader().0.as_fd()];
+            let _ = wait_readable(bells, left);
             let _ = self.event().clear();
+            let _ = self.leader().0.clear();
+            entry.register(Waker::noop());
         }
         doorbell.disarm();
         self.harvest();
@@ -109,6 +115,17 @@ impl Engine {
         }
         let me = thread::current().id();
         self.hub().followers.retain(|thread| thread.id() != me);
+    }
+}
+
+/// What wakes the leader when another has delivered its outcome.
+#[derive(Debug)]
+pub(crate) struct Leader(pub(crate) Bell);
+
+impl Wake for Leader {
+    fn wake(self: Arc<Self>) {
+        // A full counter means that it has been rung already.
+        let _ = self.0.ring();
     }
 }
 

@@ -47,6 +47,7 @@ impl<R: Payload> TaskHandle<R> {
     /// # Errors
     /// See [`TaskError`].
     pub fn wait(mut self) -> Result<TaskOutput<R>, TaskError> {
+        self.engine.check_process()?;
         self.engine.wait(&self.entry, None);
         self.take()
     }
@@ -54,6 +55,9 @@ impl<R: Payload> TaskHandle<R> {
     /// Blocks until the task has ended or the timeout has passed: then `None`, and the task goes
     /// on.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<TaskOutput<R>, TaskError>> {
+        if let Err(forked) = self.engine.check_process() {
+            return Some(Err(forked.into()));
+        }
         // A timeout beyond what the clock can express is none.
         let there = self
             .engine
@@ -99,6 +103,9 @@ impl<R: Payload> Future for TaskHandle<R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.ended {
             return Poll::Ready(Err(TaskError::Cancelled));
+        }
+        if let Err(forked) = self.engine.check_process() {
+            return Poll::Ready(Err(forked.into()));
         }
         let outcome = match self.engine.poll(&self.entry, context) {
             Poll::Ready(outcome) => outcome,
