@@ -3,7 +3,7 @@
 //! Nothing read here is believed: a span that a worker hands over must lie beside its slot or in
 //! its own arena, and the archive in it is checked by whoever reads it.
 
-use crate::board::ChunkOutcome;
+use crate::board::{ChunkOutcome, Posted};
 use crate::error::TaskError;
 use crate::memory::owner::Owner;
 use crate::memory::{MemoryLimit, OutOfMemory};
@@ -33,6 +33,9 @@ impl Engine {
 
     /// Delivers all that has finished; how many outcomes that were.
     pub(crate) fn harvest(&self) -> usize {
+        if self.check_process().is_err() {
+            return 0;
+        }
         self.hub().harvest(self.control(), self)
     }
 }
@@ -172,7 +175,20 @@ impl Hub {
         true
     }
 
-    /// The first failure by position, or success.
+    /// What the worker that failed a chunk left about it.
+    pub(super) fn report(
+        &self,
+        control: &Control,
+        posted: &Posted,
+        chunk: u32,
+        owner: Owner,
+    ) -> PanicReport {
+        let detail = control.board().chunk(posted.job(), chunk).detail();
+        // ORDERING: Relaxed; acquired with the chunk's word.
+        self.panic_of(owner, detail.load(Ordering::Relaxed))
+    }
+
+    /// The first failure by position, or success. A death names all that is undefined.
     fn judge(&self, control: &Control, running: &Running) -> Result<(), TaskError> {
         let board = control.board();
         let mut result = Ok(());
@@ -183,11 +199,7 @@ impl Hub {
                     let own = running.faults.iter().find(|(failed, _)| *failed == chunk);
                     match own {
                         Some((_, error)) => error.clone(),
-                        None => {
-                            let detail = board.chunk(running.posted.job(), chunk).detail();
-                            // ORDERING: Relaxed; acquired with the chunk's word.
-                            self.panic_of(owner, detail.load(Ordering::Relaxed)).into()
-                        }
+                        None => self.report(control, &running.posted, chunk, owner).into(),
                     }
                 }
                 ChunkOutcome::Cancelled => match &running.cancelled {
@@ -200,6 +212,9 @@ impl Hub {
             if result.is_ok() {
                 result = Err(failure);
             }
+        }
+        if let Err(TaskError::WorkerDied(death)) = &mut result {
+            death.undefined = running.undefined();
         }
         result
     }

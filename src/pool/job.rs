@@ -1,5 +1,6 @@
 //! Range jobs from posting to outcome.
 
+use core::ops::Range;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -47,6 +48,27 @@ pub(crate) struct Running {
     pub(crate) faults: Vec<(u32, TaskError)>,
     /// Set when the caller has given up.
     pub(crate) cancelled: Option<TaskError>,
+}
+
+impl Running {
+    /// Elements that workers left half done when they died, ascending; adjacent ranges are one.
+    pub(super) fn undefined(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (_, fault) in &self.faults {
+            if let TaskError::WorkerDied(death) = fault {
+                ranges.extend(death.undefined.iter().cloned());
+            }
+        }
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, last| {
+            let adjacent = next.start <= last.end;
+            if adjacent {
+                last.end = last.end.max(next.end);
+            }
+            adjacent
+        });
+        ranges
+    }
 }
 
 /// The jobs on the board, and those that wait for a place on it.

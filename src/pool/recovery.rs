@@ -8,7 +8,7 @@
 use core::ops::Range;
 use std::collections::HashMap;
 
-use crate::board::Verdict as ChunkVerdict;
+use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
 use crate::error::{TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
@@ -51,6 +51,7 @@ impl Hub {
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
         let board = control.board();
         for job in self.jobs.active() {
+            self.keep_reports(control, job, dead);
             let Some(running) = self.jobs.get(job) else {
                 continue;
             };
@@ -78,6 +79,30 @@ impl Hub {
             if failed && launch.job.fail_fast {
                 board.cancel(posted);
             }
+        }
+    }
+}
+
+impl Hub {
+    /// Copies what the dead worker left about chunks that had failed before: its arena goes with
+    /// it, and the job may have a while to run.
+    fn keep_reports(&mut self, control: &Control, job: u32, dead: Owner) {
+        let Some(running) = self.jobs.running[job as usize].as_ref() else {
+            return;
+        };
+        let posted = &running.posted;
+        let board = control.board();
+        let known = |chunk| running.faults.iter().any(|(failed, _)| *failed == chunk);
+        let of_the_dead = |chunk: &u32| {
+            board.outcome(posted, *chunk) == ChunkOutcome::Failed(dead) && !known(*chunk)
+        };
+        let failed: Vec<u32> = (0..posted.chunks()).filter(of_the_dead).collect();
+        let reports: Vec<_> = failed
+            .into_iter()
+            .map(|chunk| (chunk, self.report(control, posted, chunk, dead).into()))
+            .collect();
+        if let Some(running) = self.jobs.get(job) {
+            running.faults.extend(reports);
         }
     }
 }

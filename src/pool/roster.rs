@@ -9,7 +9,8 @@ use crate::pool::arena::Arena;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) incarnation: u16,
-    pub(crate) pid: u32,
+    /// `None` until its process is there. It may serve, and finish, before it is known by number.
+    pub(crate) pid: Option<u32>,
     pub(crate) arena: Arc<Arena>,
 }
 
@@ -26,6 +27,13 @@ impl Roster {
         self.0[index] = Some(member);
     }
 
+    /// Notes the process of the worker that was enlisted.
+    pub(crate) fn introduce(&mut self, worker: u16, pid: u32) {
+        if let Some(Some(member)) = self.0.get_mut(usize::from(worker)) {
+            member.pid = Some(pid);
+        }
+    }
+
     pub(crate) fn dismiss(&mut self, worker: u16) -> Option<Member> {
         self.0.get_mut(usize::from(worker))?.take()
     }
@@ -37,6 +45,7 @@ impl Roster {
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.0.iter().flatten().map(|member| member.pid).collect()
+        let members = self.0.iter().flatten();
+        members.filter_map(|member| member.pid).collect()
     }
 }

@@ -64,8 +64,17 @@ impl Supervisor {
         let Some(thread) = self.thread.take() else {
             return;
         };
+        if self.engine.check_process().is_err() {
+            // The thread and its workers are the parent's; there is nothing here to wait for.
+            std::mem::forget(thread);
+            return;
+        }
         self.engine.hub().stopping = true;
         self.engine.nudge_supervisor();
+        if thread.thread().id() == thread::current().id() {
+            // A waker that this thread called held the pool's last handle: it ends soon after.
+            return;
+        }
         // A panic of the supervisor is a bug of ours; the workers die with its thread either way.
         let _ = thread.join();
     }
@@ -249,19 +258,40 @@ impl<'a> Watch<'a> {
             value: &token.to_string(),
             passed: &[engine.region().fd(), engine.event().as_fd()],
         };
-        let process = spawn
-            .start()
-            .map_err(|error| Error::Spawn(error.to_string()))?;
-        let pid = process.pid() as u32;
-        self.poller.add(&process, index as u64)?;
+        // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {
             incarnation: owner.incarnation(),
-            pid,
+            pid: None,
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        self.charges[index].process = Some(process);
+        let started = spawn
+            .start()
+            .map_err(|error| Error::Spawn(error.to_string()))
+            .and_then(|process| self.watch(index, process));
+        let mut hub = engine.hub();
+        match started {
+            Ok(pid) => hub.roster.introduce(owner.index(), pid),
+            Err(error) => {
+                hub.roster.dismiss(owner.index());
+                return Err(error);
+            }
+        }
         Ok(())
+    }
+
+    /// Takes charge of a process that was just started; its number.
+    fn watch(&mut self, index: usize, process: PidFd) -> Result<u32, Error> {
+        if let Err(error) = self.poller.add(&process, index as u64) {
+            // Nobody would hear of its death: so it comes now.
+            let _ = process.signal(KILL);
+            let exit = process.reap(true).ok().flatten().unwrap_or_default();
+            self.bury(index, &death(process.pid() as u32, &exit));
+            return Err(error.into());
+        }
+        let pid = process.pid() as u32;
+        self.charges[index].process = Some(process);
+        Ok(pid)
     }
 
     /// Reaps a worker if it has died.
@@ -283,13 +313,19 @@ impl<'a> Watch<'a> {
         let Some(death) = self.reap(index) else {
             return;
         };
+        self.bury(index, &death);
+        let charge = &mut self.charges[index];
+        charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
+        self.charges[index].last_death = Some(death);
+        self.plan(index);
+    }
+
+    /// Takes back what a reaped worker had; the next in its place has another name.
+    fn bury(&mut self, index: usize, death: &WorkerDeath) {
         let charge = &mut self.charges[index];
         let dead = charge.owner;
         charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
-        charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
-        self.engine.recover(dead, &death);
-        self.charges[index].last_death = Some(death);
-        self.plan(index);
+        self.engine.recover(dead, death);
     }
 
     /// Sets the time of the next attempt to start a worker.
