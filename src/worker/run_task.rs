@@ -72,7 +72,9 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
             verdict: Verdict::Panicked,
         },
     };
-    if let Some(offset) = given {
+    // Also a result that was complete, when dropping its value panicked. What lies beside the slot
+    // is no block of the arena, which the arena knows.
+    for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
     fault
