@@ -1,0 +1,111 @@
+//! Stores through wild pointers into what a worker may only read.
+
+#![expect(unsafe_code, reason = "stores through wild pointers")]
+
+use gristmill::{Cause, SharedSlice, TaskError};
+use nix::sys::signal::Signal;
+
+use crate::{death, pool, replaced};
+
+const FAULT: Cause = Cause::Signal(Signal::SIGSEGV as i32);
+
+fn scribble(slice: &[u64], index: usize) {
+    let address = slice[index..].as_ptr().cast_mut();
+    // SAFETY: none: this is the wild store whose harm is to be contained.
+    unsafe { address.write_volatile(0xBAD) };
+}
+
+fn untouched(xs: &SharedSlice<u64>) -> bool {
+    xs.iter().zip(0..).all(|(&x, i)| x == i)
+}
+
+#[test]
+fn a_task_that_writes_into_an_input_dies_and_the_input_is_unchanged() {
+    let pool = pool(2);
+    let len = 1 << 20;
+    let xs = pool
+        .alloc_from_fn(len, |i| i as u64)
+        .expect("room")
+        .freeze();
+    for index in [0, 1, 511, 512, len as u64 / 2, len as u64 - 1] {
+        let task = pool.spawn_with(xs.clone(), index, |xs, index| {
+            scribble(xs, index.to_native() as usize);
+        });
+        let error = task.expect("submitted").wait().expect_err("it faults");
+        let TaskError::WorkerDied(death) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(death.cause, FAULT);
+        assert!(untouched(&xs));
+        replaced(&pool, &[death.pid]);
+    }
+}
+
+#[test]
+fn a_kernel_that_writes_into_its_input_dies_and_the_input_is_unchanged() {
+    let pool = pool(2);
+    let xs = pool
+        .alloc_from_fn(1 << 20, |i| i as u64)
+        .expect("room")
+        .freeze();
+    let job = pool.par_map_with(xs.clone(), &xs, |xs, &x| {
+        if x == 700_000 {
+            scribble(xs, 123);
+        }
+        x
+    });
+    let death = death(job.wait());
+    assert_eq!(death.cause, FAULT);
+    assert!(death.elements.expect("a range job").contains(&700_000));
+    assert!(untouched(&xs));
+}
+
+#[test]
+fn memory_that_was_an_output_is_locked_once_it_is_an_input() {
+    let pool = pool(2);
+    let len = 1 << 20;
+    // All workers may write the output of this job,
+    let xs = pool
+        .par_generate(len, |i| i as u64)
+        .wait()
+        .expect("room")
+        .freeze();
+    // which is then what another job reads.
+    let job = pool.par_map(&xs, |x| {
+        if *x == 99 {
+            scribble(core::slice::from_ref(x), 0);
+        }
+        *x
+    });
+    assert_eq!(death(job.wait()).cause, FAULT);
+    assert!(untouched(&xs));
+}
+
+#[test]
+fn a_delivered_result_cannot_be_changed_by_other_workers() {
+    let pool = pool(2);
+    let make = pool
+        .spawn((), |_| (std::process::id(), vec![7_u64; 1 << 16]))
+        .expect("submitted");
+    let result = make.wait().expect("it ends well");
+    // Its maker may write to its own arena, but not for long.
+    let maker = result.0.to_native();
+    crate::signal(maker, Signal::SIGKILL);
+    replaced(&pool, &[maker]);
+    // The region lies elsewhere in a worker: there, a buffer that both know is at this distance.
+    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
+    let target = result.1[1000..].as_ptr();
+    let distance = (target as i64).wrapping_sub(anchor.as_ptr() as i64);
+    let task = pool.spawn_with(anchor, distance, |anchor, distance| {
+        let target = anchor
+            .as_ptr()
+            .wrapping_byte_offset(distance.to_native() as isize);
+        // SAFETY: none: this is the wild store whose harm is to be contained.
+        unsafe { target.cast_mut().write_volatile(0xBAD) };
+    });
+    match task.expect("submitted").wait().expect_err("it faults") {
+        TaskError::WorkerDied(death) => assert_eq!(death.cause, FAULT),
+        other => panic!("{other}"),
+    }
+    assert!(result.1.iter().all(|x| x.to_native() == 7));
+}
