@@ -375,7 +375,8 @@ fn a_cancelled_task_never_runs() {
 
 #[test]
 fn a_task_that_has_begun_runs_to_its_end() {
-    let pool = Pool::builder().workers(1).build().unwrap();
+    let pool = Pool::builder().workers(1).cancel_grace(Duration::MAX);
+    let pool = pool.build().unwrap();
     let (mut task, open) = gate(&pool);
     assert!(!task.is_finished());
     assert!(task.wait_timeout(Duration::from_millis(1)).is_none());
