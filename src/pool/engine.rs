@@ -209,6 +209,7 @@ impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
         let Aftermath {
             workers,
+            needs_one,
             wakers,
             nudge,
             discarded,
@@ -217,8 +218,11 @@ impl Drop for HubGuard<'_> {
         if nudge {
             self.engine.nudge_supervisor();
         }
+        let parking = self.engine.control().parking();
         if workers > 0 {
-            self.engine.control().parking().wake(workers, &KernelFutex);
+            parking.wake(workers, &KernelFutex);
+        } else if needs_one {
+            parking.wake_if_all_sleep(&KernelFutex);
         }
         for waker in wakers {
             waker.wake();

@@ -258,6 +258,8 @@ impl Hub {
 pub(super) struct Aftermath {
     /// How many workers what was published keeps busy.
     pub(super) workers: u32,
+    /// Whether something was published that can wait for a worker that is awake, if one is.
+    pub(super) needs_one: bool,
     /// Whose outcomes have come.
     pub(super) wakers: Vec<Waker>,
     /// The supervisor sleeps for too long.

@@ -190,7 +190,7 @@ impl Jobs {
 
 impl Hub {
     /// Posts a job, or lets it wait while the board is full.
-    pub(crate) fn launch(&mut self, control: &Control, launch: Launch, entry: &Arc<JobEntry>) {
+    pub(crate) fn launch(&mut self, control: &Control, mut launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let outcome = JobOutcome::failed(error.clone(), launch.keep);
             self.settle(entry, outcome);
@@ -199,6 +199,9 @@ impl Hub {
         if let Some((end, _)) = launch.terms.deadline {
             self.look_at(end);
         }
+        // One that waits for a place is posted when its caller may be asleep, and cannot see to it
+        // that the work is shared out.
+        launch.large |= self.jobs.count() >= JOBS;
         entry.set_place(Place::Backlog);
         self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);
@@ -251,9 +254,11 @@ impl Hub {
             generation,
         });
         let posted = board.post(job, generation, chunks);
-        // A small job is shared out by the worker that takes it, if it turns out to be costly.
+        // A small job is left to a worker that is awake. If it turns out to be costly it is shared
+        // out: by that worker, or by whoever waits for it (`share_out`).
         let large = launch.large || !inquiry.is_first_round();
-        let wanted = if large { chunks } else { 1 };
+        self.wake_workers(if large { chunks } else { 0 });
+        self.aftermath.needs_one |= !large;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }
@@ -273,7 +278,6 @@ impl Hub {
         };
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
-        self.wake_workers(wanted);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

@@ -22,6 +22,8 @@ use crate::sys::eventfd::{Bell, wait_readable};
 const SPIN: Duration = Duration::from_micros(50);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 32;
+/// Looks at the clock between two offers of the core, which cost a microsecond each.
+const PATIENCE: u32 = 8;
 
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
@@ -69,7 +71,7 @@ impl Engine {
     /// Looks for outcomes until the entry has its own or the time is up.
     pub(crate) fn spin<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
         let began = Instant::now();
-        loop {
+        for round in 1_u32.. {
             for _ in 0..LOOKS {
                 if entry.is_ready() {
                     return true;
@@ -84,10 +86,11 @@ impl Engine {
             if began.elapsed() >= limit {
                 return entry.is_ready();
             }
-            if self.is_oversubscribed() {
+            if self.is_oversubscribed() && round.is_multiple_of(PATIENCE) {
                 cpu::yield_now();
             }
         }
+        false
     }
 
     /// Listens to the kernel for everybody, once.

@@ -180,6 +180,22 @@ impl<'a> Parking<'a> {
         self.unpark(tasks.saturating_sub(awake), Tell::Moved, futex)
     }
 
+    /// Wakes a worker if all of them sleep: for work that one can do, and that may wait for one
+    /// that is about to be idle. The caller has just published it with a read-modify-write, and
+    /// sees to it that somebody calls `wake` if it waits for too long.
+    pub(crate) fn wake_if_all_sleep(&self, futex: &impl Futex) -> bool {
+        // ORDERING: P1, SeqCst; fence F1 above: a worker that we do not see parked looks for work
+        // after its own fence.
+        fence_after_rmw();
+        let asleep: u32 = self
+            .parked
+            .iter()
+            // Relaxed: see the fence.
+            .map(|bits| bits.load(Ordering::Relaxed).count_ones())
+            .sum();
+        asleep as usize >= self.words.len() && self.unpark(1, Tell::Moved, futex) > 0
+    }
+
     /// Wakes every parked worker, as a death or the end demands. Also one whose word says AWAKE:
     /// whoever moved it may have died before it told the kernel.
     pub(crate) fn wake_all(&self, futex: &impl Futex) -> u32 {

@@ -12,6 +12,8 @@ use crate::sys::cpu;
 const SPIN: Duration = Duration::from_micros(50);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
+/// Looks at the clock between two offers of the core, which cost a microsecond each.
+const PATIENCE: u32 = 8;
 
 /// A worker's place among the idle.
 pub(crate) struct Idle<'a> {
@@ -43,7 +45,10 @@ impl<'a> Idle<'a> {
     pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) {
         let parking = self.control.parking();
         loop {
-            let limit = match parking.spinners() < self.most_spinners {
+            let others = parking
+                .spinners()
+                .saturating_sub(u32::from(self.is_spinning));
+            let limit = match others < self.most_spinners {
                 true => SPIN,
                 false => Duration::ZERO,
             };
@@ -56,6 +61,15 @@ impl<'a> Idle<'a> {
             if !has_work() {
                 parking.sleep(self.me, &KernelFutex, None);
             }
+        }
+    }
+
+    /// Says, just before the end of a task is published, that this worker will look for work:
+    /// whoever submits the next one in answer need not wake another worker for it.
+    pub(crate) fn finishing(&mut self) {
+        if !self.is_spinning {
+            self.is_spinning = true;
+            self.control.parking().spin(self.me);
         }
     }
 
@@ -78,7 +92,7 @@ impl<'a> Idle<'a> {
     /// Looks for work until there is some or the time is up; at least once.
     fn spin(&self, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let began = Instant::now();
-        loop {
+        for round in 1_u32.. {
             for _ in 0..LOOKS {
                 if has_work() {
                     return true;
@@ -88,9 +102,10 @@ impl<'a> Idle<'a> {
             if limit.is_zero() || began.elapsed() >= limit {
                 return false;
             }
-            if self.yields {
+            if self.yields && round.is_multiple_of(PATIENCE) {
                 cpu::yield_now();
             }
         }
+        false
     }
 }

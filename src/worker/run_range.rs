@@ -64,6 +64,9 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         if outcome == Outcome::Failed && job.fail_fast {
             board.give_up(joined);
         }
+        if board.tally(joined).1 <= 1 {
+            server.idle.finishing();
+        }
         match board.complete(joined, server.me, chunk, outcome) {
             Completion::Last => server.bell.ring(),
             Completion::More if !woken => woken = wake_if_worth_it(server, joined, began),

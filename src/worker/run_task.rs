@@ -31,6 +31,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
     };
+    server.idle.finishing();
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);
         server.bell.ring();

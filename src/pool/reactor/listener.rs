@@ -82,6 +82,9 @@ impl Post {
                 task::yield_now().await;
                 continue;
             }
+            if engine.expects_soon() {
+                continue;
+            }
             let armed = Armed::new(&engine);
             // What finished before the doorbell was armed did not ring.
             if engine.harvest() > 0 {
