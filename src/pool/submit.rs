@@ -5,6 +5,7 @@
     reason = "serialises into blocks that it has just been given"
 )]
 
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +199,9 @@ impl Engine {
     }
 
     /// Hands a job to the workers, or lets it wait for a place on the board.
-    pub(crate) fn launch(&self, launch: Launch, entry: &Arc<JobEntry>) {
+    pub(crate) fn launch(&self, mut launch: Launch, entry: &Arc<JobEntry>) {
+        let attempts = NonZeroU32::new(self.config().attempts);
+        launch.terms.attempts = launch.terms.attempts.or(attempts);
         let mut hub = self.hub();
         hub.launch(self.control(), launch, entry);
         if hub.has_backlog() {

@@ -70,6 +70,14 @@ impl Engine {
 
     /// Looks for outcomes until the entry has its own or the time is up.
     pub(crate) fn spin<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
+        let control = self.control();
+        control.note_waiter(Some(cpu::current()));
+        let found = self.look(entry, limit);
+        control.note_waiter(None);
+        found
+    }
+
+    fn look<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
         let began = Instant::now();
         for round in 1_u32.. {
             for _ in 0..LOOKS {

@@ -155,6 +155,7 @@ pub(crate) struct Control {
     chunks: [Chunk; JOBS * CHUNKS],
     inline: [InlineBlock; SLOTS],
     settings: SettingsPage,
+    waiter: Line<AtomicU64>,
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -188,6 +189,7 @@ const _: () = {
     assert!(offset_of!(Control, inline) == 0x276480);
     assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
     assert!(offset_of!(Control, settings) == 0x2f6480);
+    assert!(offset_of!(Control, waiter) == 0x2f6580);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -318,6 +320,19 @@ impl Control {
             &self.spinning[..bits],
             &self.parked[..bits],
         )
+    }
+
+    /// By the parent: a thread spins on this core for an outcome, or none does.
+    pub(crate) fn note_waiter(&self, core: Option<u32>) {
+        let bits = core.map_or(0, |core| u64::from(core) + 1);
+        // ORDERING: Relaxed; a hint.
+        self.waiter.0.store(bits, Ordering::Relaxed);
+    }
+
+    /// Whether a thread of the parent spins on this core for an outcome: a hint.
+    pub(crate) fn waiter_spins_on(&self, core: u32) -> bool {
+        // ORDERING: Relaxed; a hint.
+        self.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
     }
 
     /// How many workers there are.

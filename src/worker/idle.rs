@@ -12,6 +12,8 @@ use crate::sys::cpu;
 const SPIN: Duration = Duration::from_micros(50);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
+/// On a busy machine a worker that moves is moved back: this bounds what it costs.
+const BETWEEN_MOVES: Duration = Duration::from_millis(2);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
 
@@ -25,6 +27,8 @@ pub(crate) struct Idle<'a> {
     most_spinners: u32,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
+    /// When this worker last left a core to the thread that waits for it.
+    moved: Option<Instant>,
 }
 
 impl<'a> Idle<'a> {
@@ -38,6 +42,7 @@ impl<'a> Idle<'a> {
             is_spinning: false,
             most_spinners,
             yields,
+            moved: None,
         }
     }
 
@@ -89,8 +94,25 @@ impl<'a> Idle<'a> {
         }
     }
 
+    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
+    /// for it on one core and leave them there, each with half of it and the other core idle;
+    /// then this worker moves.
+    fn make_way(&mut self) {
+        let is_stacked = self.control.waiter_spins_on(cpu::current());
+        if is_stacked
+            && self
+                .moved
+                .is_none_or(|then| then.elapsed() >= BETWEEN_MOVES)
+        {
+            cpu::leave_core();
+            self.moved = Some(Instant::now());
+        } else {
+            cpu::yield_now();
+        }
+    }
+
     /// Looks for work until there is some or the time is up; at least once.
-    fn spin(&self, limit: Duration, has_work: impl Fn() -> bool) -> bool {
+    fn spin(&mut self, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let began = Instant::now();
         for round in 1_u32.. {
             for _ in 0..LOOKS {
@@ -103,7 +125,7 @@ impl<'a> Idle<'a> {
                 return false;
             }
             if self.yields && round.is_multiple_of(PATIENCE) {
-                cpu::yield_now();
+                self.make_way();
             }
         }
         false
