@@ -29,11 +29,11 @@ impl Memory {
 
 /// How far a worker gets before it dies.
 #[derive(Clone, Copy, Debug)]
-enum Death {
-    AfterCursor,
-    AfterWord,
-    AfterCount,
-    AfterComplete,
+enum DeathAfter {
+    Cursor,
+    Word,
+    Count,
+    Complete,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ enum Operation {
     Work { worker: u16 },
     Complete { worker: u16 },
     Cancel { job: u32 },
-    Die { worker: u16, death: Death },
+    Die { worker: u16, death: DeathAfter },
     Close { job: u32 },
 }
 
@@ -50,10 +50,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     let job = 0..2_u32;
     let worker = 0..3_u16;
     let death = prop_oneof![
-        Just(Death::AfterCursor),
-        Just(Death::AfterWord),
-        Just(Death::AfterCount),
-        Just(Death::AfterComplete),
+        Just(DeathAfter::Cursor),
+        Just(DeathAfter::Word),
+        Just(DeathAfter::Count),
+        Just(DeathAfter::Complete),
     ];
     prop_oneof![
         2 => (job.clone(), 0..=TABLE as u32)
@@ -221,26 +221,26 @@ impl Oracle<'_> {
         }
     }
 
-    fn die(&mut self, worker: u16, death: Death) {
+    fn die(&mut self, worker: u16, death: DeathAfter) {
         let board = self.memory.board();
         let me = self.owner(worker);
         match death {
-            Death::AfterCursor => {
+            DeathAfter::Cursor => {
                 let open = self.workers[worker as usize].joined;
                 if let Some(joined) = open {
                     let header = board.header(joined.job);
                     let _ = header.advance_cursor(header.chunks().min(TABLE as u64) as u32);
                 }
             }
-            Death::AfterWord => self.work(worker),
-            Death::AfterCount => {
+            DeathAfter::Word => self.work(worker),
+            DeathAfter::Count => {
                 self.work(worker);
                 let state = &self.workers[worker as usize];
                 if let (Some(joined), Some(_)) = (state.joined, state.held) {
                     board.header(joined.job).count_down(1);
                 }
             }
-            Death::AfterComplete => self.complete(worker),
+            DeathAfter::Complete => self.complete(worker),
         }
         for known in self.jobs.iter_mut().flatten() {
             let chunks = &mut known.chunks;

@@ -83,7 +83,6 @@ impl Pool {
     }
 
     /// A pool with settings of your own.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

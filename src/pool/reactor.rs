@@ -5,10 +5,9 @@
 //! the supervisor's thread listens. A future first looks for itself, and one that waits alone
 //! spins for a while: most answers come sooner than a sleeping thread could be woken.
 
-use core::hint;
 use core::task::{Context, Poll};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
@@ -18,8 +17,6 @@ use self::listener::Listeners;
 
 /// How long a lone future spins in `poll` before it lets the reactor wait.
 const SPIN: Duration = Duration::from_micros(20);
-/// Looks at shared memory between two looks at the hub and the clock.
-const LOOKS: u32 = 32;
 
 /// The listeners there are, and how many futures wait.
 #[derive(Debug, Default)]
@@ -70,24 +67,6 @@ impl Engine {
             self.listen();
         }
         polled
-    }
-
-    /// Spins for a while if there is work in flight; whether something has finished.
-    ///
-    /// Between a task that is awaited and its outcome there is less time than the kernel takes to
-    /// put a thread to sleep and to wake it.
-    #[cfg(feature = "tokio")]
-    fn expects_soon(&self) -> bool {
-        let began = Instant::now();
-        while self.hub().pending() > 0 && began.elapsed() < SPIN {
-            for _ in 0..LOOKS {
-                if self.sees_completions() {
-                    return true;
-                }
-                hint::spin_loop();
-            }
-        }
-        false
     }
 
     /// Has somebody listen on behalf of the current task. Whoever it is looks for what has

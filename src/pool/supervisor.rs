@@ -4,6 +4,8 @@
 //! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
 //! own, and, while no other listener is there, on the bell that workers ring.
 
+mod hearing;
+
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -430,40 +432,6 @@ impl<'a> Watch<'a> {
             // One that has ended by itself is reaped like any other.
             let _ = process.signal(if charge.condemned { KILL } else { CONTINUE });
         }
-    }
-
-    fn hear_workers_if_asked(&mut self) {
-        if self.hears_workers || !self.engine.hub().reactors.supervisor_listens {
-            return;
-        }
-        if self
-            .poller
-            .add(self.engine.event().as_fd(), WORKERS_BELL)
-            .is_ok()
-        {
-            self.hears_workers = true;
-            self.engine.control().doorbell().arm();
-            self.engine.harvest();
-        }
-    }
-
-    fn deliver(&mut self) {
-        let _ = self.engine.event().clear();
-        // Armed anew, so that what finishes from now on rings again.
-        let doorbell = self.engine.control().doorbell();
-        doorbell.disarm();
-        doorbell.arm();
-        self.engine.harvest();
-        let mut hub = self.engine.hub();
-        if hub.pending() > 0 {
-            return;
-        }
-        // Whoever needs this thread again says so under the same lock, and nudges it.
-        hub.reactors.supervisor_listens = false;
-        drop(hub);
-        self.hears_workers = false;
-        doorbell.disarm();
-        let _ = self.poller.remove(self.engine.event().as_fd());
     }
 
     /// The panic that ended a worker's set-up.

@@ -39,12 +39,12 @@ impl Memory {
 
 /// How far a claimer gets before it dies.
 #[derive(Clone, Copy, Debug)]
-enum Death {
-    AfterWord,
-    AfterCell,
-    AfterHead,
-    AfterComplete,
-    AfterDoneBit,
+enum DeathAfter {
+    Word,
+    Cell,
+    Head,
+    Complete,
+    DoneBit,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,18 +55,18 @@ enum Operation {
     Complete { worker: u16, outcome: bool },
     Harvest,
     Retract { which: usize },
-    Die { worker: u16, death: Death },
+    Die { worker: u16, death: DeathAfter },
     Repost,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     let worker = 0..3_u16;
     let death = prop_oneof![
-        Just(Death::AfterWord),
-        Just(Death::AfterCell),
-        Just(Death::AfterHead),
-        Just(Death::AfterComplete),
-        Just(Death::AfterDoneBit),
+        Just(DeathAfter::Word),
+        Just(DeathAfter::Cell),
+        Just(DeathAfter::Head),
+        Just(DeathAfter::Complete),
+        Just(DeathAfter::DoneBit),
     ];
     prop_oneof![
         6 => Just(Operation::Submit),
@@ -197,7 +197,7 @@ impl Oracle<'_> {
     }
 
     /// Takes the steps of a claim and a completion up to the death, then recovers.
-    fn die(&mut self, worker: u16, death: Death) {
+    fn die(&mut self, worker: u16, death: DeathAfter) {
         let memory = self.memory;
         let ring = memory.ring();
         let owner = self.owner(worker);
@@ -209,15 +209,15 @@ impl Oracle<'_> {
                 self.claimed(Claim { slot, generation }, owner);
             }
             match death {
-                Death::AfterWord => {}
-                Death::AfterCell => ring.hints.empty(hint),
+                DeathAfter::Word => {}
+                DeathAfter::Cell => ring.hints.empty(hint),
                 _ => ring.hints.pass(hint),
             }
         }
-        if let (Some(claim), Death::AfterComplete | Death::AfterDoneBit) = (self.held(owner), death)
+        if let (Some(claim), DeathAfter::Complete | DeathAfter::DoneBit) = (self.held(owner), death)
         {
             self.finish(owner, claim, Outcome::Done);
-            if matches!(death, Death::AfterDoneBit) {
+            if matches!(death, DeathAfter::DoneBit) {
                 memory.done().set(claim.slot);
             }
         }

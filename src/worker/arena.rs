@@ -178,7 +178,7 @@ impl<'a> Arena<'a> {
                 self.runs.free(*allocation);
                 self.pages[number] = Page::Unused;
             }
-            Some(Page::Slab(slab)) if within % (SMALLEST << slab.class) == 0 => {
+            Some(Page::Slab(slab)) if within.is_multiple_of(SMALLEST << slab.class) => {
                 let was_full = slab.is_full();
                 let block = (within / (SMALLEST << slab.class)) as usize;
                 if !slab.give(block) {

@@ -5,16 +5,22 @@
     reason = "vouches for the descriptor that tokio registers"
 )]
 
+use core::hint;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 use tokio::task;
 
+use super::SPIN;
 use crate::pool::engine::Engine;
 use crate::sys::eventfd::Bell;
+
+/// Looks at shared memory between two looks at the hub and the clock.
+const LOOKS: u32 = 32;
 
 /// The runtimes that have a listener: hardly ever more than one.
 pub(crate) type Listeners = Vec<Id>;
@@ -42,6 +48,25 @@ pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
     };
     runtime.spawn(post.keep(Arc::clone(engine.event())));
     true
+}
+
+impl Engine {
+    /// Spins for a while if there is work in flight; whether something has finished.
+    ///
+    /// Between a task that is awaited and its outcome there is less time than the kernel takes to
+    /// put a thread to sleep and to wake it.
+    fn expects_soon(&self) -> bool {
+        let began = Instant::now();
+        while self.hub().pending() > 0 && began.elapsed() < SPIN {
+            for _ in 0..LOOKS {
+                if self.sees_completions() {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+        }
+        false
+    }
 }
 
 /// A listener's place; given up when its task ends, also with its runtime.

@@ -52,8 +52,11 @@ impl Nursery {
             cancel_grace: Duration::MAX,
             settings: Settings::default(),
         };
+        let engine = Engine::new(config).expect("memory");
+        let settings = &engine.config().settings;
+        engine.control().settings().store(settings);
         Self {
-            engine: Engine::new(config).expect("memory"),
+            engine,
             incarnation: 0,
         }
     }
