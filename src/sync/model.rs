@@ -116,6 +116,41 @@ fn a_parked_worker_is_woken_or_sees_the_work() {
 }
 
 #[test]
+fn if_all_sleep_one_is_woken() {
+    explore(|| {
+        let memory = Memory::new(1);
+        let worker = Arc::clone(&memory);
+        let worker = thread::spawn(move || worker.idle(0));
+        memory.work.fetch_add(1, Ordering::Relaxed);
+        memory.parking().wake_if_all_sleep(&memory.queue);
+        worker.join().unwrap();
+        assert_eq!(memory.work.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn work_that_answers_a_finishing_worker_is_seen() {
+    // The worker says that it will look for work, then publishes a result; the submitter that saw
+    // the result wakes nobody for its next task, for it sees the worker's bit.
+    explore(|| {
+        let memory = Memory::new(1);
+        let result = Arc::new(AtomicU64::new(0));
+        let (worker, done) = (Arc::clone(&memory), Arc::clone(&result));
+        let worker = thread::spawn(move || {
+            worker.parking().spin(0);
+            done.fetch_add(1, Ordering::Release);
+            worker.idle(0);
+        });
+        while result.load(Ordering::Acquire) == 0 {
+            thread::yield_now();
+        }
+        memory.submit();
+        worker.join().unwrap();
+        assert_eq!(memory.work.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
 fn a_worker_parks_twice() {
     explore_bounded(Some(3), || {
         let memory = Memory::new(1);

@@ -185,7 +185,7 @@ impl<'a> Parking<'a> {
     /// sees to it that somebody calls `wake` if it waits for too long.
     pub(crate) fn wake_if_all_sleep(&self, futex: &impl Futex) -> bool {
         // ORDERING: P1, SeqCst; fence F1 above: a worker that we do not see parked looks for work
-        // after its own fence.
+        // after its own fence. Model: if_all_sleep_one_is_woken.
         fence_after_rmw();
         let asleep: u32 = self
             .parked
