@@ -11,6 +11,8 @@ use crate::board::CHUNKS;
 
 /// The smallest chunk is this part of the range, which bounds their number.
 const FINEST: u64 = 768;
+/// The same for a short range, whose claims are what it costs.
+const FINEST_SHORT: u64 = 64;
 /// Below this many elements the claims would cost more than an even spread brings.
 const SHORT: u64 = 4096;
 /// Chunks begin at multiples of this many elements where they are large enough, so that no two
@@ -30,8 +32,12 @@ pub(crate) struct Chunking {
 impl Chunking {
     /// Large chunks first, for `workers`; none below `at_least` elements while there are more.
     pub(crate) fn guided(len: u64, workers: usize, at_least: u64) -> Self {
-        let share = if len < SHORT { 2 } else { 8 };
-        let smallest = len.div_ceil(FINEST).max(at_least).max(1);
+        let (share, finest) = if len < SHORT {
+            (2, FINEST_SHORT)
+        } else {
+            (8, FINEST)
+        };
+        let smallest = len.div_ceil(finest).max(at_least).max(1);
         Self {
             len,
             divisor: workers as u64 * share,

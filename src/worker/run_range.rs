@@ -30,6 +30,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     let board = server.control.board();
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
+    let mut done = 0_u32;
     while let Some(chunk) = board.claim(&mut server.seen, joined, server.me) {
         // The claim pins the job, so its body may be read now and stays valid for later chunks
         // of the same generation.
@@ -69,9 +70,13 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         }
         match board.complete(joined, server.me, chunk, outcome) {
             Completion::Last => server.bell.ring(),
-            Completion::More if !woken => woken = wake_if_worth_it(server, joined, began),
+            // The clock costs as much as a small chunk: it is read after 1, 2, 4, 8 … of them.
+            Completion::More if !woken && (done + 1).is_power_of_two() => {
+                woken = wake_if_worth_it(server, joined, began);
+            }
             Completion::More | Completion::Lost => {}
         }
+        done += 1;
     }
     prepared.is_some()
 }
