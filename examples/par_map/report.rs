@@ -44,7 +44,7 @@ impl fmt::Display for Table {
         let heads = ["time", "GB/s", "M elements/s", "ratio"];
         writeln!(
             out,
-            "{:<24}{:>12}{:>9}{:>15}{:>9}",
+            "{:<28}{:>12}{:>9}{:>15}{:>9}",
             "", heads[0], heads[1], heads[2], heads[3]
         )?;
         let first = self
@@ -56,7 +56,7 @@ impl fmt::Display for Table {
             let seconds = elapsed.as_secs_f64().max(1e-9);
             writeln!(
                 out,
-                "{name:<24}{:>9.1} ms{:>9.2}{:>15.1}{:>8.2}x",
+                "{name:<28}{:>9.1} ms{:>9.2}{:>15.1}{:>8.2}x",
                 seconds * 1e3,
                 self.bytes as f64 / seconds / 1e9,
                 self.elements as f64 / seconds / 1e6,
