@@ -9,7 +9,7 @@ use crate::memory::block::Block;
 use crate::memory::heap::{Contents, Heap, HeapLimits, LARGE_BYTES};
 use crate::memory::region::Region;
 
-const BUDGET: u64 = 16 << 20;
+const BUDGET: u64 = 8 << 20;
 const SPACE: u64 = 3 * BUDGET;
 /// Where the heap's part of the region begins.
 const START: u64 = 4 << 20;

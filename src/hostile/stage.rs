@@ -9,6 +9,7 @@ use super::source::Source;
 use super::wild::{Snapshot, scribble};
 use crate::board::{Joined, Seen};
 use crate::error::{Cause, TaskError, WorkerDeath};
+use crate::memory::block::Block;
 use crate::memory::heap::Contents;
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
@@ -62,10 +63,11 @@ pub(super) struct Stage<'a> {
 }
 
 thread_local! {
-    static POOL: OnceCell<(Arc<Engine>, Snapshot)> = const { OnceCell::new() };
+    static POOL: OnceCell<(Arc<Engine>, Snapshot, Block)> = const { OnceCell::new() };
 }
 
-fn build() -> (Arc<Engine>, Snapshot) {
+/// The pool, how it begins, and a block that keeps memory for others from being committed anew.
+fn build() -> (Arc<Engine>, Snapshot, Block) {
     let config = Config {
         workers: WORKERS.into(),
         cores: 1,
@@ -77,13 +79,17 @@ fn build() -> (Arc<Engine>, Snapshot) {
     };
     let engine = Engine::new(config).expect("memory");
     let snapshot = Snapshot::take(engine.region());
-    (engine, snapshot)
+    let block = engine
+        .heap()
+        .allocate(64, 64, Contents::Any)
+        .expect("memory");
+    (engine, snapshot, block)
 }
 
 /// Plays what the bytes say, then ends the pool, and checks what it owes its callers.
 pub(super) fn play(data: &[u8], manners: Manners) {
     POOL.with(|pool| {
-        let (engine, snapshot) = pool.get_or_init(build);
+        let (engine, snapshot, _) = pool.get_or_init(build);
         snapshot.restore(engine.region());
         *engine.hub() = Hub::new();
         let before = engine.heap().stats();

@@ -43,7 +43,7 @@ fn next(state: &mut u64) -> u64 {
 
 #[test]
 fn hostile_control_areas_hurt_nobody() {
-    run("control", control, 400, 800);
+    run("control", control, 150, 800);
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn any_bytes_are_an_archive_or_refused() {
 
 #[test]
 fn the_heap_keeps_its_books() {
-    run("heap", heap, 100, 600);
+    run("heap", heap, 50, 600);
 }
 
 #[test]
 fn work_is_neither_lost_nor_done_twice_when_workers_die() {
-    run("ring_board", ring_board, 400, 800);
+    run("ring_board", ring_board, 150, 800);
 }
