@@ -197,6 +197,11 @@ mod par;
 #[cfg(not(gristmill_loom))]
 mod task;
 // F8: what the floors below must survive.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod hostile;
+#[cfg(all(test, not(any(fuzzing, gristmill_loom))))]
+mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
 

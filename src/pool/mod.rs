@@ -22,6 +22,7 @@ pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
+pub(crate) mod roster;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -31,7 +32,6 @@ mod inquiry;
 mod memory;
 mod reactor;
 mod recovery;
-mod roster;
 mod supervisor;
 mod wait;
 

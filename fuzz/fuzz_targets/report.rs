@@ -1,0 +1,4 @@
+//! `hostile::report` over what the fuzzer makes up.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gristmill::hostile::report(data));
