@@ -13,6 +13,7 @@ use crate::pool::builder::Config;
 use crate::pool::hub::{Aftermath, Hub};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
+use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
 use crate::sys::eventfd::Bell;
 
@@ -107,6 +108,11 @@ impl Engine {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The workers' parking places.
+    pub(crate) fn parking(&self) -> Parking<'_> {
+        self.control().parking_of(self.workers())
     }
 
     /// What workers ring.
@@ -218,7 +224,7 @@ impl Drop for HubGuard<'_> {
         if nudge {
             self.engine.nudge_supervisor();
         }
-        let parking = self.engine.control().parking();
+        let parking = self.engine.parking();
         if workers > 0 {
             parking.wake(workers, &KernelFutex);
         } else if needs_one {

@@ -38,8 +38,8 @@ impl Engine {
         control.ring().repost();
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
-        control.parking().reset(dead.index());
-        control.parking().wake_all(&KernelFutex);
+        self.parking().reset(dead.index());
+        self.parking().wake_all(&KernelFutex);
     }
 }
 

@@ -259,7 +259,7 @@ impl<'a> Watch<'a> {
         record.arena_size.store(span.size, Ordering::Relaxed);
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
-        control.parking().reset(owner.index());
+        engine.parking().reset(owner.index());
         // Each time, for a worker that ran wild may have written there.
         control.settings().store(&engine.config().settings);
         let token = Token {

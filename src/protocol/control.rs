@@ -311,9 +311,14 @@ impl Control {
         self.bodies.get(job as usize)
     }
 
-    /// The workers' parking places.
+    /// The workers' parking places, as a worker sees them.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        let workers = self.workers();
+        self.parking_of(self.workers())
+    }
+
+    /// The parking places of so many workers: the parent knows how many, whatever is written here.
+    pub(crate) fn parking_of(&self, workers: usize) -> Parking<'_> {
+        let workers = workers.min(WORKERS);
         let bits = workers.div_ceil(64);
         Parking::new(
             &self.parks[..workers],
