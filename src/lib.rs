@@ -18,7 +18,8 @@
 //!
 //! # Contents
 //!
-//! - [`Pool`] and its [`Builder`]: the workers and their memory.
+//! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
+//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
@@ -216,7 +217,7 @@ pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Pool};
+pub use pool::{Builder, Closed, Closing, Pool};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
