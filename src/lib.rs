@@ -27,9 +27,11 @@
 //!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
-//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts.
+//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
+//!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
-//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
+//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
+//!   [`RemoteError`], made of what was [`Thrown`].
 //!
 //! # How it works
 //!
@@ -208,7 +210,7 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
+    Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
@@ -223,11 +225,15 @@ pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
+pub use protocol::remote::Thrown;
+#[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::{TaskBuilder, TaskHandle, TaskOutput};
+#[cfg(not(gristmill_loom))]
+pub use worker::error_hook::set_error_hook;
 
 /// Runs the programs of the README.
 #[cfg(doctest)]

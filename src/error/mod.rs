@@ -4,9 +4,11 @@
 //! lives on.
 
 mod death;
+mod remote;
 mod task;
 
 pub use death::{Cause, OomKill, WorkerDeath};
+pub use remote::RemoteError;
 pub use task::{Failure, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
