@@ -199,7 +199,10 @@ mod worker;
 mod par;
 #[cfg(not(gristmill_loom))]
 mod task;
-// F8: what the floors below must survive.
+// F8: one function in one process of its own.
+#[cfg(not(gristmill_loom))]
+mod process;
+// F9: what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -220,6 +223,8 @@ pub use memory::{MemoryLimit, OutOfMemory};
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Closed, Closing, Pool};
+#[cfg(not(gristmill_loom))]
+pub use process::{Join, Process, ProcessBuilder, Worker};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]

@@ -1,9 +1,11 @@
 //! The bytes of a result, wherever they are.
 
 use core::fmt;
+use std::sync::Arc;
 
 use crate::pool::arena::Loan;
 use crate::protocol::control::INLINE_SIZE;
+use crate::protocol::envelope::Enclosure;
 
 /// A result's archive, or nothing.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(crate) enum ReplyBytes {
     Small(Box<Small>),
     /// It lies in the arena of the worker that wrote it.
     Lent(Loan),
+    /// It lies in the envelope of a process that is gone.
+    Enclosed(Arc<Enclosure>),
 }
 
 /// At most 128 bytes, aligned as archives are.
@@ -40,6 +44,7 @@ impl ReplyBytes {
             Self::Empty => &[],
             Self::Small(small) => &small.bytes[..small.len],
             Self::Lent(loan) => loan.bytes(),
+            Self::Enclosed(enclosure) => enclosure.bytes(),
         }
     }
 }

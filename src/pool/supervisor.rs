@@ -333,16 +333,7 @@ impl<'a> Watch<'a> {
     /// Whether the kernel has killed for memory since it was asked last.
     fn was_oom(&mut self) -> OomKill {
         let now = OomKills::now();
-        let before = std::mem::replace(&mut self.oom_kills, now);
-        if now.group > before.group {
-            OomKill::Likely
-        } else if now.machine > before.machine {
-            OomKill::Possible
-        } else if now.group.or(now.machine).is_some() {
-            OomKill::No
-        } else {
-            OomKill::Unknown
-        }
+        OomKill::between(std::mem::replace(&mut self.oom_kills, now), now)
     }
 
     /// After a pidfd became readable: reap, recover, replace.

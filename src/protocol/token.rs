@@ -4,6 +4,12 @@
 //! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<index>:<incarnation>:<parent's pid>
 //! ```
 //!
+//! or, for a process that runs one function:
+//!
+//! ```text
+//! GRISTMILL_WORKER_0_1_0=process:<envelope fd>:<parent's pid, or 0 to outlive it>
+//! ```
+//!
 //! The version stands in the name: a program may have two versions of this crate linked into it,
 //! each with a hook, and only the one that spawned the worker may answer.
 
@@ -18,6 +24,9 @@ pub(crate) const VARIABLE: &str = concat!(
     "_",
     env!("CARGO_PKG_VERSION_PATCH"),
 );
+
+/// The first word of a process that is no worker.
+const SOLO: &str = "process";
 
 /// Everything that a worker must know before it can read the region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,11 +43,29 @@ pub(crate) struct Token {
     pub(crate) parent: i32,
 }
 
+/// All that a process for one function must know before it can read its envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SoloToken {
+    /// Descriptor of the envelope.
+    pub(crate) envelope: RawFd,
+    /// The process with which it dies.
+    pub(crate) parent: Option<i32>,
+}
+
+/// What kind of process it is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// A worker of a pool.
+    Worker(Token),
+    /// A process for one function.
+    Solo(SoloToken),
+}
+
 /// The variable holds something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected five numbers with colons between them (two descriptors above 2, the worker below \
-     4096, its incarnation, its parent's process id)"
+     4096, its incarnation, its parent's process id), or `process`, a descriptor and a process id"
 )]
 pub(crate) struct BadToken;
 
@@ -55,13 +82,39 @@ impl fmt::Display for Token {
     }
 }
 
+fn number<T: FromStr>(text: &str) -> Result<T, BadToken> {
+    text.parse().map_err(|_| BadToken)
+}
+
+impl fmt::Display for SoloToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parent = self.parent.unwrap_or(0);
+        write!(f, "{SOLO}:{}:{parent}", self.envelope)
+    }
+}
+
+impl FromStr for Role {
+    type Err = BadToken;
+
+    fn from_str(text: &str) -> Result<Self, BadToken> {
+        let fields: Vec<&str> = text.split(':').collect();
+        let &[SOLO, envelope, parent] = &fields[..] else {
+            return text.parse().map(Self::Worker);
+        };
+        let (envelope, parent) = (number(envelope)?, number::<i32>(parent)?);
+        (envelope > 2 && parent >= 0)
+            .then_some(Self::Solo(SoloToken {
+                envelope,
+                parent: (parent > 0).then_some(parent),
+            }))
+            .ok_or(BadToken)
+    }
+}
+
 impl FromStr for Token {
     type Err = BadToken;
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
-        fn number<T: FromStr>(text: &str) -> Result<T, BadToken> {
-            text.parse().map_err(|_| BadToken)
-        }
         let fields: Vec<&str> = text.split(':').collect();
         let &[region, event, index, incarnation, parent] = &fields[..] else {
             return Err(BadToken);
@@ -93,12 +146,21 @@ mod tests {
         ) {
             let token = Token { region, event: region + apart, index, incarnation, parent };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
+            prop_assert_eq!(token.to_string().parse(), Ok(Role::Worker(token)));
+            for parent in [None, Some(parent)] {
+                let solo = SoloToken { envelope: region, parent };
+                prop_assert_eq!(solo.to_string().parse(), Ok(Role::Solo(solo)));
+            }
         }
 
         #[test]
-        fn any_text_is_answered(text in "[0-9:+ -]{0,24}|.*") {
-            if let Ok(token) = text.parse::<Token>() {
-                prop_assert!(token.region > 2 && token.event > 2 && token.index < 4096);
+        fn any_text_is_answered(text in "[0-9:+ -]{0,24}|process:[0-9:-]{0,9}|.*") {
+            match text.parse() {
+                Ok(Role::Worker(token)) => {
+                    prop_assert!(token.region > 2 && token.event > 2 && token.index < 4096);
+                }
+                Ok(Role::Solo(token)) => prop_assert!(token.envelope > 2),
+                Err(BadToken) => {}
             }
         }
     }
@@ -123,6 +185,10 @@ mod tests {
         ];
         for text in bad {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
+            assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
+        }
+        for text in ["process:3", "process:2:1", "process:3:-1", "process:3:1:1"] {
+            assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
         }
     }
 }

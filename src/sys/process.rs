@@ -6,7 +6,7 @@
 
 use std::{
     env,
-    ffi::{CString, OsStr},
+    ffi::{CString, OsStr, OsString},
     fmt,
     fs::File,
     io,
@@ -48,6 +48,8 @@ const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGT
 
 /// The signal that nothing survives.
 pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+/// The signal that asks a process to end.
+pub(crate) const TERMINATE: i32 = Signal::SIGTERM as i32;
 /// The signal that makes a stopped process go on.
 pub(crate) const CONTINUE: i32 = Signal::SIGCONT as i32;
 
@@ -88,6 +90,11 @@ impl Spawn<'_> {
     ///
     /// The worker dies with the *thread* that calls this: let it be one that stays.
     pub(crate) fn start(&self) -> Result<PidFd, SpawnError> {
+        self.start_in(&[])
+    }
+
+    /// The same, with some more variables in its environment.
+    pub(crate) fn start_in(&self, variables: &[(OsString, OsString)]) -> Result<PidFd, SpawnError> {
         // Without the hook the child would be a second run of the program.
         Executable::current().constructors_after_hook()?;
         let nothing = File::open("/dev/null").map_err(refused("open /dev/null"))?;
@@ -104,7 +111,7 @@ impl Spawn<'_> {
             &actions,
             &attributes,
             &[name],
-            &self.environment(),
+            &self.environment(variables),
         );
         let pid = pid.map_err(SysError::of("start /proc/self/exe as a worker"))?;
         // The child is not reaped yet, so the number is still its own.
@@ -145,13 +152,16 @@ impl Spawn<'_> {
         Ok(actions)
     }
 
-    fn environment(&self) -> Vec<CString> {
+    fn environment(&self, variables: &[(OsString, OsString)]) -> Vec<CString> {
         let pair = |name: &OsStr, value: &OsStr| {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
         };
-        let inherited = env::vars_os().filter(|(name, _)| name != self.variable);
-        let inherited = inherited.filter_map(|(name, value)| pair(&name, &value));
-        inherited
+        let is_set = |name: &OsStr| {
+            name == self.variable || variables.iter().any(|(another, _)| another == name)
+        };
+        let inherited = env::vars_os().filter(|(name, _)| !is_set(name));
+        let all = inherited.chain(variables.iter().cloned());
+        all.filter_map(|(name, value)| pair(&name, &value))
             .chain(pair(self.variable.as_ref(), self.value.as_ref()))
             .collect()
     }

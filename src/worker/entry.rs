@@ -21,9 +21,9 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use super::life;
+use super::{life, solo};
 use crate::{
-    protocol::token::{self, Token},
+    protocol::token::{self, Role, SoloToken, Token},
     sys::{
         executable::{self, Constructor, Executable},
         process,
@@ -88,12 +88,19 @@ unsafe extern "C" fn hook(
     process::exit_now(code)
 }
 
-/// The whole life of a worker; gives its exit code.
+/// The whole life of a worker, or of a process for one function; gives its exit code.
 fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
-    let token: Token = token
+    let role: Role = token
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("{} is {token:?}; {}", token::VARIABLE, token::BadToken))?;
+    match role {
+        Role::Worker(token) => begin_worker(token, arguments),
+        Role::Solo(token) => begin_solo(token, arguments),
+    }
+}
+
+fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     if process::bind_to_parent(token.parent)?.is_none() {
         return Ok(ORPHANED);
     }
@@ -117,6 +124,24 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         index,
         incarnation,
     }))
+}
+
+fn begin_solo(token: SoloToken, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
+    if let Some(parent) = token.parent
+        && process::bind_to_parent(parent)?.is_none()
+    {
+        return Ok(ORPHANED);
+    }
+    process::settle_signals()?;
+    // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
+    // taken it for its own.
+    let envelope = unsafe { process::adopt(token.envelope) }?;
+    let later = Executable::current().constructors_after_hook()?;
+    let construct = || {
+        // SAFETY: as for a worker.
+        unsafe { construct(later, arguments) }
+    };
+    solo::run(envelope, construct).map_err(Into::into)
 }
 
 /// Does what the loader would do after us: C++ statics and the like must exist when tasks run.

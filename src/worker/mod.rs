@@ -7,6 +7,8 @@
 //!            └ neither: spin a while, park, sleep in the kernel
 //! ```
 //!
+//! A process for one function takes the same entrance, and [`solo`] instead of [`life`].
+//!
 //! # Invariants
 //! - One thread. It holds at most one claim at a time, and its claim's word names it, so that the
 //!   parent can undo or finish whatever it was doing when it died.
@@ -25,3 +27,4 @@ mod privilege;
 mod run_range;
 mod run_task;
 mod settle;
+mod solo;
