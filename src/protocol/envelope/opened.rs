@@ -82,6 +82,7 @@ impl Opened {
     }
 
     /// What builds the runtime of an async function, if not the default.
+    #[cfg(feature = "tokio")]
     pub(crate) fn runtime(&self) -> Option<FunctionId> {
         // ORDERING: Relaxed; written before this process was created.
         let bits = head(&self.mapping).runtime.load(Ordering::Relaxed);

@@ -1,0 +1,87 @@
+//! Nothing of the program's grows with the number of processes it has started.
+//!
+//! One test, for the counts are those of the whole process.
+
+use std::fs;
+use std::thread;
+
+use gristmill::{Process, TaskError, Worker};
+
+const PROCESSES: usize = 200;
+
+/// What this process holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    children: usize,
+}
+
+fn held() -> Held {
+    let entries = |path: &str| fs::read_dir(path).expect("procfs").count();
+    let tasks = fs::read_dir("/proc/self/task").expect("procfs").flatten();
+    let children = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .map(|list| list.split_whitespace().count());
+    Held {
+        descriptors: entries("/proc/self/fd"),
+        threads: entries("/proc/self/task"),
+        children: children.sum(),
+    }
+}
+
+fn mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("procfs");
+    maps.lines().count()
+}
+
+/// One that ends well, one that dies, one that is never looked at, one that is killed.
+fn four(round: u64) {
+    let well = Worker::spawn(round, |n| vec![n.to_native(); 3000]).expect("started");
+    let dies = Process::spawn((), |()| std::process::abort()).expect("started");
+    let detached = Process::spawn((), |()| ()).expect("started");
+    let builder = Process::builder().kill_on_drop(true);
+    let killed = builder.spawn((), |()| {
+        loop {
+            thread::park();
+        }
+    });
+    drop((detached, killed.expect("started")));
+    assert!(matches!(dies.wait(), Err(TaskError::WorkerDied(_))));
+    let result = well.wait().expect("it ends well");
+    drop(well);
+    assert!(result.iter().all(|n| n.to_native() == round) && result.len() == 3000);
+}
+
+#[test]
+fn two_hundred_processes_leave_nothing_behind() {
+    four(0);
+    let settled = || {
+        while held().children > 0 {
+            thread::yield_now();
+        }
+    };
+    settled();
+    let (before, mapped) = (held(), mappings());
+    for round in 0..PROCESSES / 4 {
+        four(round as u64);
+    }
+    settled();
+    // The keeper lets go of a descriptor just after the child is gone.
+    while held().descriptors > before.descriptors {
+        thread::yield_now();
+    }
+    assert_eq!(held(), before);
+    // The allocator of the C library maps and unmaps as it likes, but not in proportion.
+    assert!(mappings() <= mapped + 10, "{mapped}, then {}", mappings());
+
+    // A result that is kept keeps memory, but no descriptor.
+    let kept: Vec<_> = (0..10_u64)
+        .map(|i| Worker::spawn(i, |i| vec![i.to_native(); 20]).expect("started"))
+        .map(|worker| worker.wait().expect("it ends well"))
+        .collect();
+    while held() != before {
+        thread::yield_now();
+    }
+    assert!(kept.iter().zip(0..).all(|(kept, i)| kept[19] == i));
+}
