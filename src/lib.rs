@@ -224,7 +224,7 @@ pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Closed, Closing, Pool};
+pub use pool::{Builder, Closed, Closing, Pool, StartMethod};
 #[cfg(not(gristmill_loom))]
 pub use process::{Join, Process, ProcessBuilder, Worker};
 #[cfg(not(gristmill_loom))]

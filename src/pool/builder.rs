@@ -2,12 +2,16 @@
 
 #![expect(unsafe_code, reason = "a set-up function summons its closure")]
 
+mod starting;
+
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
+use crate::pool::start::{Manner, StartMethod};
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
@@ -54,6 +58,10 @@ pub struct Builder {
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
+    start_method: StartMethod,
+    preload: Option<fn()>,
+    forks: bool,
+    command: Vec<OsString>,
 }
 
 /// The settings, checked and completed.
@@ -66,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) settings: Settings,
+    pub(crate) manner: Manner,
 }
 
 impl Builder {
@@ -245,6 +254,7 @@ impl Builder {
             return Err(invalid("attempts", "at least 1", attempts));
         }
         let settings = self.complete_settings()?;
+        let manner = self.manner()?;
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
             workers,
@@ -254,6 +264,7 @@ impl Builder {
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             settings,
+            manner,
         })
     }
 }

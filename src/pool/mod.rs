@@ -33,6 +33,7 @@ mod inquiry;
 mod memory;
 mod reactor;
 mod recovery;
+mod start;
 mod supervisor;
 mod wait;
 
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+pub use start::StartMethod;
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

@@ -18,13 +18,14 @@ use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::roster::Member;
+use crate::pool::start::{Ground, Starter};
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
-use crate::protocol::token::{self, Token};
+use crate::protocol::token::Token;
 use crate::sys::clock;
 use crate::sys::oom::OomKills;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
-use crate::sys::process::{CONTINUE, KILL, Spawn};
+use crate::sys::process::{CONTINUE, KILL};
 
 /// Workers that may die in a row before their first breath until the pool gives up.
 const START_ATTEMPTS: u32 = 5;
@@ -104,6 +105,7 @@ struct Watch<'a> {
     poller: Poller,
     charges: Vec<Charge>,
     hears_workers: bool,
+    starter: Starter,
     /// As counted last.
     oom_kills: OomKills,
 }
@@ -147,6 +149,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
+            starter: Starter::new(&engine.config().manner),
             oom_kills: OomKills::default(),
         })
     }
@@ -274,10 +277,9 @@ impl<'a> Watch<'a> {
             incarnation: owner.incarnation(),
             parent: std::process::id() as i32,
         };
-        let spawn = Spawn {
-            variable: token::VARIABLE,
-            value: &token.to_string(),
-            passed: &[engine.region().fd(), engine.event().as_fd()],
+        let ground = Ground {
+            region: engine.region(),
+            event: engine.event().as_fd(),
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {
@@ -286,9 +288,9 @@ impl<'a> Watch<'a> {
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        let started = spawn
-            .start()
-            .map_err(|error| Error::Spawn(error.to_string()))
+        let started = self
+            .starter
+            .start(ground, &token)
             .and_then(|process| self.watch(index, process));
         let mut hub = engine.hub();
         match started {

@@ -13,5 +13,6 @@ pub(crate) mod range;
 pub(crate) mod remote;
 pub(crate) mod settings;
 pub(crate) mod solo;
+pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod token;

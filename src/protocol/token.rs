@@ -10,10 +10,20 @@
 //! GRISTMILL_WORKER_0_1_0=process:<envelope fd>:<parent's pid, or 0 to outlive it>
 //! ```
 //!
+//! or, for a server that forks workers:
+//!
+//! ```text
+//! GRISTMILL_WORKER_0_1_0=server:<region fd>:<event fd>:<socket fd>:<preload>:<parent's pid>
+//! ```
+//!
 //! The version stands in the name: a program may have two versions of this crate linked into it,
 //! each with a hook, and only the one that spawned the worker may answer.
 
-use std::{fmt, os::fd::RawFd, str::FromStr};
+use std::{
+    fmt,
+    os::fd::{OwnedFd, RawFd},
+    str::FromStr,
+};
 
 /// The variable's name.
 pub(crate) const VARIABLE: &str = concat!(
@@ -25,8 +35,22 @@ pub(crate) const VARIABLE: &str = concat!(
     env!("CARGO_PKG_VERSION_PATCH"),
 );
 
-/// The first word of a process that is no worker.
+/// What a parent gives a worker.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// The region's memfd.
+    pub(crate) region: OwnedFd,
+    /// The eventfd that wakes the parent.
+    pub(crate) event: OwnedFd,
+    /// Which worker this is, below 4096.
+    pub(crate) index: u16,
+    /// How many it was before.
+    pub(crate) incarnation: u16,
+}
+
+/// The first words of processes that are no workers.
 const SOLO: &str = "process";
+const SERVER: &str = "server";
 
 /// Everything that a worker must know before it can read the region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +76,21 @@ pub(crate) struct SoloToken {
     pub(crate) parent: Option<i32>,
 }
 
+/// All that a server must know before it can fork workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ServerToken {
+    /// Descriptor of the region's memfd, for its workers.
+    pub(crate) region: RawFd,
+    /// Descriptor of the eventfd that wakes the parent, for its workers.
+    pub(crate) event: RawFd,
+    /// Descriptor of the socket on which it is asked for workers.
+    pub(crate) requests: RawFd,
+    /// Bits of the function that it calls first, or 0.
+    pub(crate) preload: u64,
+    /// The process that started it, and whose children its workers are.
+    pub(crate) parent: i32,
+}
+
 /// What kind of process it is to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
@@ -59,13 +98,16 @@ pub(crate) enum Role {
     Worker(Token),
     /// A process for one function.
     Solo(SoloToken),
+    /// One that forks a pool's workers.
+    Server(ServerToken),
 }
 
 /// The variable holds something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected five numbers with colons between them (two descriptors above 2, the worker below \
-     4096, its incarnation, its parent's process id), or `process`, a descriptor and a process id"
+     4096, its incarnation, its parent's process id), or `process`, a descriptor and a process id, \
+     or `server`, three descriptors, a function and a process id"
 )]
 pub(crate) struct BadToken;
 
@@ -93,13 +135,50 @@ impl fmt::Display for SoloToken {
     }
 }
 
+impl fmt::Display for ServerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            region,
+            event,
+            requests,
+            preload,
+            parent,
+        } = self;
+        write!(f, "{SERVER}:{region}:{event}:{requests}:{preload}:{parent}")
+    }
+}
+
+impl FromStr for ServerToken {
+    type Err = BadToken;
+
+    fn from_str(text: &str) -> Result<Self, BadToken> {
+        let fields: Vec<&str> = text.split(':').collect();
+        let &[SERVER, region, event, requests, preload, parent] = &fields[..] else {
+            return Err(BadToken);
+        };
+        let token = Self {
+            region: number(region)?,
+            event: number(event)?,
+            requests: number(requests)?,
+            preload: number(preload)?,
+            parent: number(parent)?,
+        };
+        let [one, two, three] = [token.region, token.event, token.requests];
+        let differ = one != two && two != three && one != three;
+        (differ && one.min(two).min(three) > 2 && token.parent > 0)
+            .then_some(token)
+            .ok_or(BadToken)
+    }
+}
+
 impl FromStr for Role {
     type Err = BadToken;
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let fields: Vec<&str> = text.split(':').collect();
         let &[SOLO, envelope, parent] = &fields[..] else {
-            return text.parse().map(Self::Worker);
+            let server = text.parse().map(Self::Server);
+            return server.or_else(|_| text.parse().map(Self::Worker));
         };
         let (envelope, parent) = (number(envelope)?, number::<i32>(parent)?);
         (envelope > 2 && parent >= 0)
@@ -147,6 +226,10 @@ mod tests {
             let token = Token { region, event: region + apart, index, incarnation, parent };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
             prop_assert_eq!(token.to_string().parse(), Ok(Role::Worker(token)));
+            let server = ServerToken {
+                region, event: region + apart, requests: region + 1000, preload: 7, parent,
+            };
+            prop_assert_eq!(server.to_string().parse(), Ok(Role::Server(server)));
             for parent in [None, Some(parent)] {
                 let solo = SoloToken { envelope: region, parent };
                 prop_assert_eq!(solo.to_string().parse(), Ok(Role::Solo(solo)));
@@ -154,11 +237,12 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered(text in "[0-9:+ -]{0,24}|process:[0-9:-]{0,9}|.*") {
+        fn any_text_is_answered(text in "[0-9:+ -]{0,24}|(process|server):[0-9:-]{0,14}|.*") {
             match text.parse() {
                 Ok(Role::Worker(token)) => {
                     prop_assert!(token.region > 2 && token.event > 2 && token.index < 4096);
                 }
+                Ok(Role::Server(token)) => prop_assert!(token.requests > 2),
                 Ok(Role::Solo(token)) => prop_assert!(token.envelope > 2),
                 Err(BadToken) => {}
             }
@@ -187,7 +271,13 @@ mod tests {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
             assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
         }
-        for text in ["process:3", "process:2:1", "process:3:-1", "process:3:1:1"] {
+        for text in [
+            "process:3",
+            "process:2:1",
+            "process:3:-1",
+            "process:3:1:1",
+            "server:3:4:4:0:1",
+        ] {
             assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
         }
     }

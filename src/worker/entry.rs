@@ -18,12 +18,14 @@ use std::{
     env,
     error::Error,
     ffi::{OsStr, c_char, c_int},
-    os::fd::OwnedFd,
 };
 
-use super::{life, solo};
+use super::{life, server, solo};
 use crate::{
-    protocol::token::{self, Role, SoloToken, Token},
+    protocol::{
+        start,
+        token::{self, Handover, Role, ServerToken, SoloToken, Token},
+    },
     sys::{
         executable::{self, Constructor, Executable},
         process,
@@ -34,19 +36,6 @@ use crate::{
 pub(crate) const REFUSED: i32 = 70;
 /// Exit code of a worker whose parent was gone before it began. Nobody reads it but a test.
 pub(crate) const ORPHANED: i32 = 71;
-
-/// What the parent gave this worker.
-#[derive(Debug)]
-pub(crate) struct Handover {
-    /// The region's memfd.
-    pub(crate) region: OwnedFd,
-    /// The eventfd that wakes the parent.
-    pub(crate) event: OwnedFd,
-    /// Which worker this is, below 4096.
-    pub(crate) index: u16,
-    /// How many it was before.
-    pub(crate) incarnation: u16,
-}
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -66,6 +55,7 @@ unsafe extern "C" fn hook(
     environment: *const *const c_char,
 ) {
     executable::register_hook(&HOOK);
+    start::register_worker(live);
     // From the C library's `environ`, not from the argument, which musl does not pass.
     let Some(token) = env::var_os(token::VARIABLE) else {
         return;
@@ -97,6 +87,7 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     match role {
         Role::Worker(token) => begin_worker(token, arguments),
         Role::Solo(token) => begin_solo(token, arguments),
+        Role::Server(token) => begin_server(token, arguments),
     }
 }
 
@@ -142,6 +133,37 @@ fn begin_solo(token: SoloToken, arguments: Arguments) -> Result<i32, Box<dyn Err
         unsafe { construct(later, arguments) }
     };
     solo::run(envelope, construct).map_err(Into::into)
+}
+
+fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
+    if process::bind_to_parent(token.parent)?.is_none() {
+        return Ok(ORPHANED);
+    }
+    process::settle_signals()?;
+    process::set_name("gristmill-fork");
+    let [region, event, requests] = [token.region, token.event, token.requests].map(|fd| {
+        // SAFETY: as for a worker; a token names three different descriptors.
+        unsafe { process::adopt(fd) }
+    });
+    let (region, event, requests) = (region?, event?, requests?);
+    let later = Executable::current().constructors_after_hook()?;
+    // SAFETY: as for a worker.
+    unsafe { construct(later, arguments) };
+    server::preload(&region, token.preload)?;
+    // From here on in the copies, once each.
+    let Some(start::Request { index, incarnation }) = server::serve(requests)? else {
+        return Ok(0);
+    };
+    if process::bind_to_parent(token.parent)?.is_none() {
+        return Ok(ORPHANED);
+    }
+    process::set_name(&format!("gristmill-w{index}"));
+    Ok(live(Handover {
+        region,
+        event,
+        index,
+        incarnation,
+    }))
 }
 
 /// Does what the loader would do after us: C++ statics and the like must exist when tasks run.

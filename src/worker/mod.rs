@@ -7,7 +7,8 @@
 //!            └ neither: spin a while, park, sleep in the kernel
 //! ```
 //!
-//! A process for one function takes the same entrance, and [`solo`] instead of [`life`].
+//! A process for one function takes the same entrance, and [`solo`] instead of [`life`]; so does a
+//! [`server`], which forks workers.
 //!
 //! # Invariants
 //! - One thread. It holds at most one claim at a time, and its claim's word names it, so that the
@@ -26,5 +27,6 @@ mod panic;
 mod privilege;
 mod run_range;
 mod run_task;
+mod server;
 mod settle;
 mod solo;

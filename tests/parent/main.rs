@@ -53,6 +53,10 @@ const TESTS: &[Test] = &[
         processes::a_process_leaves_the_terminal_to_the_program,
     ),
     (
+        "forked_workers_die_with_the_program_and_with_the_pool",
+        processes::forked_workers_die_with_the_program_and_with_the_pool,
+    ),
+    (
         "a_process_that_waits_costs_nothing",
         processes::a_process_that_waits_costs_nothing,
     ),

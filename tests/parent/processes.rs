@@ -1,12 +1,13 @@
 //! Programs that start processes of their own, and the end of those.
 
-#![expect(unsafe_code, reason = "ignores a signal")]
+#![expect(unsafe_code, reason = "ignores a signal, and forks workers")]
 
+use std::fs;
 use std::os::unix::process::parent_id;
 use std::thread;
 use std::time::Duration;
 
-use gristmill::{Process, Worker};
+use gristmill::{Builder, Pool, Process, StartMethod, Worker};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::program::Program;
@@ -18,9 +19,56 @@ pub(crate) fn run(name: &str) -> bool {
         "daemon_and_survivor" => daemon_and_survivor(),
         "process_and_interrupt" => process_and_interrupt(),
         "process_idle" => process_idle(),
+        "forked_by_a_server" => started_by(Builder::start_method, StartMethod::ForkServer),
+        "forked" => started_by(forks, ()),
         _ => return false,
     }
     true
+}
+
+fn forks(builder: Builder, (): ()) -> Builder {
+    // SAFETY: the workers run nothing.
+    unsafe { builder.fork() }
+}
+
+/// Owns a pool whose workers are no ordinary ones.
+fn started_by<T>(by: fn(Builder, T) -> Builder, how: T) {
+    let builder = Pool::builder().workers(2).memory_budget(1 << 28);
+    let pool = by(builder, how).build().expect("a pool");
+    let task = pool.spawn(1_u64, |x| x.to_native() + 1).expect("submitted");
+    assert_eq!(*task.wait().expect("it ends well"), 2);
+    let tasks = fs::read_dir("/proc/self/task").expect("procfs").flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    // All children, the server among them.
+    say(&format!("workers {}", lists.collect::<String>()));
+    wait_for_word();
+    drop(pool);
+    say("dropped");
+    wait_for_word();
+}
+
+pub(crate) fn forked_workers_die_with_the_program_and_with_the_pool() {
+    for (scenario, count) in [("forked_by_a_server", 3), ("forked", 2)] {
+        for killed in [true, false] {
+            let mut program = Program::start(scenario);
+            let processes = program.workers();
+            assert_eq!(processes.len(), count);
+            match killed {
+                true => program.signal(Signal::SIGKILL),
+                false => {
+                    program.go_on();
+                    assert_eq!(program.line(), "dropped");
+                }
+            }
+            processes.into_iter().for_each(|process| process.ends());
+            if !killed {
+                program.go_on();
+                assert_eq!(program.end().code, Some(0));
+            }
+            program.end();
+            program.left_nothing();
+        }
+    }
 }
 
 fn forever(_: &()) {
