@@ -12,10 +12,10 @@ impl Builder {
     /// How workers come into being. Default: [`StartMethod::Spawn`].
     ///
     /// With [`StartMethod::ForkServer`] a worker, and what replaces one, is there without `exec`,
-    /// loader and constructors. The server is one process more, `gristmill-fork`, which sleeps until
-    /// it is asked; it ends with the pool, and one that was killed is replaced. Where it cannot
-    /// fork, because a constructor has started a thread in it or the kernel refuses `clone3`,
-    /// workers are started anew, as by default.
+    /// loader and constructors. The server is one process more, `gristmill-fork`, which sleeps
+    /// until it is asked; it ends with the pool, and one that was killed is replaced. Where it
+    /// cannot fork, because a constructor has started a thread in it or the kernel refuses
+    /// `clone3`, workers are started anew, as by default.
     ///
     /// # Examples
     ///
