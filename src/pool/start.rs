@@ -7,13 +7,14 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::memory::region::Region;
 use crate::protocol::function::FunctionId;
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
 use crate::protocol::token::{self, Handover, ServerToken, Token};
+use crate::sys::eventfd::wait_readable;
 use crate::sys::fork;
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::{self, KILL, Spawn};
@@ -85,19 +86,19 @@ impl Starter {
             Manner::Command(command) => spawn(ground, token, command),
             Manner::Fork => fork_self(ground, token),
             &Manner::ForkServer { preload } => match self.ask(ground, token, preload) {
-                Some(worker) => Ok(worker),
+                Some(pid) => Ok(PidFd::open_forked(pid)?),
                 None => spawn(ground, token, &[]),
             },
         }
     }
 
-    /// A worker from the server; from another one if that has died.
+    /// The number of a worker from the server; from another one if that has died.
     fn ask(
         &mut self,
         ground: Ground<'_>,
         token: &Token,
         preload: Option<FunctionId>,
-    ) -> Option<PidFd> {
+    ) -> Option<i32> {
         let request = Request {
             index: token.index,
             incarnation: token.incarnation,
@@ -114,12 +115,8 @@ impl Starter {
                 }
                 None => server.give_up(),
             };
-            match answer.filter(|answer| answer.request == request) {
-                Some(Answer {
-                    outcome: Ok(pid), ..
-                }) => return PidFd::open_forked(pid).ok(),
-                Some(_) => return None,
-                None => {}
+            if let Some(answer) = answer.filter(|answer| answer.request == request) {
+                return answer.outcome.ok();
             }
         }
         None
@@ -201,13 +198,9 @@ impl Server {
             process: spawn.start()?,
             socket: ours,
         };
-        // So that its end is the end of what we read.
-        drop(its);
         // What it has to load takes as long as it takes.
-        let ready = server.answer().filter(|answer| *answer == start::READY);
+        let ready = server.answer(None).filter(|answer| *answer == start::READY);
         ready.ok_or_else(|| Error::Spawn("the server that forks workers has ended".into()))?;
-        let limited = server.socket.set_read_timeout(Some(PATIENCE));
-        limited.map_err(failed)?;
         Ok(server)
     }
 
@@ -215,10 +208,30 @@ impl Server {
     fn request(&mut self, request: Request) -> Option<Answer> {
         // The standard library sends without `SIGPIPE`.
         self.socket.write_all(&request.to_bytes()).ok()?;
-        self.answer()
+        self.answer(Some(PATIENCE))
     }
 
-    fn answer(&mut self) -> Option<Answer> {
+    /// The next message; `None` once the server has ended or the time is over.
+    ///
+    /// That it has ended its own descriptor says, not the socket: a process that was forked from
+    /// this one may hold the other side as well.
+    fn answer(&mut self, patience: Option<Duration>) -> Option<Answer> {
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        loop {
+            let left = match deadline {
+                Some(deadline) => Some(deadline.checked_duration_since(Instant::now())?),
+                None => None,
+            };
+            match wait_readable([self.socket.as_fd(), self.process.as_fd()], left).ok()? {
+                [true, _] => return self.read(),
+                [false, true] => return None,
+                [false, false] => {}
+            }
+        }
+    }
+
+    /// A message that is there, or the end.
+    fn read(&mut self) -> Option<Answer> {
         let mut message = [0; MESSAGE_BYTES];
         self.socket.read_exact(&mut message).ok()?;
         Some(Answer::from_bytes(message))
@@ -233,7 +246,7 @@ impl Server {
     fn give_up(mut self) -> Option<Answer> {
         self.end();
         let _ = self.socket.shutdown(Shutdown::Read);
-        self.answer()
+        self.read()
     }
 
     fn end(&self) {

@@ -288,10 +288,14 @@ impl<'a> Watch<'a> {
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        let started = self
-            .starter
-            .start(ground, &token)
-            .and_then(|process| self.watch(index, process));
+        let started = match self.starter.start(ground, &token) {
+            Ok(process) => self.watch(index, process),
+            Err(error) => {
+                // One that was forked, and could not be held, may have claimed something.
+                self.bury(index, &WorkerDeath::new(0, Cause::Unknown));
+                Err(error)
+            }
+        };
         let mut hub = engine.hub();
         match started {
             Ok(pid) => hub.roster.introduce(owner.index(), pid),
