@@ -19,7 +19,8 @@
 //! # Contents
 //!
 //! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
-//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
+//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end; [`StartMethod`],
+//!   how workers come into being.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
@@ -82,6 +83,10 @@
 //! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers
 //!   that it has worked on as outputs, which are locked again when they are large inputs of a job
 //!   that it works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
+//!
+//! Workers that a server forks ([`StartMethod::ForkServer`]) are like that, too, but have in statics
+//! what the server loaded. Those that are forked from the program ([`Builder::fork`]) have its
+//! memory and its descriptors as they were.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task

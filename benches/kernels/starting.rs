@@ -17,20 +17,20 @@ fn builder() -> Builder {
     Pool::builder().workers(1).memory_budget(256 << 20)
 }
 
-/// From when the death of the only worker is told to the first result of the next.
+/// A task that ends the only worker, and the first result of the one that replaces it: an exit, a
+/// reaping, a start. (When the death is *told* depends on who is awake, so it is no mark.)
 fn replacement() -> Contest {
     let turn = |builder: Builder| {
         let pool = builder.build().expect("a pool");
         move |check| {
-            let dies: TaskHandle<()> = pool
-                .spawn((), |()| std::process::exit(7))
-                .expect("room for a task");
-            dies.wait().expect_err("it has died");
-            let again = || {
+            let both = || {
+                let dies = pool.spawn((), |()| std::process::exit(7));
+                let dies: TaskHandle<()> = dies.expect("room for a task");
+                dies.wait().expect_err("it has died");
                 let task = pool.spawn(1_u32, |n| n.to_native() + 1);
                 task.expect("room for a task").wait()
             };
-            sample(check, again, |two| two.as_ref().is_ok_and(|two| **two == 2))
+            sample(check, both, |two| two.as_ref().is_ok_and(|two| **two == 2))
         }
     };
     // SAFETY: the workers call two closures that take no lock.
