@@ -84,9 +84,9 @@
 //!   that it has worked on as outputs, which are locked again when they are large inputs of a job
 //!   that it works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
 //!
-//! Workers that a server forks ([`StartMethod::ForkServer`]) are like that, too, but have in statics
-//! what the server loaded. Those that are forked from the program ([`Builder::fork`]) have its
-//! memory and its descriptors as they were.
+//! Workers that a server forks ([`StartMethod::ForkServer`]) are like that, too, but have in
+//! statics what the server loaded. Those that are forked from the program ([`Builder::fork`]) have
+//! its memory and its descriptors as they were.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "forks, and writes to where nothing is mapped")]
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -419,6 +419,30 @@ fn block_on<F: IntoFuture>(future: F) -> F::Output {
             Poll::Pending => thread::park(),
         }
     }
+}
+
+/// Starts a process as soon as it is woken, on the thread that wakes it.
+struct StartsAtOnce(mpsc::Sender<bool>);
+
+impl Wake for StartsAtOnce {
+    fn wake(self: Arc<Self>) {
+        let refused = matches!(Process::spawn((), |()| ()), Err(Error::Spawn(_)));
+        let _ = self.0.send(refused);
+    }
+}
+
+#[test]
+fn a_waker_that_starts_a_process_hangs_nobody() {
+    let process = Process::spawn((), forever).expect("started");
+    let (sender, answer) = mpsc::channel();
+    let waker = Waker::from(Arc::new(StartsAtOnce(sender)));
+    let mut join = process.join();
+    let polled = std::pin::Pin::new(&mut join).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    // Ended without asking, so that it is the keeper who hears of it.
+    process.kill().expect("sent");
+    assert!(answer.recv_timeout(LIMIT).expect("it was woken"));
+    assert!(process.wait().is_err());
 }
 
 #[test]

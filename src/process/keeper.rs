@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 
 use crate::error::{Error, OomKill};
 use crate::process::record::Record;
@@ -28,6 +28,7 @@ pub(super) struct Keeper {
     mark: ForkMark,
     bell: Bell,
     requests: Mutex<Vec<Request>>,
+    thread: OnceLock<ThreadId>,
     /// As counted last.
     oom_kills: Mutex<OomKills>,
 }
@@ -66,6 +67,7 @@ impl Keeper {
             mark: ForkMark::new()?,
             bell: Bell::new()?,
             requests: Mutex::default(),
+            thread: OnceLock::new(),
             oom_kills: Mutex::new(OomKills::now()),
         };
         poller.add(keeper.bell.as_fd(), BELL)?;
@@ -95,6 +97,12 @@ impl Keeper {
 
     /// Starts a process; blocks until it is there.
     pub(super) fn start(&self, plan: Plan) -> Result<Arc<Record>, Error> {
+        if self.thread.get() == Some(&thread::current().id()) {
+            // It would wait for itself.
+            return Err(Error::Spawn(
+                "a waker that polls its future at once may not start a process".into(),
+            ));
+        }
         let (answer, outcome) = mpsc::sync_channel(1);
         let mut requests = self.lock();
         requests.push(Request { plan, answer });
@@ -121,6 +129,7 @@ impl Keeper {
 
 /// The thread's life.
 fn keep(keeper: &'static Keeper, poller: &Poller) -> ! {
+    keeper.thread.get_or_init(|| thread::current().id());
     let mut charges: HashMap<u64, (Arc<PidFd>, Arc<Record>)> = HashMap::new();
     let mut next = BELL + 1;
     let mut tokens = Vec::new();
