@@ -15,7 +15,7 @@ use bytemuck::Pod;
 use crate::error::{Error, TaskError};
 use crate::memory::AllocError;
 use crate::memory::block::Block;
-use crate::memory::heap::Contents;
+use crate::memory::heap::{Contents, Heap};
 use crate::memory::region::Region;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
@@ -47,21 +47,17 @@ impl Engine {
                 found: format!("{len} elements of {} bytes", size_of::<T>()),
                 wanted: "fewer bytes than the address space has".into(),
             })?;
-        let block = self.allocate_block(size, align_of::<T>(), contents)?;
+        let block = self.allocate_block(|heap| heap.allocate(size, align_of::<T>(), contents))?;
         Ok(SharedVec::from_block(block, len))
     }
 
     /// A block of the heap; before it is refused, what has finished gives back its own.
     fn allocate_block(
         &self,
-        size: usize,
-        align: usize,
-        contents: Contents,
+        allocate: impl Fn(&Arc<Heap>) -> Result<Block, AllocError>,
     ) -> Result<Block, AllocError> {
-        match self.heap().allocate(size, align, contents) {
-            Err(AllocError::OutOfMemory(_)) if self.harvest() > 0 => {
-                self.heap().allocate(size, align, contents)
-            }
+        match allocate(self.heap()) {
+            Err(AllocError::OutOfMemory(_)) if self.harvest() > 0 => allocate(self.heap()),
             outcome => outcome,
         }
     }
@@ -84,7 +80,7 @@ impl Engine {
         if size == 0 {
             return Ok(None);
         }
-        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         let fit = unsafe { context::write(context, region, block.as_ptr(), size) }?;
         match fit {
@@ -166,7 +162,7 @@ impl Engine {
             }
             Fit::Needs(size) => size,
         };
-        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
             Fit::Written(size) => {

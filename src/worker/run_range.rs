@@ -47,7 +47,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                     return true;
                 };
                 let job = body.load();
-                server.privilege.admit(&job);
+                server.privilege.admit(job.output);
                 *prepared.insert(job)
             }
         };

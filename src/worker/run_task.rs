@@ -23,6 +23,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         .idle
         .claimed(|| has_work(server.control, &server.seen));
     let task = Task::load(slot);
+    server.privilege.revoke();
     if task.timed {
         Task::start(slot, clock::now());
     }

@@ -81,6 +81,70 @@ fn memory_that_was_an_output_is_locked_once_it_is_an_input() {
     assert!(untouched(&xs));
 }
 
+/// The death of a task that scribbles where it only may read.
+#[track_caller]
+fn fault_of<R: gristmill::Payload>(task: gristmill::TaskHandle<R>) -> u32 {
+    match task.wait().map(drop).expect_err("it faults") {
+        TaskError::WorkerDied(death) => {
+            assert_eq!(death.cause, FAULT);
+            death.pid
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_was_an_output_is_locked_before_the_next_task() {
+    let pool = pool(1);
+    for len in [256, 4096, 1 << 18] {
+        // The only worker has written all of it,
+        let xs = pool.par_generate(len, |i| i as u64).wait().expect("room");
+        let xs = xs.freeze();
+        // and must not any more.
+        let task = pool.spawn_with(xs.clone(), (), |xs, ()| scribble(xs, xs.len() / 2));
+        let gone = fault_of(task.expect("submitted"));
+        assert!(untouched(&xs), "{len}");
+        replaced(&pool, &[gone]);
+    }
+}
+
+#[test]
+fn a_small_input_is_locked_beside_a_small_output() {
+    let pool = pool(1);
+    let xs = pool
+        .alloc_from_fn(256, |i| i as u64)
+        .expect("room")
+        .freeze();
+    for at in [0, 255] {
+        let job = pool.par_map_with((xs.clone(), at), &xs, |(xs, &at), x| {
+            scribble(xs, at as usize);
+            *x
+        });
+        let gone = death(job.wait());
+        assert_eq!(gone.cause, FAULT);
+        assert!(untouched(&xs));
+        replaced(&pool, &[gone.pid]);
+    }
+}
+
+#[test]
+fn contexts_and_arguments_are_locked() {
+    let pool = pool(1);
+    for len in [1000] {
+        let task = pool.spawn_with(7_u64, vec![1_u64; len], |seven, ones| {
+            scribble(core::slice::from_ref(seven), 0);
+            ones.len() as u64
+        });
+        replaced(&pool, &[fault_of(task.expect("submitted"))]);
+        let task = pool.spawn(vec![1_u64; len], |ones| {
+            let first = core::ptr::from_ref(&ones[0]).cast::<u64>();
+            // SAFETY: none: this is the wild store whose harm is to be contained.
+            unsafe { first.cast_mut().write_volatile(0xBAD) };
+        });
+        replaced(&pool, &[fault_of(task.expect("submitted"))]);
+    }
+}
+
 #[test]
 fn a_delivered_result_cannot_be_changed_by_other_workers() {
     let pool = pool(2);
