@@ -15,6 +15,7 @@ use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
+use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::{Beat, Span, bytes_of};
 use crate::protocol::task::{Reply, Verdict};
@@ -171,7 +172,12 @@ impl Hub {
         if place.offset == Control::inline_offset(slot) && place.size <= INLINE_SIZE as u64 {
             return Some(ReplyBytes::small(bytes_of(engine.region(), place)));
         }
-        self.roster.arena(owner)?.lend(place).map(ReplyBytes::Lent)
+        let loan = self.roster.arena(owner)?.lend(place)?;
+        // Only larger ones are kept from their worker; dropping the loan gives the block back.
+        Some(match place.size < SEALED_BYTES {
+            true => ReplyBytes::small(loan.bytes()),
+            false => ReplyBytes::Lent(loan),
+        })
     }
 
     /// Leaves a job's outcome once none of its chunks can change any more.

@@ -48,6 +48,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 };
                 let job = body.load();
                 server.privilege.admit(job.output);
+                server.arena.seal();
                 *prepared.insert(job)
             }
         };

@@ -24,6 +24,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         .claimed(|| has_work(server.control, &server.seen));
     let task = Task::load(slot);
     server.privilege.revoke();
+    server.arena.seal();
     if task.timed {
         Task::start(slot, clock::now());
     }

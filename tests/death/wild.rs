@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "stores through wild pointers")]
 
-use gristmill::{Cause, SharedSlice, TaskError};
+use gristmill::{Cause, Pool, SharedSlice, TaskError};
 use nix::sys::signal::Signal;
 
 use crate::{death, pool, replaced};
@@ -145,6 +145,44 @@ fn contexts_and_arguments_are_locked() {
     }
 }
 
+/// A task that writes to where something of the test's own lies.
+fn scribble_at(pool: &Pool, target: *const u64) -> gristmill::TaskHandle<()> {
+    // The region lies elsewhere in a worker: there, a buffer that both know is at this distance.
+    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
+    let distance = (target as i64).wrapping_sub(anchor.as_ptr() as i64);
+    let task = pool.spawn_with(anchor, distance, |anchor, distance| {
+        let target = anchor
+            .as_ptr()
+            .wrapping_byte_offset(distance.to_native() as isize);
+        // SAFETY: none: this is the wild store whose harm is to be contained.
+        unsafe { target.cast_mut().write_volatile(0xBAD) };
+    });
+    task.expect("submitted")
+}
+
+#[test]
+fn a_delivered_result_cannot_be_changed_by_anybody() {
+    let pool = pool(1);
+    for len in [1 << 11, 5000, 1 << 13, 1 << 17_usize] {
+        let make = |byte: u8| {
+            let task = pool.spawn((len as u64, byte), |wanted| {
+                vec![u64::from(wanted.1); wanted.0.to_native() as usize]
+            });
+            task.expect("submitted").wait().expect("it ends well")
+        };
+        // One that another has followed, one that is the last, and one whose place was used before.
+        drop(make(1));
+        let results = [make(2), make(3)];
+        for result in &results {
+            let target = result[len / 2..].as_ptr().cast();
+            replaced(&pool, &[fault_of(scribble_at(&pool, target))]);
+        }
+        for (byte, result) in (2..).zip(&results) {
+            assert!(result.iter().all(|x| x.to_native() == byte), "{len}");
+        }
+    }
+}
+
 #[test]
 fn a_delivered_result_cannot_be_changed_by_other_workers() {
     let pool = pool(2);
@@ -156,20 +194,6 @@ fn a_delivered_result_cannot_be_changed_by_other_workers() {
     let maker = result.0.to_native();
     crate::signal(maker, Signal::SIGKILL);
     replaced(&pool, &[maker]);
-    // The region lies elsewhere in a worker: there, a buffer that both know is at this distance.
-    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
-    let target = result.1[1000..].as_ptr();
-    let distance = (target as i64).wrapping_sub(anchor.as_ptr() as i64);
-    let task = pool.spawn_with(anchor, distance, |anchor, distance| {
-        let target = anchor
-            .as_ptr()
-            .wrapping_byte_offset(distance.to_native() as isize);
-        // SAFETY: none: this is the wild store whose harm is to be contained.
-        unsafe { target.cast_mut().write_volatile(0xBAD) };
-    });
-    match task.expect("submitted").wait().expect_err("it faults") {
-        TaskError::WorkerDied(death) => assert_eq!(death.cause, FAULT),
-        other => panic!("{other}"),
-    }
+    fault_of(scribble_at(&pool, result.1[1000..].as_ptr().cast()));
     assert!(result.1.iter().all(|x| x.to_native() == 7));
 }
