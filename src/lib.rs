@@ -213,9 +213,7 @@ pub use error::{
     Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
-pub use memory::heap::MemoryStats;
-#[cfg(not(gristmill_loom))]
-pub use memory::{MemoryLimit, OutOfMemory};
+pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]

@@ -1,9 +1,12 @@
 //! A posted job: is it open, where to claim next, how much is left, who must sweep again.
 //!
 //! ```text
+//! front, the parent's to write
 //! byte   0 [ word ][ chunks ][ epoch ][ 40 bytes unused ]   word: OPEN(g) | CLOSED(g)
-//!       64 [ cursor             | 56 bytes unused       ]
-//!      128 [ remaining          | 56 bytes unused       ]
+//!
+//! counts, everybody's
+//! byte   0 [ cursor             | 56 bytes unused       ]
+//!       64 [ remaining          | 56 bytes unused       ]
 //! ```
 //!
 //! * `epoch` counts posts and recoveries of this job's place, and never goes back. A worker that
@@ -23,44 +26,68 @@ use crate::primitive::line::Line;
 const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 
-/// The shared part of a job; drawn above.
+/// What the parent says of a job; drawn above.
 #[derive(Debug)]
-#[repr(C)]
-pub(crate) struct JobHeader {
-    front: Line<Front>,
-    cursor: Line<AtomicU64>,
-    remaining: Line<AtomicU64>,
-}
-
-#[derive(Debug)]
-#[repr(C)]
-struct Front {
+#[repr(C, align(64))]
+pub(crate) struct JobFront {
     word: AtomicU64,
     chunks: AtomicU64,
     epoch: AtomicU64,
 }
 
-#[cfg(not(gristmill_loom))]
-const _: () = assert!(size_of::<JobHeader>() == 192);
+/// What everybody counts of a job; drawn above.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct JobCounts {
+    cursor: Line<AtomicU64>,
+    remaining: Line<AtomicU64>,
+}
 
-impl JobHeader {
-    /// The header of a place without a job, to be written in place.
+#[cfg(not(gristmill_loom))]
+const _: () = {
+    assert!(size_of::<JobFront>() == 64);
+    assert!(size_of::<JobCounts>() == 128);
+};
+
+/// Both parts of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JobHeader<'a> {
+    pub(super) front: &'a JobFront,
+    pub(super) counts: &'a JobCounts,
+}
+
+impl JobFront {
+    /// That of a place without a job, to be written in place.
     pub(crate) fn new() -> Self {
         Self {
-            front: Line(Front {
-                word: AtomicU64::new(Word::new(CLOSED, Owner::NONE, 0).to_bits()),
-                chunks: AtomicU64::new(0),
-                epoch: AtomicU64::new(0),
-            }),
+            word: AtomicU64::new(Word::new(CLOSED, Owner::NONE, 0).to_bits()),
+            chunks: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+        }
+    }
+}
+
+impl JobCounts {
+    /// Those of a place without a job, to be written in place.
+    pub(crate) fn new() -> Self {
+        Self {
             cursor: Line(AtomicU64::new(0)),
             remaining: Line(AtomicU64::new(0)),
         }
     }
 
+    /// About how many chunks are still to end.
+    pub(super) fn remaining(&self) -> i64 {
+        // Relaxed: a hint.
+        self.remaining.0.load(Ordering::Relaxed).cast_signed()
+    }
+}
+
+impl JobHeader<'_> {
     /// The generation of the next job here.
     pub(super) fn next_generation(&self) -> u32 {
         // Relaxed: only the parent writes it.
-        let last = Word::from_bits(self.front.0.word.load(Ordering::Relaxed));
+        let last = Word::from_bits(self.front.word.load(Ordering::Relaxed));
         last.generation().wrapping_add(1)
     }
 
@@ -68,13 +95,16 @@ impl JobHeader {
     pub(super) fn open(&self, generation: u32, chunks: u32) {
         // Relaxed: published by the word below; a late worker of an older job that reads them
         // early clamps what it reads and claims nothing.
-        self.front.0.chunks.store(chunks.into(), Ordering::Relaxed);
-        self.cursor.0.store(0, Ordering::Relaxed);
-        self.remaining.0.store(chunks.into(), Ordering::Relaxed);
+        self.front.chunks.store(chunks.into(), Ordering::Relaxed);
+        self.counts.cursor.0.store(0, Ordering::Relaxed);
+        self.counts
+            .remaining
+            .0
+            .store(chunks.into(), Ordering::Relaxed);
         self.bump_epoch();
         // ORDERING: B1, Release; publishes the chunks and what the job works on (`generation`).
         // Model: a_joined_job_is_whole.
-        self.front.0.word.store(
+        self.front.word.store(
             Word::new(OPEN, Owner::NONE, generation).to_bits(),
             Ordering::Release,
         );
@@ -82,7 +112,7 @@ impl JobHeader {
 
     pub(super) fn close(&self, generation: u32) {
         // Relaxed: it only stops workers from looking; all chunks have ended.
-        self.front.0.word.store(
+        self.front.word.store(
             Word::new(CLOSED, Owner::NONE, generation).to_bits(),
             Ordering::Relaxed,
         );
@@ -92,7 +122,7 @@ impl JobHeader {
     pub(super) fn generation(&self) -> Option<u32> {
         // ORDERING: B1, Acquire; sees the chunks of the job (`open`).
         // Model: a_joined_job_is_whole.
-        let word = Word::from_bits(self.front.0.word.load(Ordering::Acquire));
+        let word = Word::from_bits(self.front.word.load(Ordering::Acquire));
         (word.state() == OPEN).then(|| word.generation())
     }
 
@@ -100,48 +130,51 @@ impl JobHeader {
         // ORDERING: B3, Acquire; whoever sees this epoch sees the previous job closed and all
         // chunks recovered before it (`bump_epoch`).
         // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
-        self.front.0.epoch.load(Ordering::Acquire)
+        self.front.epoch.load(Ordering::Acquire)
     }
 
     /// Calls back the workers that swept.
     pub(super) fn bump_epoch(&self) {
         // ORDERING: B3, Release; what made chunks UNCLAIMED comes first (`epoch`).
         // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
-        self.front.0.epoch.fetch_add(1, Ordering::Release);
+        self.front.epoch.fetch_add(1, Ordering::Release);
     }
 
     /// How many chunks the header speaks of; any number.
     pub(super) fn chunks(&self) -> u64 {
         // Relaxed: seen with the open word (B1).
-        self.front.0.chunks.load(Ordering::Relaxed)
+        self.front.chunks.load(Ordering::Relaxed)
     }
 
     /// The next chunk to try; any number.
     pub(super) fn cursor(&self) -> u64 {
         // Relaxed: a hint.
-        self.cursor.0.load(Ordering::Relaxed)
+        self.counts.cursor.0.load(Ordering::Relaxed)
     }
 
     /// The next chunk to try, below `chunks`.
     pub(super) fn advance_cursor(&self, chunks: u32) -> Option<u32> {
         // Relaxed, both: a hint. The load keeps the cursor from running far past the end.
-        if self.cursor.0.load(Ordering::Relaxed) >= chunks.into() {
+        if self.counts.cursor.0.load(Ordering::Relaxed) >= chunks.into() {
             return None;
         }
-        let next = self.cursor.0.fetch_add(1, Ordering::Relaxed);
+        let next = self.counts.cursor.0.fetch_add(1, Ordering::Relaxed);
         u32::try_from(next).ok().filter(|&next| next < chunks)
     }
 
     /// Counts chunks off; their words must end after it, or be ended by the parent.
     pub(super) fn count_down(&self, chunks: u32) {
         // Relaxed: `is_exhausted` fences.
-        self.remaining.0.fetch_sub(chunks.into(), Ordering::Relaxed);
+        self.counts
+            .remaining
+            .0
+            .fetch_sub(chunks.into(), Ordering::Relaxed);
     }
 
     /// Takes back the count of a chunk that was not ended after all; our own still pins the job.
     pub(super) fn count_up(&self) {
         // Relaxed: `is_exhausted` fences.
-        self.remaining.0.fetch_add(1, Ordering::Relaxed);
+        self.counts.remaining.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether every chunk was counted off, asked right after an exchange that ended one.
@@ -160,21 +193,21 @@ impl JobHeader {
 
     /// About how many chunks are still to end.
     pub(super) fn remaining(&self) -> i64 {
-        // Relaxed: a hint.
-        self.remaining.0.load(Ordering::Relaxed).cast_signed()
+        self.counts.remaining()
     }
 }
 
 #[cfg(test)]
-impl JobHeader {
+impl JobHeader<'_> {
     /// Whatever a wild store may leave behind.
     pub(super) fn scribble(&self, mut bits: impl FnMut() -> u64) {
-        let Front {
+        let JobFront {
             word,
             chunks,
             epoch,
-        } = &self.front.0;
-        for word in [word, chunks, epoch, &self.cursor.0, &self.remaining.0] {
+        } = self.front;
+        let JobCounts { cursor, remaining } = self.counts;
+        for word in [word, chunks, epoch, &cursor.0, &remaining.0] {
             word.store(bits(), Ordering::Relaxed);
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! The books are private to the parent. Large blocks are runs of whole extents; small ones are
 //! pieces of spans, which are extents themselves: packed for what workers only read, in pages of
-//! their own for buffers, which a worker may be allowed to write. Two locks: `spans` may be held while `extents`
-//! is taken, never the reverse. Neither is held while memory is committed, but for a span's.
+//! their own for buffers, which a worker may be allowed to write.
+//!
+//! Two locks: `small` may be held while `large` is taken, never the reverse. Neither is held while
+//! memory is committed, but for a span's.
 
 #![expect(unsafe_code, reason = "zeroes recycled memory")]
 
@@ -16,7 +18,8 @@ use super::block::{Block, Place};
 use super::extents::{Counts, Extents, Run, total};
 use super::limit::{AllocError, MemoryLimit, OutOfMemory};
 use super::region::{EXTENT_BYTES, Region};
-use super::span::{Family, GRANULE_BYTES, Spans};
+use super::span::{Families, Family, GRANULE_BYTES};
+use super::stats::MemoryStats;
 use crate::sys::cpu;
 use crate::sys::failure::SysError;
 use crate::sys::map::{ForkMark, HUGE_PAGE_BYTES};
@@ -42,27 +45,6 @@ pub(crate) enum Contents {
     Zeroed,
 }
 
-/// What a pool's shared memory takes and gives, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// The most that may be committed.
-    pub budget: u64,
-    /// Asked for by the blocks there are, without those only reserved.
-    pub in_use: u64,
-    /// Address space of the reserved blocks; what is committed there, the heap does not know.
-    pub reserved: u64,
-    /// Memory taken from the kernel by the heap: for blocks, for the rest of their extents, and
-    /// warm.
-    pub committed: u64,
-    /// Of that, free and kept for later.
-    pub warm: u64,
-    /// Of that, in huge pages.
-    pub huge: u64,
-    /// What all processes together take of the machine for the region, workers' results included.
-    pub resident: u64,
-}
-
 #[derive(Debug)]
 struct LargeState {
     extents: Extents,
@@ -72,18 +54,8 @@ struct LargeState {
 
 #[derive(Debug)]
 struct SmallState {
-    packed: Spans,
-    paged: Spans,
+    families: Families,
     in_use: u64,
-}
-
-impl SmallState {
-    fn spans(&mut self, family: Family) -> &mut Spans {
-        match family {
-            Family::Packed => &mut self.packed,
-            Family::Paged => &mut self.paged,
-        }
-    }
 }
 
 /// The allocator of the parent over an area of its region.
@@ -126,8 +98,7 @@ impl Heap {
                 reserved: 0,
             }),
             small: Mutex::new(SmallState {
-                packed: Spans::new(Family::Packed),
-                paged: Spans::new(Family::Paged),
+                families: Families::new(),
                 in_use: 0,
             }),
             origin: ForkMark::new()?,
@@ -268,10 +239,7 @@ impl Heap {
 
     /// Gives back the spans that nothing is in; says whether there were any.
     fn release_spans(&self) -> bool {
-        let mut small = lock(&self.small);
-        let mut empty = small.packed.trim();
-        empty.extend(small.paged.trim());
-        drop(small);
+        let empty = lock(&self.small).families.trim();
         let found = !empty.is_empty();
         for run in empty {
             self.give_back(&mut lock(&self.large), run);
@@ -289,12 +257,13 @@ impl Heap {
         // Less than LARGE_BYTES, so this fits.
         let granules = padded.div_ceil(family.granule_bytes()).max(1) as u16;
         let mut small = lock(&self.small);
-        let piece = match small.spans(family).allocate(granules) {
+        let piece = match small.families.spans(family).allocate(granules) {
             Some(found) => found,
             None => {
                 let (run, _) = self.take_run(1, size)?;
-                small.spans(family).add(run);
+                small.families.spans(family).add(run);
                 small
+                    .families
                     .spans(family)
                     .allocate(granules)
                     .expect("an empty span has room for a small block")
@@ -361,7 +330,7 @@ impl Heap {
             Place::Piece(piece) => {
                 let mut small = lock(&self.small);
                 small.in_use -= size as u64;
-                let empty = small.spans(piece.family()).free(piece);
+                let empty = small.families.spans(piece.family()).free(piece);
                 drop(small);
                 if let Some(run) = empty {
                     self.give_back(&mut lock(&self.large), run);

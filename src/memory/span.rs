@@ -122,9 +122,40 @@ impl fmt::Debug for Spans {
     }
 }
 
+/// The spans of both families.
+#[derive(Debug)]
+pub(crate) struct Families {
+    packed: Spans,
+    paged: Spans,
+}
+
+impl Families {
+    /// No span yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            packed: Spans::new(Family::Packed),
+            paged: Spans::new(Family::Paged),
+        }
+    }
+
+    pub(crate) fn spans(&mut self, family: Family) -> &mut Spans {
+        match family {
+            Family::Packed => &mut self.packed,
+            Family::Paged => &mut self.paged,
+        }
+    }
+
+    /// As [`Spans::trim`], of both.
+    pub(crate) fn trim(&mut self) -> Vec<Run> {
+        let mut runs = self.packed.trim();
+        runs.extend(self.paged.trim());
+        runs
+    }
+}
+
 impl Spans {
     /// No span yet.
-    pub(crate) fn new(family: Family) -> Self {
+    fn new(family: Family) -> Self {
         let recent = [const { Vec::new() }; RECENT_GRANULES];
         Self {
             family,
@@ -226,7 +257,7 @@ impl Spans {
     }
 
     /// Forgets the recent blocks and hands back every empty span.
-    pub(crate) fn trim(&mut self) -> Vec<Run> {
+    fn trim(&mut self) -> Vec<Run> {
         let mut runs = Vec::new();
         for class in 0..RECENT_GRANULES {
             while let Some(piece) = self.recent[class].pop() {

@@ -1,7 +1,7 @@
 //! From the words in shared memory to outcomes: what finished is delivered exactly once.
 //!
-//! Nothing read here is believed: a span that a worker hands over must lie beside its slot or in
-//! its own arena, and the archive in it is checked by whoever reads it.
+//! Nothing read here is believed: a span that a worker hands over must lie in its own
+//! arena, and the archive in it is checked by whoever reads it.
 
 use crate::board::ChunkOutcome;
 use crate::error::TaskError;
@@ -14,11 +14,11 @@ use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::archive::{self, ArchiveError};
-use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
+use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
-use crate::protocol::range::{Beat, Span, bytes_of};
-use crate::protocol::task::{Reply, Verdict};
+use crate::protocol::range::{Beat, Span};
+use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
 
 /// What a worker said of chunks, before it died.
@@ -108,9 +108,13 @@ impl Hub {
                 return true;
             }
         };
-        let outcome = match Reply::load(control.ring().slot(slot)) {
+        let reply = self
+            .roster
+            .arena(owner)
+            .and_then(|arena| Reply::load(arena.reply(slot)?, *generation));
+        let outcome = match reply {
             Some(reply) => self.read_reply(engine, slot, owner, reply),
-            None => Err(damaged("the verdict on a task")),
+            None => Err(damaged("the reply to a task")),
         };
         self.end_flight(control, slot, outcome);
         true
@@ -139,12 +143,12 @@ impl Hub {
     ) -> Result<ReplyBytes, TaskError> {
         let Reply { place, verdict } = reply;
         let report = || {
-            let bytes = self.fetch(engine, slot, owner, place);
+            let bytes = self.fetch(slot, owner, place);
             PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
         };
         match verdict {
             Verdict::Value => self
-                .fetch(engine, slot, owner, place)
+                .fetch(slot, owner, place)
                 .ok_or(damaged("the place of a result")),
             Verdict::Panicked => Err(report().into()),
             Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
@@ -165,14 +169,15 @@ impl Hub {
     }
 
     /// The bytes of a reply, if they lie where this worker may put one.
-    fn fetch(&self, engine: &Engine, slot: u32, owner: Owner, place: Span) -> Option<ReplyBytes> {
+    fn fetch(&self, slot: u32, owner: Owner, place: Span) -> Option<ReplyBytes> {
         if place.size == 0 {
             return Some(ReplyBytes::Empty);
         }
-        if place.offset == Control::inline_offset(slot) && place.size <= INLINE_SIZE as u64 {
-            return Some(ReplyBytes::small(bytes_of(engine.region(), place)));
+        let arena = self.roster.arena(owner)?;
+        if let Some(bytes) = arena.inline_reply(slot, place) {
+            return Some(ReplyBytes::small(bytes));
         }
-        let loan = self.roster.arena(owner)?.lend(place)?;
+        let loan = arena.lend(place)?;
         // Only larger ones are kept from their worker; dropping the loan gives the block back.
         Some(match place.size < SEALED_BYTES {
             true => ReplyBytes::small(loan.bytes()),

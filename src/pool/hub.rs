@@ -152,7 +152,10 @@ impl Hub {
                 self.abandon(control, filling);
                 return;
             };
-            task.store(control.ring().slot(filling.slot));
+            task.store(
+                control.task(filling.slot),
+                control.ring().slot(filling.slot),
+            );
             self.publish(control, filling, flight);
         }
     }

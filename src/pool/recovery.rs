@@ -54,7 +54,7 @@ impl Hub {
                     Some(Some((current, flight))) if *current == generation => {
                         let verdict = flight.mourn(slot, current);
                         if verdict == TaskVerdict::Retry {
-                            Task::renew(control.ring().slot(slot), flight.is_timed());
+                            Task::renew(control.ring().slot(slot));
                         }
                         verdict
                     }
@@ -129,12 +129,6 @@ impl Hub {
 }
 
 impl Flight {
-    fn is_timed(&self) -> bool {
-        self.terms
-            .as_ref()
-            .is_some_and(|terms| terms.timeout.is_some())
-    }
-
     /// What becomes of a task whose worker died. If it is run again, then under a new generation
     /// of its slot, which the books follow.
     fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {

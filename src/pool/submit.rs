@@ -24,10 +24,10 @@ use crate::pool::job::{JobEntry, Launch};
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
-use crate::protocol::control::{Control, INLINE_SIZE};
+use crate::protocol::control::Control;
 use crate::protocol::function::FunctionId;
 use crate::protocol::range::Span;
-use crate::protocol::task::Task;
+use crate::protocol::task::{INLINE_SIZE, Task};
 use crate::shared::SharedVec;
 
 /// Archives begin at multiples of this.
@@ -113,12 +113,7 @@ impl Engine {
         }
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
         let reserved = Reserved::new(self)?;
-        // A reply may be written beside the slot, over the arguments of a task that runs once.
-        let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
-            true => None,
-            false => reserved.filling,
-        };
-        let (arguments_span, arguments) = self.place_arguments(beside, arguments)?;
+        let (arguments_span, arguments) = self.place_arguments(reserved.filling, arguments)?;
         let task = Task {
             function,
             arguments: arguments_span,
@@ -138,15 +133,15 @@ impl Engine {
         Ok(entry)
     }
 
-    /// Serialises arguments beside a slot, if there is one and they fit, else into a block of their
-    /// own.
+    /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into a
+    /// block of their own.
     fn place_arguments<A: Payload>(
         &self,
         beside: Option<Filling>,
         arguments: &A,
     ) -> Result<(Span, Option<Block>), Error> {
         let (inline, capacity) = self.inline(beside);
-        // SAFETY: the slot is reserved, so the block beside it is this call's alone; without a
+        // SAFETY: the slot is reserved, so the place in its body is this call's alone; without a
         // slot nothing is written.
         let fit = unsafe { archive::write(arguments, inline, capacity) }?;
         let size = match fit {
@@ -176,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// The block beside a slot and its size; no bytes without a slot.
+    /// The place in the body of a slot's task and its size; no bytes without a slot.
     fn inline(&self, filling: Option<Filling>) -> (NonNull<u8>, usize) {
         let inline = filling.and_then(|filling| {
             self.region()
@@ -266,7 +261,10 @@ impl<'a> Reserved<'a> {
         let filling = self.filling.take();
         match filling {
             Some(filling) => {
-                task.store(control.ring().slot(filling.slot));
+                task.store(
+                    control.task(filling.slot),
+                    control.ring().slot(filling.slot),
+                );
                 hub.publish(control, filling, flight);
             }
             None => {

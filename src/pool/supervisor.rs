@@ -255,17 +255,15 @@ impl<'a> Watch<'a> {
         let owner = self.charges[index].owner;
         let block = engine.heap().reserve(engine.arena_size() as usize)?;
         let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
-        let Some(record) = control.record(owner.index()) else {
+        let me = owner.index();
+        let (Some(record), Some(place)) = (control.record(me), control.arena(me)) else {
             return Err(Error::PoolClosed);
         };
-        let span = arena.span();
-        // ORDERING: Relaxed; the worker that reads these is created below.
-        record.arena_offset.store(span.offset, Ordering::Relaxed);
-        record.arena_size.store(span.size, Ordering::Relaxed);
+        place.set(arena.span());
+        // ORDERING: Relaxed; the worker that reads this is created below.
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
         engine.parking().reset(owner.index());
-        // Each time, for a worker that ran wild may have written there.
         control.settings().store(&engine.config().settings);
         let token = Token {
             region: engine.region().fd().as_raw_fd(),

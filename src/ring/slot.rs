@@ -1,8 +1,9 @@
-//! One task slot: the word that is the truth about it, and a body that the ring never reads.
+//! One task slot: the word that is the truth about it. The task itself, its body, lies elsewhere, on
+//! pages that only the parent writes; so does its reply, which only the worker writes.
 //!
 //! ```text
-//! byte 0        8       16       24       32       40       48       56       64
-//!      [  word  ][ body 0 ][ body 1 ][ body 2 ][ body 3 ][ body 4 ][ body 5 ][ body 6 ]
+//! byte 0        8        16       64
+//!      [  word  ][  note  ][ unused ]
 //!
 //! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(o, g) -> DONE(o, g) | FAILED(o, g)
 //!         ^           ^  |          |  ^            |                      |
@@ -11,7 +12,7 @@
 //!         +-- g + 1 -------------------------------------------------------+ (free)
 //! ```
 //!
-//! Who may touch the body, and what it points to:
+//! Who may touch the body, its reply, and what they point to:
 //! * FREE: nobody.
 //! * FILLING: the submitter that moved the word there, alone.
 //! * READY: nobody; whoever moves the word on gets it.
@@ -30,15 +31,12 @@ const CLAIMED: u8 = 3;
 const DONE: u8 = 4;
 const FAILED: u8 = 5;
 
-/// How many words of a slot belong to the task.
-pub(crate) const BODY_WORDS: usize = 7;
-
 /// A task's place in the ring.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     word: AtomicU64,
-    body: [AtomicU64; BODY_WORDS],
+    note: AtomicU64,
 }
 
 #[cfg(not(gristmill_loom))]
@@ -70,13 +68,13 @@ impl Slot {
     pub(crate) fn starting_at(generation: u32) -> Self {
         Self {
             word: AtomicU64::new(nobodys(FREE, generation)),
-            body: std::array::from_fn(|_| AtomicU64::new(0)),
+            note: AtomicU64::new(0),
         }
     }
 
-    /// A word of the body; `index` below [`BODY_WORDS`].
-    pub(crate) fn body(&self, index: usize) -> &AtomicU64 {
-        &self.body[index]
+    /// A word in which the owner may leave a hint; the ring never reads it.
+    pub(crate) fn note(&self) -> &AtomicU64 {
+        &self.note
     }
 
     /// FREE(g) -> FILLING(g).

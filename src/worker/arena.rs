@@ -25,12 +25,12 @@ use core::slice;
 use offset_allocator::{Allocation, Allocator};
 
 use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
-use crate::primitive::atomic::Ordering;
-use crate::protocol::control::WorkerRecord;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed, SEALED_BYTES};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::Span;
+use crate::protocol::reply::ReplyBlock;
 use crate::sys::failure::SysError;
+use crate::sys::process;
 use crate::worker::privilege::insist;
 
 mod slab;
@@ -43,6 +43,10 @@ const SMALLEST: u64 = 64;
 const CLASSES: usize = 10;
 /// How much is committed at a time, so that small results rarely meet the kernel.
 const COMMIT_STEP: u64 = 256 << 10;
+/// The same of blocks for replies: these are few, as the parent takes the lowest slots first.
+const REPLIES_STEP: u64 = 64 << 10;
+const _: () = assert!(ARENA_HEADER_SIZE.is_multiple_of(REPLIES_STEP));
+const _: () = assert!(ARENA_HEADER_SIZE / REPLIES_STEP <= 64);
 /// Runs and slabs that may live at once; 64 Ki pages make 4 GiB.
 const MOST_RUNS: u32 = 64 << 10;
 
@@ -54,6 +58,9 @@ enum Shelf {
     /// Read-only but for one block.
     Vault,
 }
+
+/// Exit code of a worker without memory to say how a task ended.
+pub(crate) const EXIT_NO_REPLY: i32 = 75;
 
 /// What a 64 KiB page of the arena is used for.
 enum Page {
@@ -74,6 +81,8 @@ pub(crate) struct Arena<'a> {
     region: &'a Region,
     freed: Freed<'a>,
     range: Range<u64>,
+    /// Which steps of the replies' blocks are committed, a bit each.
+    replies: u64,
     committed: u64,
     runs: Allocator,
     pages: Vec<Page>,
@@ -94,25 +103,21 @@ impl fmt::Debug for Arena<'_> {
 
 impl<'a> Arena<'a> {
     /// Makes the arena that the parent assigned writable. Nothing is committed yet.
-    pub(crate) fn attach(
-        region: &'a Region,
-        record: &'a WorkerRecord,
-    ) -> Result<Self, Box<dyn Error>> {
-        // ORDERING: Relaxed; the parent wrote both before it created this process.
-        let offset = record.arena_offset.load(Ordering::Relaxed);
-        let size = record.arena_size.load(Ordering::Relaxed);
+    pub(crate) fn attach(region: &'a Region, place: Span) -> Result<Self, Box<dyn Error>> {
+        let Span { offset, size } = place;
         let range = offset..offset.saturating_add(size);
         region.unprotect(offset..offset + ARENA_HEADER_SIZE)?;
-        region.populate(offset..offset + ARENA_HEADER_SIZE)?;
-        let span = Span { offset, size };
-        let freed = Freed::of(region, span).ok_or(OutsideRegion)?;
+        region.populate(offset..offset + REPLIES_STEP)?;
+        let freed = Freed::of(region, place).ok_or(OutsideRegion)?;
+        ReplyBlock::of(region, place, 0).ok_or(OutsideRegion)?;
         let pages = (size / PAGE_SIZE) as u32;
         let mut runs = Allocator::with_max_allocs(pages, pages.clamp(1, MOST_RUNS));
-        // The first page holds the head of the freed stack.
+        // The first pages hold the head of the freed stack and the blocks for replies.
         let _ = runs.allocate((ARENA_HEADER_SIZE / PAGE_SIZE) as u32);
         Ok(Self {
             region,
             freed,
+            replies: 1,
             committed: offset + ARENA_HEADER_SIZE,
             runs,
             pages: (0..pages).map(|_| Page::Unused).collect(),
@@ -121,6 +126,33 @@ impl<'a> Arena<'a> {
             holds_result: false,
             range,
         })
+    }
+
+    /// Where the arena is.
+    pub(crate) fn span(&self) -> Span {
+        Span {
+            offset: self.range.start,
+            size: self.range.end - self.range.start,
+        }
+    }
+
+    /// The block for the reply to the task in `slot`. Without memory for it this worker ends: it
+    /// could not even say so.
+    pub(crate) fn reply(&mut self, slot: u32) -> &'a ReplyBlock {
+        let start = ReplyBlock::offset_in_arena(slot);
+        let end = start + size_of::<ReplyBlock>() as u64;
+        for step in start / REPLIES_STEP..end.div_ceil(REPLIES_STEP) {
+            if self.replies >> step & 1 == 0 {
+                let first = self.range.start + step * REPLIES_STEP;
+                if let Err(error) = self.region.populate(first..first + REPLIES_STEP) {
+                    eprintln!("gristmill: a worker ends, for it cannot reply: {error}");
+                    process::exit_now(EXIT_NO_REPLY);
+                }
+                self.replies |= 1 << step;
+            }
+        }
+        let region = self.region;
+        ReplyBlock::of(region, self.span(), slot).expect("`attach` saw that the arena is there")
     }
 
     /// A committed and writable block of at least `size` bytes for a result, 64-byte aligned, and

@@ -68,7 +68,8 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
-    let mut arena = Arena::attach(&region, record)?;
+    let place = control.arena(me.index()).ok_or("there is no such arena")?;
+    let mut arena = Arena::attach(&region, place.get())?;
     panic::install_hook();
     if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
         let errno = match reason {

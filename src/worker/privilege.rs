@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use crate::memory::heap::LARGE_BYTES;
 use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
-use crate::protocol::control::CONTROL_SIZE;
+use crate::protocol::control::WRITABLE;
 use crate::protocol::range::Span;
 use crate::sys::failure::SysError;
 use crate::sys::process;
@@ -30,9 +30,9 @@ pub(crate) struct Privilege<'a> {
 }
 
 impl<'a> Privilege<'a> {
-    /// Unlocks the control area; all else stays read-only.
+    /// Unlocks the workers' part of the control area; all else stays read-only.
     pub(crate) fn begin(region: &'a Region) -> Result<Self, SysError> {
-        region.unprotect(0..CONTROL_SIZE as u64)?;
+        region.unprotect(WRITABLE)?;
         Ok(Self {
             region,
             output: 0..0,

@@ -4,10 +4,10 @@
 
 use core::ptr::NonNull;
 
-use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
-use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
+use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
+use crate::protocol::task::{ReplyPlace, Task, TaskCall, TaskFault, find_function};
 use crate::ring::{Claim, Outcome};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
@@ -22,14 +22,15 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     server
         .idle
         .claimed(|| has_work(server.control, &server.seen));
-    let task = Task::load(slot);
+    let task = Task::load(server.control.task(claim.slot));
     server.privilege.revoke();
     server.arena.seal();
     if task.timed {
         Task::start(slot, clock::now());
     }
+    let block = server.arena.reply(claim.slot);
     let reply = perform(server, claim, task);
-    reply.store(slot);
+    reply.store(block, claim.generation);
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
@@ -50,13 +51,13 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
         return Reply::empty(Verdict::BadArguments);
     };
     let mut place = Place {
-        region_offset: Control::inline_offset(claim.slot),
+        region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
         arena: &mut server.arena,
         inline: None,
         given: None,
         settled: Span::default(),
     };
-    place.inline = server.region.pointer(place.region_offset, INLINE_SIZE);
+    place.inline = server.region.pointer(place.region_offset, REPLY_SIZE);
     let mut call = TaskCall {
         region: server.region,
         task,
@@ -100,8 +101,8 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
             }
         }
     };
-    // Also a result that was complete, when dropping its value panicked. What lies beside the slot
-    // is no block of the arena, which the arena knows.
+    // Also a result that was complete, when dropping its value panicked. What lies in
+    // the slot's block is none of these, which the arena knows.
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
@@ -120,7 +121,7 @@ struct Place<'a, 'r> {
 impl ReplyPlace for Place<'_, '_> {
     fn inline(&mut self) -> (NonNull<u8>, usize) {
         match self.inline {
-            Some(block) => (block, INLINE_SIZE),
+            Some(block) => (block, REPLY_SIZE),
             None => (NonNull::<u128>::dangling().cast(), 0),
         }
     }

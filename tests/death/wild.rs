@@ -130,7 +130,8 @@ fn a_small_input_is_locked_beside_a_small_output() {
 #[test]
 fn contexts_and_arguments_are_locked() {
     let pool = pool(1);
-    for len in [1000] {
+    // As large as a block of its own, and as small as beside its slot.
+    for len in [1000, 4] {
         let task = pool.spawn_with(7_u64, vec![1_u64; len], |seven, ones| {
             scribble(core::slice::from_ref(seven), 0);
             ones.len() as u64
