@@ -3,9 +3,8 @@
 //! The books are private to the parent. Large blocks are runs of whole extents; small ones are
 //! pieces of spans, which are extents themselves: packed for what workers only read, in pages of
 //! their own for buffers, which a worker may be allowed to write.
-//!
-//! Two locks: `small` may be held while `large` is taken, never the reverse. Neither is held while
-//! memory is committed, but for a span's.
+//! Two locks: `small` may be held while `large` is taken, never the reverse. Neither is held
+//! while memory is committed, but for a span's.
 
 #![expect(unsafe_code, reason = "zeroes recycled memory")]
 

@@ -133,8 +133,8 @@ impl Engine {
         Ok(entry)
     }
 
-    /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into a
-    /// block of their own.
+    /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into
+    /// a block of their own.
     fn place_arguments<A: Payload>(
         &self,
         beside: Option<Filling>,

@@ -9,6 +9,7 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod panic;
 pub(crate) mod range;
+pub(crate) mod record;
 pub(crate) mod remote;
 pub(crate) mod reply;
 pub(crate) mod settings;

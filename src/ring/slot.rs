@@ -1,5 +1,5 @@
-//! One task slot: the word that is the truth about it. The task itself, its body, lies elsewhere, on
-//! pages that only the parent writes; so does its reply, which only the worker writes.
+//! One task slot: the word that is the truth about it. The task itself, its body, lies elsewhere,
+//! on pages that only the parent writes; so does its reply, which only the worker writes.
 //!
 //! ```text
 //! byte 0        8        16       64
