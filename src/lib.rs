@@ -77,9 +77,9 @@
 //!   workers are killed.
 //! - **It has one thread** of the crate's. Threads that a closure starts may go on when it has
 //!   returned, but must not keep references to buffers.
-//! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers
-//!   that it has worked on as outputs, which are locked again when they are large inputs of a job
-//!   that it works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
+//! - **Shared memory is read-only** to it but for some of the bookkeeping, its own results until
+//!   they are delivered, and the output of the job that it works on at the moment. A wild write
+//!   elsewhere is a `SIGSEGV`, and the worker is replaced.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task

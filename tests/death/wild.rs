@@ -164,7 +164,7 @@ fn scribble_at(pool: &Pool, target: *const u64) -> gristmill::TaskHandle<()> {
 #[test]
 fn a_delivered_result_cannot_be_changed_by_anybody() {
     let pool = pool(1);
-    for len in [1 << 11, 5000, 1 << 13, 1 << 17_usize] {
+    for len in [1 << 13, 10_000, 1 << 14, 1 << 17_usize] {
         let make = |byte: u8| {
             let task = pool.spawn((len as u64, byte), |wanted| {
                 vec![u64::from(wanted.1); wanted.0.to_native() as usize]

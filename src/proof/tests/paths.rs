@@ -295,6 +295,7 @@ fn an_allocation_of_a_result_survives_death_at_every_instruction() {
             let (offset, _) = arena.allocate(size).expect("a block");
             stage.note(index, offset);
         }
+        arena.seal();
     });
 }
 
