@@ -207,7 +207,7 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;

@@ -3,9 +3,11 @@
 //! [`Error`] is about the pool and its memory; [`TaskError`] about one piece of work, whose pool
 //! lives on.
 
+mod damage;
 mod death;
 mod task;
 
+pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use task::{Failure, Location, TaskError};
 

@@ -4,7 +4,7 @@
 //! its own arena, and the archive in it is checked by whoever reads it.
 
 use crate::board::ChunkOutcome;
-use crate::error::TaskError;
+use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
@@ -84,14 +84,19 @@ impl Hub {
 
     /// Delivers everything that has finished, whatever the hints say; after a death.
     pub(crate) fn harvest_thoroughly(&mut self, control: &Control, engine: &Engine) {
+        self.harvest_everything(control, engine);
+        self.feed(control);
+        self.post_waiting(control);
+    }
+
+    /// The same, without taking up new work.
+    pub(super) fn harvest_everything(&mut self, control: &Control, engine: &Engine) {
         for slot in 0..SLOTS as u32 {
             self.collect(control, engine, slot);
         }
         for job in self.jobs.active() {
             self.finish_if_settled(control, job);
         }
-        self.feed(control);
-        self.post_waiting(control);
     }
 
     /// Delivers the outcome of a slot's task, if it has ended.
@@ -100,17 +105,21 @@ impl Hub {
             return false;
         };
         let owner = match control.ring().harvest(slot, *generation) {
-            Harvest::Finished { owner, .. } => owner,
+            Harvest::Finished { owner, .. } if self.roster.knows(owner) => owner,
             Harvest::Pending | Harvest::Running(_) => return false,
-            Harvest::Foreign(_) => {
-                self.end_flight(control, slot, Err(damaged("the state of a task")));
-                return true;
+            // A worker may be at work behind that word, so nothing is decided yet.
+            Harvest::Finished { .. } | Harvest::Foreign(_) => {
+                self.suspect();
+                return false;
             }
         };
         let outcome = match Reply::load(control.ring().slot(slot)) {
             Some(reply) => self.read_reply(engine, slot, owner, reply),
-            None => Err(damaged("the verdict on a task")),
+            None => Err(damaged("the verdict on a task", "one of six codes")),
         };
+        if matches!(outcome, Err(TaskError::Damaged(_))) {
+            self.suspect();
+        }
         self.end_flight(control, slot, outcome);
         true
     }
@@ -142,15 +151,18 @@ impl Hub {
             PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
         };
         match verdict {
-            Verdict::Value => self
-                .fetch(engine, slot, owner, place)
-                .ok_or(damaged("the place of a result")),
+            Verdict::Value => self.fetch(engine, slot, owner, place).ok_or_else(|| {
+                let Span { offset, size } = place;
+                let wanted = "a block beside the slot or in the worker's own arena";
+                let found = format!("{size} bytes at offset {offset}");
+                Damage::new("the place of a result", wanted, found).into()
+            }),
             Verdict::Panicked => Err(report().into()),
             Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
                 type_name: "task's result",
                 reason: report().message,
             })),
-            Verdict::BadArguments => Err(damaged("the arguments of a task")),
+            Verdict::BadArguments => Err(damaged("the arguments of a task", "an archive")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",
                 limit: archive::LIMIT,
@@ -181,6 +193,9 @@ impl Hub {
             return false;
         };
         if !board.settled(&mut running.posted) {
+            if board.is_stuck(&running.posted) {
+                self.suspect();
+            }
             return false;
         }
         let Some(mut running) = self.jobs.remove(job) else {
@@ -205,8 +220,10 @@ impl Hub {
         board.close(posted);
         match next {
             Next::Over(mut result, failures) => {
-                if let Err(TaskError::WorkerDied(death)) = &mut result {
-                    death.undefined = undefined;
+                match &mut result {
+                    Err(TaskError::WorkerDied(death)) => death.undefined = undefined,
+                    Err(TaskError::Damaged(damage)) => damage.undefined = undefined,
+                    _ => {}
                 }
                 let outcome = JobOutcome {
                     result,
@@ -249,7 +266,7 @@ impl Hub {
                         continue;
                     }
                 },
-                _ => damaged("the state of a chunk"),
+                _ => damaged("the state of a chunk", "one of an ended chunk"),
             };
             // ORDERING: Relaxed; acquired with the chunk's word.
             let beat = Beat::from_bits(detail.load(Ordering::Relaxed));
@@ -257,7 +274,8 @@ impl Hub {
         }
         if let (true, Some(chunk)) = (found.is_empty(), unexplained) {
             let nowhere = Beat::from_bits(u64::MAX);
-            found.push((chunk, damaged("the state of a chunk"), nowhere));
+            let error = damaged("the state of a chunk", "none cancelled without a reason");
+            found.push((chunk, error, nowhere));
         }
         found
     }
@@ -292,6 +310,6 @@ impl Hub {
 }
 
 /// Whatever a wild store may have left where something of ours should be.
-fn damaged(what: &'static str) -> TaskError {
-    TaskError::Damaged { what }
+fn damaged(what: &'static str, wanted: &'static str) -> TaskError {
+    Damage::new(what, wanted, "something else".into()).into()
 }

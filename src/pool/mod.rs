@@ -26,11 +26,13 @@ pub(crate) mod roster;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
+mod audit;
 mod deadline;
 mod harvest;
 mod inquiry;
 mod memory;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod supervisor;
 mod wait;
