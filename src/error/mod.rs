@@ -5,10 +5,12 @@
 
 mod damage;
 mod death;
+mod remote;
 mod task;
 
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
+pub use remote::RemoteError;
 pub use task::{Failure, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -101,6 +103,9 @@ pub enum Error {
     /// The pool has been shut down.
     #[error("the pool is closed; make another, or keep it alive for as long as it has work")]
     PoolClosed,
+    /// A pool that is open was joined, which would wait for ever.
+    #[error("the pool is still open; close it, shut it down or terminate it before joining it")]
+    PoolOpen,
     /// A process that was forked from the pool's owner used the pool.
     #[error("this process was forked from the one that owns the pool; make a pool of its own")]
     Forked,

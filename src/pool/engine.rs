@@ -274,6 +274,7 @@ impl DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
+        self.note_drained();
         let Aftermath {
             workers,
             needs_one,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::memory::block::Block;
 use crate::pool::audit::Held;
+use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
@@ -68,6 +69,7 @@ pub(crate) struct Hub {
     pub(crate) closed: Option<TaskError>,
     /// Set when the pool is being dropped: the supervisor is to end.
     pub(crate) stopping: bool,
+    pub(super) ending: Ending,
     /// Whether a blocked thread is listening to the kernel for all of them.
     pub(crate) has_leader: bool,
     /// The other blocked threads, any of which may be the next leader.
@@ -100,6 +102,7 @@ impl Hub {
             reactors: Reactors::default(),
             closed: None,
             stopping: false,
+            ending: Ending::default(),
             has_leader: false,
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),

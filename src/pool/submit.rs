@@ -247,7 +247,7 @@ struct Reserved<'a> {
 impl<'a> Reserved<'a> {
     fn new(engine: &'a Engine) -> Result<Self, Error> {
         let mut hub = engine.hub();
-        if hub.closed.is_some() {
+        if !hub.accepts() {
             return Err(Error::PoolClosed);
         }
         let control = engine.control();

@@ -7,6 +7,7 @@ use core::ops::Deref;
 use crate::error::TaskError;
 use crate::pool::reply::ReplyBytes;
 use crate::protocol::archive::{self, Payload};
+use crate::protocol::remote;
 
 /// The archived result of a task.
 ///
@@ -44,6 +45,19 @@ impl<R: Payload> TaskOutput<R> {
     /// Checks the archive once, here.
     pub(super) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
         let root: *const R::Archived = archive::access::<R>(bytes.bytes())?;
+        Ok(Self {
+            bytes,
+            root,
+            result: PhantomData,
+        })
+    }
+
+    /// Of the archive of a `Result<R, Thrown>`: the value, or an error of what was thrown.
+    pub(super) fn of_result(bytes: ReplyBytes) -> Result<Self, TaskError> {
+        let root: *const R::Archived = match remote::read::<R>(bytes.bytes())? {
+            Ok(value) => value,
+            Err(thrown) => return Err(TaskError::Failed(Box::new(thrown.into()))),
+        };
         Ok(Self {
             bytes,
             root,
