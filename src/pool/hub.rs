@@ -298,6 +298,12 @@ impl Hub {
         SLOTS - self.free.len() - self.lost.len() + self.backlog.len() + self.jobs.count()
     }
 
+    /// How many tasks could be submitted before one has to wait.
+    #[cfg(test)]
+    pub(crate) fn vacancies(&self) -> usize {
+        self.free.len()
+    }
+
     /// Whether work waits in the parent, where only a harvest moves it on.
     pub(crate) fn has_backlog(&self) -> bool {
         !self.backlog.is_empty() || self.jobs.has_backlog()

@@ -15,6 +15,7 @@
 //! - Wakers are called after the hub's lock was released.
 
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -27,7 +28,6 @@ pub(crate) mod roster;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
-mod audit;
 mod deadline;
 mod harvest;
 mod inquiry;
