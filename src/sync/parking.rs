@@ -296,14 +296,13 @@ fn clear(bits: &[AtomicU64], index: u16) {
 
 #[cfg(test)]
 impl<'a> Parking<'a> {
-    /// The bitmaps, and the words, for those that run wild.
-    pub(crate) fn words(
-        &self,
-    ) -> (
-        impl Iterator<Item = &'a AtomicU64> + use<'a>,
-        impl Iterator<Item = &'a AtomicU32> + use<'a>,
-    ) {
-        let bits = self.spinning.iter().chain(self.parked);
-        (bits, self.words.iter().map(|word| &word.0.0))
+    /// The bitmaps, for those that run wild.
+    pub(crate) fn bits(&self) -> impl Iterator<Item = &'a AtomicU64> + use<'a> {
+        self.spinning.iter().chain(self.parked)
+    }
+
+    /// What workers sleep on, for the same.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
+        self.words.iter().map(|word| &word.0.0)
     }
 }
