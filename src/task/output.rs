@@ -100,3 +100,12 @@ where
         fmt::Debug::fmt(&**self, f)
     }
 }
+
+impl<R: Payload> fmt::Display for TaskOutput<R>
+where
+    R::Archived: fmt::Display,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
