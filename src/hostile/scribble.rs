@@ -98,7 +98,7 @@ fn round(seed: u64, checks: &[Check]) -> Result<(), String> {
         // What else was hit shows when it is used, or is found by a look.
         play.look_over();
         // Every slot takes a task once more; in some rounds, for it takes time.
-        let count = if seed % 32 == 0 { SLOTS } else { 100 };
+        let count = if seed.is_multiple_of(32) { SLOTS } else { 100 };
         play.fill_up(count)?;
         let hub = play.engine.hub();
         match (hub.pending(), hub.vacancies()) {

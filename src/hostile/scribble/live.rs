@@ -240,6 +240,49 @@ fn a_claim_in_the_name_of_an_idle_worker_is_noticed() {
 }
 
 #[test]
+fn a_pool_that_is_rebuilt_in_vain_gives_up() {
+    let pool = pool();
+    // Each attempt overwrites free slots, and is ended with all others for it.
+    let task = pool.task((), |()| {
+        let words = control().ring().words();
+        words[100..SLOTS]
+            .iter()
+            .for_each(|word| word.store(7, Ordering::Relaxed));
+        loop {
+            std::thread::park();
+        }
+    });
+    let task: TaskHandle<()> = task.attempts(1000).spawn().expect("the pool is open");
+    match task.wait() {
+        Err(TaskError::DamagedTooOften { rebuilds, .. }) => assert_eq!(rebuilds, 5),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(pool.spawn(1_u8, |x| *x), Err(Error::PoolClosed)));
+}
+
+#[test]
+fn work_that_nobody_had_begun_outlives_a_rebuild() {
+    let pool = Pool::builder().workers(1).build().expect("a pool");
+    let wild = pool.spawn((), |()| {
+        let words = control().ring().words();
+        words[100..SLOTS]
+            .iter()
+            .for_each(|word| word.store(7, Ordering::Relaxed));
+        std::process::abort()
+    });
+    let wild: TaskHandle<()> = wild.expect("the pool is open");
+    // Behind it in the queue, and not hit: each is done, once the pool has been rebuilt.
+    let waiting: Vec<_> = (0..50).map(|x| honest(&pool, x)).collect();
+    // Somebody may have looked before it aborted; mostly nobody has.
+    let end = wild.wait().expect_err("it ends badly");
+    assert!(is_told(&end), "{end}");
+    for (x, task) in (0..).zip(waiting) {
+        assert_eq!(task.wait().expect("it had not begun").to_native(), mix(x));
+    }
+    assert_eq!(pool.engine().hub().rebuilds, 1);
+}
+
+#[test]
 fn a_waker_that_is_stopped_half_way_leaves_nobody_asleep() {
     let pool = Pool::builder().workers(1).build().expect("a pool");
     for x in 0..3 {
