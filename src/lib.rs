@@ -30,8 +30,8 @@
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
-//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
-//!   [`RemoteError`], made of what was [`Thrown`].
+//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
+//!   error said: [`RemoteError`], made of what was [`Thrown`].
 //!
 //! # How it works
 //!
@@ -119,7 +119,9 @@
 //!
 //! What a call refuses is an [`Error`] at once or when the job begins. What became of the work is a
 //! [`TaskError`], which `Error` wraps as [`Error::Task`]. No error closes the pool, except that it
-//! gives up when five workers in a row cannot be started ([`TaskError::NoWorkers`]).
+//! gives up when five workers in a row cannot be started ([`TaskError::NoWorkers`]), or when
+//! workers that run wild have it rebuilt five times without an outcome
+//! ([`TaskError::DamagedTooOften`]).
 //!
 //! ```
 //! use gristmill::{Error, Pool, TaskError};
@@ -210,7 +212,8 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError,
+    WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};

@@ -173,11 +173,11 @@ impl Chunk {
             return ChunkOutcome::Foreign(word);
         }
         match word.state() {
-            UNCLAIMED => ChunkOutcome::Unclaimed,
+            UNCLAIMED if word.owner() == Owner::NONE => ChunkOutcome::Unclaimed,
             CLAIMED => ChunkOutcome::Claimed(word.owner()),
             DONE => ChunkOutcome::Done(word.owner()),
             FAILED => ChunkOutcome::Failed(word.owner()),
-            CANCELLED => ChunkOutcome::Cancelled,
+            CANCELLED if word.owner() == Owner::NONE => ChunkOutcome::Cancelled,
             _ => ChunkOutcome::Foreign(word),
         }
     }
@@ -210,6 +210,11 @@ impl Chunk {
 
 #[cfg(test)]
 impl Chunk {
+    /// The word itself, for those that run wild.
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.word
+    }
+
     /// Whatever a wild store may leave behind.
     pub(super) fn scribble(&self, bits: u64) {
         self.word.store(bits, Ordering::Relaxed);

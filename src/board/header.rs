@@ -23,6 +23,9 @@ use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::primitive::line::Line;
 
+/// Counts below minus this are nobody's: each death lowers a count by one chunk at most.
+const LOWEST: i64 = 1 << 40;
+
 const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 
@@ -41,6 +44,15 @@ pub(crate) struct JobFront {
 pub(crate) struct JobCounts {
     cursor: Line<AtomicU64>,
     remaining: Line<AtomicU64>,
+}
+
+/// What the parent knows of a place without looking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) generation: u32,
+    pub(crate) epoch: u64,
+    /// How many chunks the job there has; none without a job.
+    pub(crate) chunks: Option<u32>,
 }
 
 #[cfg(not(gristmill_loom))]
@@ -85,6 +97,7 @@ impl JobCounts {
 
 impl JobHeader<'_> {
     /// The generation of the next job here.
+    #[cfg(test)]
     pub(super) fn next_generation(&self) -> u32 {
         // Relaxed: only the parent writes it.
         let last = Word::from_bits(self.front.word.load(Ordering::Relaxed));
@@ -131,6 +144,72 @@ impl JobHeader<'_> {
         // chunks recovered before it (`bump_epoch`).
         // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
         self.front.epoch.load(Ordering::Acquire)
+    }
+
+    /// What stands there instead of what the parent wrote, if anything does. Without a job the
+    /// number of chunks is nobody's concern.
+    pub(super) fn fault(&self, state: Known) -> Option<u64> {
+        let Known {
+            generation,
+            epoch,
+            chunks,
+        } = state;
+        let state = if chunks.is_some() { OPEN } else { CLOSED };
+        let word = Word::new(state, Owner::NONE, generation).to_bits();
+        let JobFront {
+            word: its_word,
+            chunks: its_chunks,
+            epoch: its_epoch,
+        } = self.front;
+        let wanted = [
+            (its_word, Some(word)),
+            (its_epoch, Some(epoch)),
+            (its_chunks, chunks.map(u64::from)),
+        ];
+        wanted.into_iter().find_map(|(place, wanted)| {
+            // Relaxed: only the parent writes them, and it looks under its own lock.
+            let found = place.load(Ordering::Relaxed);
+            wanted
+                .is_some_and(|wanted| wanted != found)
+                .then_some(found)
+        })
+    }
+
+    /// Writes what the parent knows, when no worker lives; `left` chunks are still to end.
+    pub(super) fn renew(&self, state: Known, left: u32) {
+        self.front.epoch.store(state.epoch, Ordering::Relaxed);
+        self.counts.cursor.0.store(0, Ordering::Relaxed);
+        self.counts
+            .remaining
+            .0
+            .store(left.into(), Ordering::Relaxed);
+        let Some(chunks) = state.chunks else {
+            return self.close(state.generation);
+        };
+        self.front.chunks.store(chunks.into(), Ordering::Relaxed);
+        let word = Word::new(OPEN, Owner::NONE, state.generation);
+        // ORDERING: B1, Release; as in `open`.
+        self.front.word.store(word.to_bits(), Ordering::Release);
+    }
+
+    /// Puts a count right that nobody honest can have left, beside live workers: `most` chunks
+    /// are still to end, seen before this call.
+    ///
+    /// Zero is right whatever they do meanwhile, for the count may be too low, and never too high:
+    /// a worker may have counted its chunk off before, and is part of `most` nevertheless.
+    pub(super) fn mend(&self, most: u32) {
+        // Relaxed: a hint, and what was seen settled was counted off before it.
+        let found = self.counts.remaining.0.load(Ordering::Relaxed);
+        let legal = -LOWEST..=i64::from(most);
+        if !legal.contains(&found.cast_signed()) {
+            // Relaxed: a hint. One that was counted down since is looked at again next time.
+            let _ = self.counts.remaining.0.compare_exchange(
+                found,
+                0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
     }
 
     /// Calls back the workers that swept.
@@ -198,16 +277,21 @@ impl JobHeader<'_> {
 }
 
 #[cfg(test)]
-impl JobHeader<'_> {
-    /// Whatever a wild store may leave behind.
-    pub(super) fn scribble(&self, mut bits: impl FnMut() -> u64) {
+impl<'a> JobHeader<'a> {
+    /// All words, for those that run wild.
+    pub(super) fn words(self) -> [&'a AtomicU64; 5] {
         let JobFront {
             word,
             chunks,
             epoch,
         } = self.front;
         let JobCounts { cursor, remaining } = self.counts;
-        for word in [word, chunks, epoch, &cursor.0, &remaining.0] {
+        [word, chunks, epoch, &cursor.0, &remaining.0]
+    }
+
+    /// Whatever a wild store may leave behind.
+    pub(super) fn scribble(&self, mut bits: impl FnMut() -> u64) {
+        for word in self.words() {
             word.store(bits(), Ordering::Relaxed);
         }
     }

@@ -3,10 +3,12 @@
 //! [`Error`] is about the pool and its memory; [`TaskError`] about one piece of work, whose pool
 //! lives on.
 
+mod damage;
 mod death;
 mod remote;
 mod task;
 
+pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use remote::RemoteError;
 pub use task::{Failure, Location, TaskError};

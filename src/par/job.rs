@@ -206,6 +206,7 @@ impl<'a, O> Job<'a, O> {
             State::Planned(_) => false,
             State::Running(entry, _) => {
                 self.engine.harvest();
+                self.engine.keep_watch();
                 entry.is_ready()
             }
             State::Ready(_) | State::Ended => true,

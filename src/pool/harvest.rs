@@ -4,7 +4,7 @@
 //! arena, and the archive in it is checked by whoever reads it.
 
 use crate::board::ChunkOutcome;
-use crate::error::TaskError;
+use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
@@ -85,14 +85,19 @@ impl Hub {
 
     /// Delivers everything that has finished, whatever the hints say; after a death.
     pub(crate) fn harvest_thoroughly(&mut self, control: &Control, engine: &Engine) {
+        self.harvest_everything(control, engine);
+        self.feed(control);
+        self.post_waiting(control);
+    }
+
+    /// The same, without taking up new work.
+    pub(super) fn harvest_everything(&mut self, control: &Control, engine: &Engine) {
         for slot in 0..SLOTS as u32 {
             self.collect(control, engine, slot);
         }
         for job in self.jobs.active() {
             self.finish_if_settled(control, job);
         }
-        self.feed(control);
-        self.post_waiting(control);
     }
 
     /// Delivers the outcome of a slot's task, if it has ended.
@@ -101,11 +106,12 @@ impl Hub {
             return false;
         };
         let owner = match control.ring().harvest(slot, *generation) {
-            Harvest::Finished { owner, .. } => owner,
+            Harvest::Finished { owner, .. } if self.roster.knows(owner) => owner,
             Harvest::Pending | Harvest::Running(_) => return false,
-            Harvest::Foreign(_) => {
-                self.end_flight(control, slot, Err(damaged("the state of a task")));
-                return true;
+            // A worker may be at work behind that word, so nothing is decided yet.
+            Harvest::Finished { .. } | Harvest::Foreign(_) => {
+                self.suspect();
+                return false;
             }
         };
         let reply = self
@@ -114,8 +120,14 @@ impl Hub {
             .and_then(|arena| Reply::load(arena.reply(slot)?, *generation));
         let outcome = match reply {
             Some(reply) => self.read_reply(engine, slot, owner, reply),
-            None => Err(damaged("the reply to a task")),
+            None => Err(damaged(
+                "the reply to a task",
+                "one of its generation, with one of the verdicts there are",
+            )),
         };
+        if matches!(outcome, Err(TaskError::Damaged(_))) {
+            self.suspect();
+        }
         self.end_flight(control, slot, outcome);
         true
     }
@@ -147,15 +159,18 @@ impl Hub {
             PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
         };
         match verdict {
-            Verdict::Value => self
-                .fetch(slot, owner, place)
-                .ok_or(damaged("the place of a result")),
+            Verdict::Value => self.fetch(slot, owner, place).ok_or_else(|| {
+                let Span { offset, size } = place;
+                let wanted = "a block in the worker's own arena";
+                let found = format!("{size} bytes at offset {offset}");
+                Damage::new("the place of a result", wanted, found).into()
+            }),
             Verdict::Panicked => Err(report().into()),
             Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
                 type_name: "task's result",
                 reason: report().message,
             })),
-            Verdict::BadArguments => Err(damaged("the arguments of a task")),
+            Verdict::BadArguments => Err(damaged("the arguments of a task", "an archive")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",
                 limit: archive::LIMIT,
@@ -192,6 +207,9 @@ impl Hub {
             return false;
         };
         if !board.settled(&mut running.posted) {
+            if board.is_stuck(&running.posted) {
+                self.suspect();
+            }
             return false;
         }
         let Some(mut running) = self.jobs.remove(job) else {
@@ -216,8 +234,10 @@ impl Hub {
         board.close(posted);
         match next {
             Next::Over(mut result, failures) => {
-                if let Err(TaskError::WorkerDied(death)) = &mut result {
-                    death.undefined = undefined;
+                match &mut result {
+                    Err(TaskError::WorkerDied(death)) => death.undefined = undefined,
+                    Err(TaskError::Damaged(damage)) => damage.undefined = undefined,
+                    _ => {}
                 }
                 let outcome = JobOutcome {
                     result,
@@ -260,7 +280,7 @@ impl Hub {
                         continue;
                     }
                 },
-                _ => damaged("the state of a chunk"),
+                _ => damaged("the state of a chunk", "one of an ended chunk"),
             };
             // ORDERING: Relaxed; acquired with the chunk's word.
             let beat = Beat::from_bits(detail.load(Ordering::Relaxed));
@@ -268,7 +288,8 @@ impl Hub {
         }
         if let (true, Some(chunk)) = (found.is_empty(), unexplained) {
             let nowhere = Beat::from_bits(u64::MAX);
-            found.push((chunk, damaged("the state of a chunk"), nowhere));
+            let error = damaged("the state of a chunk", "none cancelled without a reason");
+            found.push((chunk, error, nowhere));
         }
         found
     }
@@ -303,6 +324,6 @@ impl Hub {
 }
 
 /// Whatever a wild store may have left where something of ours should be.
-fn damaged(what: &'static str) -> TaskError {
-    TaskError::Damaged { what }
+fn damaged(what: &'static str, wanted: &'static str) -> TaskError {
+    Damage::new(what, wanted, "something else".into()).into()
 }

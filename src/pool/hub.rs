@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
@@ -49,6 +50,15 @@ pub(crate) struct Filling {
     pub(crate) generation: u32,
 }
 
+/// What is known of a slot without a flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Vacant {
+    /// Which use of the slot comes next, or is being prepared.
+    pub(super) generation: u32,
+    /// Somebody writes a task into it.
+    pub(super) filling: bool,
+}
+
 /// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -66,7 +76,18 @@ pub(crate) struct Hub {
     pub(crate) followers: Vec<Thread>,
     pub(super) flights: Vec<Option<(u32, Flight)>>,
     free: Vec<u32>,
+    /// Slots that are free, but whose word was overwritten: they wait for the next rebuild.
+    lost: Vec<u32>,
+    /// Of each slot without a flight: which use comes next, and whether it is being filled.
+    pub(super) vacant: Vec<Vacant>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
+    /// Something was met in shared memory that nobody honest wrote: the supervisor is to look.
+    pub(crate) suspects: bool,
+    /// How many outcomes were delivered, and how often the workers were all replaced.
+    pub(crate) outcomes: u64,
+    pub(crate) rebuilds: u32,
+    /// Work that sleeping workers seemed to hold when all was looked over last.
+    pub(super) idle_claims: Vec<Held>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
     /// What follows once the lock is released.
@@ -86,6 +107,12 @@ impl Hub {
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
+            lost: Vec::new(),
+            vacant: vec![Vacant::default(); SLOTS],
+            suspects: false,
+            outcomes: 0,
+            rebuilds: 0,
+            idle_claims: Vec::new(),
             backlog: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
@@ -101,19 +128,41 @@ impl Hub {
     }
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
-        // A slot whose word is not FREE was scribbled on: it is not used again.
         while let Some(slot) = self.free.pop() {
-            if let Some(generation) = control.ring().fill(slot) {
+            let Vacant { generation, .. } = self.vacant[slot as usize];
+            if control.ring().fill(slot) == Some(generation) {
+                self.vacant[slot as usize].filling = true;
                 return Some(Filling { slot, generation });
             }
+            // Its word was overwritten: somebody may believe to have a task in it.
+            self.lost.push(slot);
+            self.suspect();
         }
         None
+    }
+
+    /// Has the supervisor look everything over.
+    pub(super) fn suspect(&mut self) {
+        self.suspects = true;
+        self.aftermath.nudge = true;
+    }
+
+    /// Makes the list of free slots anew.
+    pub(super) fn recount_free(&mut self) {
+        let books = self.flights.iter().zip(&self.vacant).enumerate().rev();
+        self.free.clear();
+        self.free.extend(
+            books
+                .filter(|(_, (flight, vacant))| flight.is_none() && !vacant.filling)
+                .map(|(slot, _)| slot as u32),
+        );
+        self.lost.clear();
     }
 
     /// Gives back a slot that will not be published after all.
     pub(crate) fn abandon(&mut self, control: &Control, filling: Filling) {
         control.ring().abandon(filling.slot, filling.generation);
-        self.free.push(filling.slot);
+        self.vacate(filling.slot, filling.generation.wrapping_add(1));
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
@@ -123,9 +172,12 @@ impl Hub {
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
+        self.vacant[slot as usize].filling = false;
         self.flights[slot as usize] = Some((generation, flight));
-        // A word that is not FILLING any more was scribbled on; the harvest finds it.
-        let _ = control.ring().publish(slot, generation);
+        if !control.ring().publish(slot, generation) {
+            // A word that is not FILLING any more was overwritten.
+            self.suspect();
+        }
         self.wake_workers(1);
     }
 
@@ -215,6 +267,7 @@ impl Hub {
     /// Leaves an outcome and notes whom to wake once the lock is released.
     pub(super) fn settle<T>(&mut self, entry: &Entry<T>, outcome: T) {
         entry.set_place(Place::Nowhere);
+        self.outcomes += 1;
         self.aftermath.wakers.extend(entry.deliver(outcome));
     }
 
@@ -226,7 +279,15 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
-        control.ring().free(slot, generation);
+        let next = control.ring().free(slot, generation);
+        self.vacate(slot, next);
+    }
+
+    fn vacate(&mut self, slot: u32, generation: u32) {
+        self.vacant[slot as usize] = Vacant {
+            generation,
+            filling: false,
+        };
         self.free.push(slot);
     }
 
@@ -237,7 +298,13 @@ impl Hub {
 
     /// How many tasks and jobs have been submitted and not ended.
     pub(crate) fn pending(&self) -> usize {
-        SLOTS - self.free.len() + self.backlog.len() + self.jobs.count()
+        SLOTS - self.free.len() - self.lost.len() + self.backlog.len() + self.jobs.count()
+    }
+
+    /// How many tasks could be submitted before one has to wait.
+    #[cfg(test)]
+    pub(crate) fn vacancies(&self) -> usize {
+        self.free.len()
     }
 
     /// Whether work waits in the parent, where only a harvest moves it on.

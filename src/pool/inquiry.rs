@@ -31,6 +31,8 @@ pub(crate) struct Inquiry {
     suspect: Option<TaskError>,
     /// Elements done in earlier rounds.
     done: u64,
+    /// How often a round was begun again because its words were lost.
+    pub(super) restarts: u32,
     /// Chunks of the first round, as many as there are places for partial results.
     places: usize,
 }

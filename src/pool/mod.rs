@@ -15,6 +15,7 @@
 //! - Wakers are called after the hub's lock was released.
 
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -32,6 +33,7 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod supervisor;
 mod wait;

@@ -22,6 +22,7 @@
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
+use super::check::{Put, Stand};
 use super::{Harvest, Outcome, Verdict};
 
 const FREE: u8 = 0;
@@ -165,13 +166,17 @@ impl Slot {
     pub(super) fn harvest(&self, generation: u32) -> Harvest {
         // ORDERING: R2, Acquire; sees the result that `complete` released.
         // Model: a_harvest_sees_the_result.
-        let word = Word::from_bits(self.word.load(Ordering::Acquire));
+        Self::read(self.word.load(Ordering::Acquire), generation)
+    }
+
+    fn read(bits: u64, generation: u32) -> Harvest {
+        let word = Word::from_bits(bits);
         if word.generation() != generation {
             return Harvest::Foreign(word);
         }
         let owner = word.owner();
         match word.state() {
-            FILLING | READY => Harvest::Pending,
+            FILLING | READY if owner == Owner::NONE => Harvest::Pending,
             CLAIMED => Harvest::Running(owner),
             DONE => Harvest::Finished {
                 owner,
@@ -192,6 +197,38 @@ impl Slot {
         // Model: a_freed_slot_may_be_refilled.
         self.word.store(nobodys(FREE, next), Ordering::Release);
         next
+    }
+
+    /// What the word says, to the letter.
+    pub(super) fn stand(&self, generation: u32) -> Stand {
+        // ORDERING: R2, Acquire; as in `harvest`.
+        let bits = self.word.load(Ordering::Acquire);
+        match Self::read(bits, generation) {
+            Harvest::Pending if bits == nobodys(READY, generation) => Stand::Ready,
+            Harvest::Pending => Stand::Filling,
+            Harvest::Running(owner) => Stand::Claimed(owner),
+            Harvest::Finished { owner, .. } => Stand::Ended(owner),
+            Harvest::Foreign(_) if bits == nobodys(FREE, generation) => Stand::Free,
+            Harvest::Foreign(word) => Stand::Nonsense(word),
+        }
+    }
+
+    /// The word as it is.
+    pub(super) fn bits(&self) -> u64 {
+        // Relaxed: for a report only.
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// Any -> FREE(g) | FILLING(g) | READY(g), by the parent's books, when no worker lives.
+    pub(super) fn put(&self, place: Put, generation: u32) {
+        let state = match place {
+            Put::Free => FREE,
+            Put::Filling => FILLING,
+            Put::Ready => READY,
+        };
+        // ORDERING: R1, Release; hands the body to the next `claim` or `fill`.
+        self.word
+            .store(nobodys(state, generation), Ordering::Release);
     }
 
     /// CLAIMED(dead, g) -> READY(g + 1) | FAILED(dead, g), as `decide(g)` says.
@@ -246,5 +283,13 @@ impl Slot {
     /// Whatever a wild store may leave behind.
     pub(super) fn scribble(&self, bits: u64) {
         self.word.store(bits, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Slot {
+    /// The word itself, for those that run wild.
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.word
     }
 }

@@ -48,6 +48,15 @@ const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGT
 
 /// The signal that nothing survives.
 pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+/// Signals that end a process that ran wild.
+pub(crate) const WILD: [i32; 6] = [
+    Signal::SIGSEGV as i32,
+    Signal::SIGBUS as i32,
+    Signal::SIGILL as i32,
+    Signal::SIGFPE as i32,
+    Signal::SIGABRT as i32,
+    Signal::SIGTRAP as i32,
+];
 /// The signal that makes a stopped process go on.
 pub(crate) const CONTINUE: i32 = Signal::SIGCONT as i32;
 

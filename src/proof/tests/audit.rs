@@ -341,6 +341,9 @@ pub(crate) fn audit(
         lap_of_the_ring(view).map_err(|why| format!("lap {lap} after the recovery: {why}"))?;
         lap_of_the_board(view).map_err(|why| format!("job {lap} after the recovery: {why}"))?;
     }
+    // As the parent of a live pool looks at it.
+    let queue = view.ring.check_queue();
+    ensure!(queue.is_ok(), "the queue is in disorder: {queue:?}");
     audit_parking(view, kernel)
 }
 
