@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How many, unless the environment says otherwise; each takes some milliseconds.
-const DEATHS: (&str, usize) = ("GRISTMILL_TEST_DEATHS", 200);
-const POOLS: (&str, usize) = ("GRISTMILL_TEST_POOLS", 100);
+const DEATHS: (&str, usize) = ("GRISTMILL_TEST_DEATHS", 1000);
+const POOLS: (&str, usize) = ("GRISTMILL_TEST_POOLS", 1000);
 /// What is not over by then has hung; nothing is decided by it otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
 
