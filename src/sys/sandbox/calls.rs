@@ -91,6 +91,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_lseek,
     libc::SYS_fstat,
     libc::SYS_ppoll,
+    libc::SYS_pselect6,
     libc::SYS_dup,
     libc::SYS_close,
     libc::SYS_close_range,
@@ -103,6 +104,7 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_getrlimit,
     libc::SYS_pause,
     libc::SYS_poll,
+    libc::SYS_select,
     libc::SYS_arch_prctl,
 ];
 #[cfg(target_arch = "aarch64")]
