@@ -160,6 +160,8 @@
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
 //!   such a runtime, by the pool's thread.
+//! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
+//!   network, other processes.
 
 #[cfg(not(all(
     target_os = "linux",
@@ -221,6 +223,8 @@ pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Closed, Closing, Pool};
+#[cfg(all(feature = "sandbox", not(gristmill_loom)))]
+pub use pool::{Sandbox, Violation};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]

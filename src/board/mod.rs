@@ -25,6 +25,8 @@ mod header;
 mod model;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+#[cfg(all(test, not(gristmill_loom)))]
+mod threads;
 
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};

@@ -158,6 +158,9 @@ impl fmt::Display for Cause {
                         ", as after a wild pointer, a write to memory that is read-only in \
                          workers, or a stack overflow",
                     ),
+                    Some("SIGSYS") => {
+                        f.write_str(", as after a system call that its sandbox does not allow")
+                    }
                     _ => Ok(()),
                 }
             }

@@ -83,6 +83,15 @@ pub enum Error {
         /// What the kernel said, or the panic of the program's own set-up.
         reason: String,
     },
+    /// The kernel lacks what a sandbox is made of; no worker was started.
+    #[cfg(feature = "sandbox")]
+    #[error("this kernel has no {facility}, without which workers are not confined; {wanted}")]
+    SandboxUnavailable {
+        /// What is missing.
+        facility: &'static str,
+        /// Which kernels have it.
+        wanted: &'static str,
+    },
     /// Workers die as soon as they start, so that replacing them any further is no use.
     #[error("{attempts} workers in a row died before their first task; the last one: {death}")]
     WorkersKeepDying {

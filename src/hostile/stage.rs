@@ -76,6 +76,8 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         attempts: 2,
         cancel_grace: Duration::MAX,
         settings: Settings::default(),
+        setup: None,
+        sandbox: None,
     };
     let engine = Engine::new(config).expect("memory");
     let snapshot = Snapshot::take(engine.region());

@@ -2,18 +2,22 @@
 
 #![expect(unsafe_code, reason = "a set-up function summons its closure")]
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
+#[cfg(feature = "sandbox")]
+use crate::pool::sandbox::Sandbox;
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
 use crate::protocol::function::FunctionId;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
+use crate::sys::sandbox::Policy;
 
 const WORKERS_WANTED: &str = "1 to 1024";
 const _: () = assert!(WORKERS == 1024, "the sentence above says so");
@@ -54,6 +58,8 @@ pub struct Builder {
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
+    #[cfg(feature = "sandbox")]
+    sandbox: Option<Sandbox>,
 }
 
 /// The settings, checked and completed.
@@ -66,6 +72,9 @@ pub(crate) struct Config {
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) settings: Settings,
+    pub(crate) setup: Option<FunctionId>,
+    /// The ruleset that workers bind themselves to, and what else they may do.
+    pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
 }
 
 impl Builder {
@@ -179,6 +188,14 @@ impl Builder {
         self
     }
 
+    /// Confines workers to computing, after [`worker_setup`](Self::worker_setup) and before the
+    /// first task: see [`Sandbox`]. Default: they may do what this process may.
+    #[cfg(feature = "sandbox")]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = Some(sandbox);
+        self
+    }
+
     /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
@@ -187,7 +204,8 @@ impl Builder {
     /// that is reserved), [`Error::Thread`] or [`Error::Spawn`] when it refuses a thread or a
     /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
     /// when a worker dies before it is ready, [`Error::SettingRefused`] when it cannot apply a
-    /// setting to itself, [`Error::Handshake`] when it finds itself in another
+    /// setting to itself, `Error::SandboxUnavailable` when the kernel lacks what a sandbox is made
+    /// of, [`Error::Handshake`] when it finds itself in another
     /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
         let config = self.complete()?;
@@ -221,11 +239,18 @@ impl Builder {
                 return Err(invalid("worker_cores", CORES_WANTED, "none"));
             }
         }
-        settings.setup = match self.setup {
-            Some(setup) => Some(FunctionId::of(setup as *const ())?),
-            None => None,
-        };
         Ok(settings)
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn complete_sandbox(&self) -> Result<Option<(Arc<OwnedFd>, Policy)>, Error> {
+        self.sandbox.as_ref().map(Sandbox::prepare).transpose()
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the other one can fail")]
+    fn complete_sandbox(&self) -> Result<Option<(Arc<OwnedFd>, Policy)>, Error> {
+        Ok(None)
     }
 
     fn complete(self) -> Result<Config, Error> {
@@ -245,6 +270,11 @@ impl Builder {
             return Err(invalid("attempts", "at least 1", attempts));
         }
         let settings = self.complete_settings()?;
+        let sandbox = self.complete_sandbox()?;
+        let setup = match self.setup {
+            Some(setup) => Some(FunctionId::of(setup as *const ())?),
+            None => None,
+        };
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
             workers,
@@ -254,6 +284,8 @@ impl Builder {
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             settings,
+            setup,
+            sandbox,
         })
     }
 }

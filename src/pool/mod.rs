@@ -25,6 +25,8 @@ pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
 pub(crate) mod roster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -43,6 +45,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+#[cfg(feature = "sandbox")]
+pub use sandbox::{Sandbox, Violation};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

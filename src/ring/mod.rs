@@ -25,6 +25,8 @@ mod model;
 mod slot;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+#[cfg(all(test, not(gristmill_loom)))]
+mod threads;
 
 use crate::memory::owner::{Owner, Word};
 

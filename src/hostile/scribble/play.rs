@@ -84,6 +84,8 @@ fn build() -> (Arc<Engine>, Snapshot) {
         attempts: 3,
         cancel_grace: Duration::MAX,
         settings: Settings::default(),
+        sandbox: None,
+        setup: None,
     };
     let engine = Engine::new(config).expect("memory");
     let snapshot = Snapshot::take(engine.region());

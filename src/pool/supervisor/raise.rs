@@ -10,7 +10,7 @@ use crate::pool::arena::Arena;
 use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
-use crate::protocol::token::{self, Token};
+use crate::protocol::token::{self, Confinement, Token};
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::{KILL, Spawn};
 
@@ -37,17 +37,25 @@ impl Watch<'_> {
         record.status.store(starting, Ordering::Relaxed);
         engine.parking().reset(owner.index());
         control.settings().store(&engine.config().settings);
+        let sandbox = engine.config().sandbox.as_ref();
         let token = Token {
             region: engine.region().fd().as_raw_fd(),
             event: engine.event().as_raw_fd(),
             index: owner.index(),
             incarnation: owner.incarnation(),
             parent: std::process::id() as i32,
+            setup: engine.config().setup,
+            sandbox: sandbox.map(|(ruleset, policy)| Confinement {
+                ruleset: ruleset.as_raw_fd(),
+                policy: *policy,
+            }),
         };
+        let mut passed = vec![engine.region().fd(), engine.event().as_fd()];
+        passed.extend(sandbox.map(|(ruleset, _)| ruleset.as_fd()));
         let spawn = Spawn {
             variable: token::VARIABLE,
             value: &token.to_string(),
-            passed: &[engine.region().fd(), engine.event().as_fd()],
+            passed: &passed,
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {

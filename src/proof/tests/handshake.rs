@@ -54,6 +54,8 @@ impl Nursery {
             attempts: 1,
             cancel_grace: Duration::MAX,
             settings: Settings::default(),
+            setup: None,
+            sandbox: None,
         };
         let engine = Engine::new(config).expect("memory");
         let settings = &engine.config().settings;
@@ -88,6 +90,8 @@ impl Nursery {
             index: WORKER,
             incarnation: self.incarnation,
             parent: std::process::id() as i32,
+            setup: None,
+            sandbox: None,
         };
         let mut command = Command::new("/proc/self/exe");
         command

@@ -19,6 +19,8 @@ fn the_dead_do_not_count_as_awake() {
         attempts: 1,
         cancel_grace: Duration::MAX,
         settings: Settings::default(),
+        setup: None,
+        sandbox: None,
     };
     let engine = Engine::new(config).expect("memory");
     let parking = engine.control().parking();
