@@ -207,7 +207,7 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
+    Cause, Error, Failure, ItemError, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
@@ -225,6 +225,8 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
+#[cfg(not(gristmill_loom))]
+pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
 pub use task::{TaskBuilder, TaskHandle, TaskOutput};
 

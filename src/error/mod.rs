@@ -7,7 +7,7 @@ mod death;
 mod task;
 
 pub use death::{Cause, OomKill, WorkerDeath};
-pub use task::{Failure, Location, TaskError};
+pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
@@ -111,6 +111,9 @@ pub enum Error {
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),
+    /// An item of a map failed.
+    #[error(transparent)]
+    Item(#[from] ItemError),
 }
 
 impl From<ContextError> for Error {

@@ -33,7 +33,10 @@ pub(crate) struct Flight {
         reason = "kept until the task has ended, as a worker reads it"
     )]
     pub(crate) arguments: Option<Block>,
-    pub(crate) context: Option<(Block, Keep)>,
+    /// The context's block, what the caller sent along, and whatever else must live so long.
+    pub(crate) keep: Option<Keep>,
+    /// Many items in one task: when its worker dies, what they came to is looked up.
+    pub(crate) batched: bool,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
 }
@@ -248,8 +251,7 @@ impl Hub {
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
     pub(super) fn discard(&mut self, flight: Flight) {
-        let keep = flight.context.map(|(_, keep)| keep);
-        self.aftermath.discarded.extend(keep);
+        self.aftermath.discarded.extend(flight.keep);
     }
 }
 

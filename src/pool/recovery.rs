@@ -17,8 +17,11 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
+use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
+use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
+use crate::protocol::range::Span;
 use crate::protocol::task::Task;
 use crate::ring::Verdict as TaskVerdict;
 use crate::sync::kernel::KernelFutex;
@@ -66,9 +69,9 @@ impl Hub {
                 verdict
             });
         for slot in lost {
-            let terms = match self.flights.get(slot as usize) {
-                Some(Some((_, flight))) => flight.terms.as_deref(),
-                _ => None,
+            let (terms, batched) = match self.flights.get(slot as usize) {
+                Some(Some((_, flight))) => (flight.terms.as_deref(), flight.batched),
+                _ => (None, false),
             };
             let error = match terms {
                 Some(&TaskTerms {
@@ -84,10 +87,26 @@ impl Hub {
                     ..death.clone()
                 }),
             };
-            self.end_flight(control, slot, Err(error));
+            let outcome = match batched {
+                true => Ok(self.tear(control, slot, dead, error)),
+                false => Err(error),
+            };
+            self.end_flight(control, slot, outcome);
         }
         // What is run again has its time again.
         self.look_at(0);
+    }
+
+    /// What a batch came to, as far as its worker said before it died.
+    fn tear(&self, control: &Control, slot: u32, dead: Owner, error: TaskError) -> ReplyBytes {
+        let results = Task::announced(control.ring().slot(slot)).map(|offset| {
+            let arena = self.roster.arena(dead)?;
+            let size = HEADER_BYTES as u64;
+            let header = arena.peek(Span { offset, size })?;
+            let size = Summary::read(header)?.capacity;
+            arena.lend(Span { offset, size })
+        });
+        ReplyBytes::Torn(Box::new(Torn { results, error }))
     }
 
     fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {

@@ -7,6 +7,7 @@
 
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
+use core::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +116,7 @@ impl Engine {
                 wanted: "less than 4 GiB of values and archives; slices count 16 bytes each".into(),
             });
         }
-        let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
+        let keep = block.map(|block| -> Keep { Box::new((block, context)) });
         let reserved = Reserved::new(self)?;
         // A reply may be written beside the slot, over the arguments of a task that runs once.
         let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
@@ -135,11 +136,42 @@ impl Engine {
             Flight {
                 entry: Arc::clone(&entry),
                 arguments,
-                context,
+                keep,
+                batched: false,
                 terms,
             },
         );
         Ok(entry)
+    }
+
+    /// Submits a batch, whose arguments and context are in place already and are kept alive.
+    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+        self.check_process()?;
+        let reserved = Reserved::new(self)?;
+        let entry = Arc::new(Entry::new());
+        let flight = Flight {
+            entry: Arc::clone(&entry),
+            arguments: None,
+            keep: Some(keep),
+            batched: true,
+            terms: None,
+        };
+        reserved.submit(task, flight);
+        Ok(entry)
+    }
+
+    /// A block that `fill` writes.
+    pub(crate) fn place_bytes<E: From<AllocError>>(
+        &self,
+        size: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Block, E> {
+        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
+        // SAFETY: the block was just allocated with this size, and nobody else knows it; its bytes
+        // are initialised, by whoever used them before or by the kernel.
+        let place = unsafe { slice::from_raw_parts_mut(block.as_ptr().as_ptr(), size) };
+        fill(place)?;
+        Ok(block)
     }
 
     /// Serialises arguments beside a slot, if there is one and they fit, else into a block of their

@@ -66,6 +66,35 @@ pub(crate) enum Verdict {
     NoRoom,
 }
 
+impl Verdict {
+    const ALL: [Self; 6] = [
+        Self::Value,
+        Self::Panicked,
+        Self::BadArguments,
+        Self::TooLarge,
+        Self::NoRoom,
+        Self::Refused,
+    ];
+
+    /// As it is written.
+    pub(crate) const fn code(self) -> u64 {
+        match self {
+            Self::Value => 0,
+            Self::Panicked => 1,
+            Self::BadArguments => 2,
+            Self::TooLarge => 3,
+            Self::NoRoom => 4,
+            Self::Refused => 5,
+        }
+    }
+
+    /// As it is read; `None` for a verdict that does not exist.
+    pub(crate) fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
+    }
+}
+
+/// Word 4 before the reply: when a timed task began, or where the results of a batch come to lie.
 const STARTED: usize = 4;
 const TIMED: usize = 6;
 
@@ -98,6 +127,18 @@ impl Task {
     pub(crate) fn start(slot: &Slot, time: u64) {
         // ORDERING: Relaxed; a number for the supervisor, who may as well miss it.
         slot.body(STARTED).store(time, Ordering::Relaxed);
+    }
+
+    /// Says where the results of a batch come to lie; by the worker that claimed it.
+    pub(crate) fn announce(slot: &Slot, offset: u64) {
+        // ORDERING: Relaxed; read once the worker has been reaped, which orders everything.
+        slot.body(STARTED).store(offset, Ordering::Relaxed);
+    }
+
+    /// Where the results of a batch were coming to lie when its worker died; `None` if it had not
+    /// begun.
+    pub(crate) fn announced(slot: &Slot) -> Option<u64> {
+        Self::started(slot)
     }
 
     /// When a timed task that is running began, if its worker has said so.
@@ -137,15 +178,7 @@ impl Reply {
 
     /// Writes the reply into the slot; by the worker that runs the task.
     pub(crate) fn store(&self, slot: &Slot) {
-        let verdict = match self.verdict {
-            Verdict::Value => 0,
-            Verdict::Panicked => 1,
-            Verdict::BadArguments => 2,
-            Verdict::TooLarge => 3,
-            Verdict::NoRoom => 4,
-            Verdict::Refused => 5,
-        };
-        let words = [self.place.offset, self.place.size, verdict];
+        let words = [self.place.offset, self.place.size, self.verdict.code()];
         for (index, value) in words.into_iter().enumerate() {
             // ORDERING: Relaxed; the ring's `complete` releases them with DONE or FAILED.
             slot.body(4 + index).store(value, Ordering::Relaxed);
@@ -156,21 +189,12 @@ impl Reply {
     pub(crate) fn load(slot: &Slot) -> Option<Self> {
         // ORDERING: Relaxed; the harvest acquired what `complete` released.
         let word = |index| slot.body(index).load(Ordering::Relaxed);
-        let verdict = match word(6) {
-            0 => Verdict::Value,
-            1 => Verdict::Panicked,
-            2 => Verdict::BadArguments,
-            3 => Verdict::TooLarge,
-            4 => Verdict::NoRoom,
-            5 => Verdict::Refused,
-            _ => return None,
-        };
         Some(Self {
             place: Span {
                 offset: word(4),
                 size: word(5),
             },
-            verdict,
+            verdict: Verdict::from_code(word(6))?,
         })
     }
 }
@@ -196,6 +220,12 @@ pub(crate) trait ReplyPlace {
     fn inline(&mut self) -> (NonNull<u8>, usize);
     /// A 64-byte aligned block of the arena, or the fault that there is no room.
     fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// A larger block instead of the one given last, with its first `used` bytes; at a fault that
+    /// one stays.
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// Tells the parent where the block given last lies, so that it can look there if this worker
+    /// dies.
+    fn announce(&mut self);
     /// The first `size` bytes of the block given last are the reply.
     fn settle(&mut self, size: usize);
 }

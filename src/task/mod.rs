@@ -5,6 +5,8 @@
     reason = "task functions summon their closure; outputs skip a second check"
 )]
 
+pub(crate) mod map;
+
 mod builder;
 mod handle;
 mod output;

@@ -1,6 +1,9 @@
 //! One task from claim to completion.
 
-#![expect(unsafe_code, reason = "calls the function that the parent named")]
+#![expect(
+    unsafe_code,
+    reason = "calls the function that the parent named; moves results that outgrow their block"
+)]
 
 use core::ptr::NonNull;
 
@@ -8,7 +11,7 @@ use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
 use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
-use crate::ring::{Claim, Outcome};
+use crate::ring::{Claim, Outcome, Slot};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
 use crate::worker::life::{Server, has_work};
@@ -46,9 +49,11 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
     let Ok(function) = (unsafe { find_function(task.function) }) else {
         return Reply::empty(Verdict::BadArguments);
     };
+    let slot = server.control.ring().slot(claim.slot);
     let mut place = Place {
         region_offset: Control::inline_offset(claim.slot),
         arena: &mut server.arena,
+        slot,
         inline: None,
         given: None,
         settled: Span::default(),
@@ -96,6 +101,7 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
     };
     // Also a result that was complete, when dropping its value panicked. What lies beside the slot
     // is no block of the arena, which the arena knows.
+    let given = given.map(|(offset, _)| offset);
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
@@ -106,8 +112,9 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
 struct Place<'a, 'r> {
     region_offset: u64,
     arena: &'a mut Arena<'r>,
+    slot: &'a Slot,
     inline: Option<NonNull<u8>>,
-    given: Option<u64>,
+    given: Option<(u64, NonNull<u8>)>,
     settled: Span,
 }
 
@@ -126,12 +133,32 @@ impl ReplyPlace for Place<'_, '_> {
                 available: self.arena.available(),
             });
         };
-        self.given = Some(offset);
+        self.given = Some((offset, block));
         Ok(block)
     }
 
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault> {
+        let old = self.given;
+        let block = self.allocate(size)?;
+        if let Some((offset, bytes)) = old {
+            // SAFETY: both blocks are this task's, committed, distinct, and at least so large.
+            unsafe { block.copy_from_nonoverlapping(bytes, used.min(size)) };
+            // Before the old block goes: there is never a moment without one to be found.
+            self.announce();
+            self.arena.release(offset);
+        }
+        Ok(block)
+    }
+
+    fn announce(&mut self) {
+        if let Some((offset, _)) = self.given {
+            Task::announce(self.slot, offset);
+        }
+    }
+
     fn settle(&mut self, size: usize) {
-        let offset = self.given.take().unwrap_or(self.region_offset);
+        let given = self.given.take();
+        let offset = given.map_or(self.region_offset, |(offset, _)| offset);
         self.settled = Span {
             offset,
             size: size as u64,
