@@ -228,7 +228,7 @@ pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput};
+pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
 
 /// Runs the programs of the README.
 #[cfg(doctest)]

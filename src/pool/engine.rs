@@ -213,6 +213,9 @@ impl DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
+        if let (Some(depth), false) = (self.engine.config.queue_depth, self.line.is_empty()) {
+            self.call_line(depth);
+        }
         let Aftermath {
             workers,
             needs_one,

@@ -68,6 +68,8 @@ pub(crate) struct Hub {
     pub(super) flights: Vec<Option<(u32, Flight)>>,
     free: Vec<u32>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
+    /// Those who wait for room in the queue.
+    pub(super) line: VecDeque<Arc<Entry<()>>>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
     /// What follows once the lock is released.
@@ -87,6 +89,7 @@ impl Hub {
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
+            line: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -234,7 +237,32 @@ impl Hub {
 
     /// How many tasks and jobs have been submitted and not ended.
     pub(crate) fn pending(&self) -> usize {
-        SLOTS - self.free.len() + self.backlog.len() + self.jobs.count()
+        self.tasks() + self.jobs.count()
+    }
+
+    /// Takes somebody who has given up out of the line.
+    pub(crate) fn leave_line(&mut self, place: &Arc<Entry<()>>) {
+        self.line.retain(|waiter| !Arc::ptr_eq(waiter, place));
+    }
+
+    /// How many tasks have been submitted and not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        SLOTS - self.free.len() + self.backlog.len()
+    }
+
+    /// Calls as many of those who wait in line as the queue has room for.
+    ///
+    /// Whoever is called tries again, and stands in line again if others were quicker; so it does
+    /// no harm to call somebody who has given up.
+    pub(super) fn call_line(&mut self, depth: usize) {
+        let room = match self.closed {
+            Some(_) => usize::MAX,
+            None => depth.saturating_sub(self.tasks()),
+        };
+        let called = self.line.len().min(room);
+        for waiter in self.line.drain(..called) {
+            self.aftermath.wakers.extend(waiter.deliver(()));
+        }
     }
 
     /// Whether work waits in the parent, where only a harvest moves it on.

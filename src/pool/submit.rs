@@ -107,6 +107,38 @@ impl Engine {
         A: Payload + 'static,
     {
         self.check_process()?;
+        self.submit_reserved(Reserved::new(self)?, function, context, arguments, terms)
+    }
+
+    /// As [`Engine::submit`], unless so many tasks are pending as the queue may hold: then `None`,
+    /// and `waiter`, if there is one, is told when it is worth trying again.
+    pub(crate) fn try_submit<A: Payload + 'static>(
+        &self,
+        function: FunctionId,
+        arguments: &A,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Arc<TaskEntry>>, Error> {
+        self.check_process()?;
+        match Reserved::within_depth(self, waiter)? {
+            Some(reserved) => self
+                .submit_reserved(reserved, function, (), arguments, None)
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn submit_reserved<C, M, A>(
+        &self,
+        reserved: Reserved<'_>,
+        function: FunctionId,
+        context: C,
+        arguments: &A,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error>
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload + 'static,
+    {
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         if u32::try_from(context_span.size).is_err() {
@@ -117,7 +149,6 @@ impl Engine {
             });
         }
         let keep = block.map(|block| -> Keep { Box::new((block, context)) });
-        let reserved = Reserved::new(self)?;
         // A reply may be written beside the slot, over the arguments of a task that runs once.
         let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
             true => None,
@@ -289,6 +320,30 @@ impl<'a> Reserved<'a> {
             filling = hub.begin(control);
         }
         Ok(Self { engine, filling })
+    }
+
+    /// `None` when the queue is as deep as it may be; then the waiter is in line.
+    fn within_depth(
+        engine: &'a Engine,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Self>, Error> {
+        if let Some(depth) = engine.config().queue_depth {
+            let mut hub = engine.hub();
+            if hub.tasks() >= depth {
+                hub.harvest(engine.control(), engine);
+            }
+            if hub.closed.is_none() && hub.tasks() >= depth {
+                hub.line.extend(waiter.cloned());
+                return Ok(None);
+            }
+            if hub.closed.is_none()
+                && let Some(filling) = hub.begin(engine.control())
+            {
+                let filling = Some(filling);
+                return Ok(Some(Self { engine, filling }));
+            }
+        }
+        Self::new(engine).map(Some)
     }
 
     fn submit(mut self, task: Task, flight: Flight) {

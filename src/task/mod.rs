@@ -7,11 +7,13 @@
 
 pub(crate) mod map;
 
+mod bounded;
 mod builder;
 mod handle;
 mod output;
 mod spawn;
 
+pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;

@@ -9,7 +9,7 @@ use crate::protocol::task::{TaskCall, TaskFault, function_id};
 use crate::task::builder::TaskBuilder;
 use crate::task::handle::TaskHandle;
 
-fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
+pub(super) fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
 where
     C: Context<M>,
     A: Payload + 'static,
