@@ -27,6 +27,11 @@
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts.
+//! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
+//!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
+//!   completed, a blocking iterator, or all at once. For single calls in great number,
+//!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
+//!   [`spawn_when_free`](Pool::spawn_when_free).
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
 //!

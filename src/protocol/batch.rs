@@ -28,6 +28,9 @@ use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::task::{ReplyPlace, TaskFault, Verdict};
 
+#[cfg(test)]
+mod tests;
+
 /// As many bytes of small items are sent together.
 const PACK_BYTES: usize = 64 << 10;
 /// A worker that may stop early does so once this many bytes of results are there.

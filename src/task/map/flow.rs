@@ -7,7 +7,6 @@
 
 mod gather;
 
-use core::mem;
 use core::task::{Context, Poll, ready};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -280,7 +279,7 @@ impl<A: Payload> Flow<A> {
 
     /// Tells once that there is nothing to be had in this process.
     fn abandon<R: Payload>(&mut self, error: TaskError) -> Option<Outcome<R>> {
-        let first = mem::replace(&mut self.closed, Some(error.clone())).is_none();
+        let first = self.closed.replace(error.clone()).is_none();
         first.then_some((self.yielded, Err(error)))
     }
 
