@@ -18,7 +18,8 @@
 //!
 //! # Contents
 //!
-//! - [`Pool`] and its [`Builder`]: the workers and their memory.
+//! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
+//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
@@ -26,14 +27,16 @@
 //!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
-//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts.
+//!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
+//!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
 //! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free).
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
-//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`].
+//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
+//!   [`RemoteError`], made of what was [`Thrown`].
 //!
 //! # How it works
 //!
@@ -212,7 +215,8 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, ItemError, Location, OomKill, Refusal, Result, TaskError, WorkerDeath,
+    Cause, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result, TaskError,
+    WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
@@ -221,11 +225,13 @@ pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Pool};
+pub use pool::{Builder, Closed, Closing, Pool};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
+#[cfg(not(gristmill_loom))]
+pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
@@ -234,6 +240,8 @@ pub use sys::failure::SysError;
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
 pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
+#[cfg(not(gristmill_loom))]
+pub use worker::error_hook::set_error_hook;
 
 /// Runs the programs of the README.
 #[cfg(doctest)]

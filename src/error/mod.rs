@@ -4,9 +4,11 @@
 //! lives on.
 
 mod death;
+mod remote;
 mod task;
 
 pub use death::{Cause, OomKill, WorkerDeath};
+pub use remote::RemoteError;
 pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -99,6 +101,9 @@ pub enum Error {
     /// The pool has been shut down.
     #[error("the pool is closed; make another, or keep it alive for as long as it has work")]
     PoolClosed,
+    /// A pool that is open was joined, which would wait for ever.
+    #[error("the pool is still open; close it, shut it down or terminate it before joining it")]
+    PoolOpen,
     /// A process that was forked from the pool's owner used the pool.
     #[error("this process was forked from the one that owns the pool; make a pool of its own")]
     Forked,

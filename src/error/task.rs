@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::WorkerDeath;
+use super::{RemoteError, WorkerDeath};
 use crate::memory::OutOfMemory;
 use crate::protocol::archive::ArchiveError;
 use crate::protocol::context::ContextError;
@@ -25,6 +25,9 @@ pub enum TaskError {
         /// The stack, if `RUST_BACKTRACE` asks for it; cut off after some KiB.
         backtrace: Option<String>,
     },
+    /// It returned an error; see [`Pool::spawn_result`](crate::Pool::spawn_result).
+    #[error("the task failed: {0}")]
+    Failed(#[source] Box<RemoteError>),
     /// Its worker died, and so did those that tried again, as often as the pool was told to.
     #[error("{0}; the worker has been replaced")]
     WorkerDied(#[from] WorkerDeath),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, TaskError};
+use crate::pool::closing::Engaged;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::job::{JobEntry, JobOutcome, Launch};
@@ -48,6 +49,10 @@ pub struct Job<'a, O> {
     engine: Arc<Engine>,
     terms: JobTerms,
     state: State<'a, O>,
+    /// Another step will follow the one that runs.
+    continues: bool,
+    /// Set while somebody waits who will take that step: a pool that is closed waits for it.
+    engaged: Option<Engaged>,
 }
 
 enum State<'a, O> {
@@ -75,6 +80,8 @@ impl<'a, O> Job<'a, O> {
             engine: Arc::clone(engine),
             terms: JobTerms::default(),
             state: State::Planned(Box::new(plan)),
+            continues: false,
+            engaged: None,
         }
     }
 
@@ -222,6 +229,9 @@ impl<'a, O> Job<'a, O> {
         self.engine.check_process()?;
         match core::mem::replace(&mut self.state, State::Ended) {
             State::Planned(plan) => {
+                if self.engine.hub().is_closing() {
+                    return Err(Error::PoolClosed);
+                }
                 if let Some((end, limit)) = &mut self.terms.deadline {
                     *end = clock::after(clock::now(), *limit);
                 }
@@ -234,9 +244,11 @@ impl<'a, O> Job<'a, O> {
     }
 
     fn enter(&mut self, step: Step<'a, O>) -> Result<(), Error> {
+        self.continues = false;
         self.state = match step {
             Step::Ready(output) => State::Ready(output),
             Step::Run(mut launch, finish) => {
+                self.continues = launch.grain == Grain::Partials;
                 if let Err(error) = apply(&self.terms, &mut launch) {
                     // What the verb has taken, it puts back.
                     let outcome = JobOutcome::failed(TaskError::Cancelled, launch.keep);
@@ -248,6 +260,9 @@ impl<'a, O> Job<'a, O> {
                 State::Running(entry, finish)
             }
         };
+        if !self.continues {
+            self.engaged = None;
+        }
         Ok(())
     }
 
@@ -260,8 +275,16 @@ impl<'a, O> Job<'a, O> {
         Ok(())
     }
 
+    /// Says that somebody waits, if that matters to a pool that is being closed.
+    fn engage(&mut self) {
+        if self.continues && self.engaged.is_none() {
+            self.engaged = Some(Engaged::new(&self.engine));
+        }
+    }
+
     fn block(&mut self, deadline: Option<Instant>) -> Option<Result<O, Error>> {
         loop {
+            self.engage();
             let advanced = match core::mem::replace(&mut self.state, State::Ended) {
                 State::Ready(output) => return Some(Ok(output)),
                 State::Ended => return Some(Err(Error::Task(TaskError::Cancelled))),
@@ -285,6 +308,7 @@ impl<'a, O> Job<'a, O> {
             };
             if let Err(error) = advanced {
                 self.state = State::Ended;
+                self.engaged = None;
                 return Some(Err(error));
             }
         }
@@ -338,6 +362,8 @@ impl<O: 'static> Job<'static, O> {
             engine: Arc::clone(&self.engine),
             terms: self.terms,
             state,
+            continues: self.continues,
+            engaged: self.engaged.take(),
         }
     }
 }
@@ -349,6 +375,7 @@ impl<O: Unpin> Future for Job<'_, O> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
+            this.engage();
             let advanced = match &this.state {
                 State::Planned(_) => this.begin(),
                 State::Running(..) if this.engine.check_process().is_err() => Err(Error::Forked),
@@ -365,6 +392,7 @@ impl<O: Unpin> Future for Job<'_, O> {
             };
             if let Err(error) = advanced {
                 this.state = State::Ended;
+                this.engaged = None;
                 return Poll::Ready(Err(error));
             }
         }

@@ -216,6 +216,7 @@ impl Drop for HubGuard<'_> {
         if let (Some(depth), false) = (self.engine.config.queue_depth, self.line.is_empty()) {
             self.call_line(depth);
         }
+        self.note_drained();
         let Aftermath {
             workers,
             needs_one,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
@@ -61,6 +62,7 @@ pub(crate) struct Hub {
     pub(crate) closed: Option<TaskError>,
     /// Set when the pool is being dropped: the supervisor is to end.
     pub(crate) stopping: bool,
+    pub(super) ending: Ending,
     /// Whether a blocked thread is listening to the kernel for all of them.
     pub(crate) has_leader: bool,
     /// The other blocked threads, any of which may be the next leader.
@@ -84,6 +86,7 @@ impl Hub {
             reactors: Reactors::default(),
             closed: None,
             stopping: false,
+            ending: Ending::default(),
             has_leader: false,
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),
@@ -255,9 +258,9 @@ impl Hub {
     /// Whoever is called tries again, and stands in line again if others were quicker; so it does
     /// no harm to call somebody who has given up.
     pub(super) fn call_line(&mut self, depth: usize) {
-        let room = match self.closed {
-            Some(_) => usize::MAX,
-            None => depth.saturating_sub(self.tasks()),
+        let room = match self.accepts() {
+            true => depth.saturating_sub(self.tasks()),
+            false => usize::MAX,
         };
         let called = self.line.len().min(room);
         for waiter in self.line.drain(..called) {

@@ -17,6 +17,7 @@
 pub(crate) mod arena;
 pub(crate) mod builder;
 pub(crate) mod chunking;
+pub(crate) mod closing;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;
@@ -39,6 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::Builder;
+pub use closing::{Closed, Closing};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

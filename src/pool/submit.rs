@@ -310,7 +310,7 @@ struct Reserved<'a> {
 impl<'a> Reserved<'a> {
     fn new(engine: &'a Engine) -> Result<Self, Error> {
         let mut hub = engine.hub();
-        if hub.closed.is_some() {
+        if !hub.accepts() {
             return Err(Error::PoolClosed);
         }
         let control = engine.control();
@@ -332,11 +332,11 @@ impl<'a> Reserved<'a> {
             if hub.tasks() >= depth {
                 hub.harvest(engine.control(), engine);
             }
-            if hub.closed.is_none() && hub.tasks() >= depth {
+            if hub.accepts() && hub.tasks() >= depth {
                 hub.line.extend(waiter.cloned());
                 return Ok(None);
             }
-            if hub.closed.is_none()
+            if hub.accepts()
                 && let Some(filling) = hub.begin(engine.control())
             {
                 let filling = Some(filling);

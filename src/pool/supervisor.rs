@@ -217,6 +217,9 @@ impl<'a> Watch<'a> {
                 }
             }
             self.end_overdue();
+            if self.engine.hub().is_due_to_end() {
+                return TaskError::PoolClosed;
+            }
             if let Some(end) = self.raise_due() {
                 return end;
             }
@@ -234,10 +237,12 @@ impl<'a> Watch<'a> {
         }
         let mut hub = self.engine.hub();
         hub.harvest_thoroughly(self.engine.control(), self.engine);
+        let abandoned = hub.pending();
         hub.close(reason);
         for index in 0..self.charges.len() {
             hub.roster.dismiss(index as u16);
         }
+        hub.conclude(abandoned);
         drop(hub);
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
@@ -404,7 +409,8 @@ impl<'a> Watch<'a> {
     fn patience(&self) -> Option<Duration> {
         let due = self.charges.iter().filter_map(|charge| charge.due).min();
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let look = match self.engine.hub().next_look() {
+        let mut hub = self.engine.hub();
+        let look = match hub.next_look().min(hub.end_limit()) {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
         };

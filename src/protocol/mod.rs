@@ -10,6 +10,7 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod panic;
 pub(crate) mod range;
+pub(crate) mod remote;
 pub(crate) mod settings;
 pub(crate) mod task;
 pub(crate) mod token;

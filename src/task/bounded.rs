@@ -15,6 +15,7 @@ use crate::protocol::closure::require_no_captures;
 use crate::protocol::context::ByValue;
 use crate::protocol::task::{TaskFunction, function_id};
 use crate::task::handle::TaskHandle;
+use crate::task::output::TaskOutput;
 use crate::task::spawn::function;
 
 /// Why [`Pool::try_spawn`] did not submit a task, with its arguments.
@@ -97,7 +98,7 @@ impl<A: Payload + 'static, R: Payload + 'static> WhenFree<A, R> {
                 self.place = Some(place);
                 None
             }
-            Ok(Some(entry)) => Some(Ok(TaskHandle::new(&self.engine, entry))),
+            Ok(Some(entry)) => Some(Ok(TaskHandle::new(&self.engine, entry, TaskOutput::new))),
             Err(error) => Some(Err(error)),
         }
     }
@@ -172,7 +173,7 @@ impl Pool {
             .map_err(Error::from)
             .and_then(|id| self.engine().try_submit(id, &arguments, None));
         match submitted {
-            Ok(Some(entry)) => Ok(TaskHandle::new(self.engine(), entry)),
+            Ok(Some(entry)) => Ok(TaskHandle::new(self.engine(), entry, TaskOutput::new)),
             Ok(None) => Err(TrySpawnError::Full(arguments)),
             Err(error) => Err(TrySpawnError::Refused(arguments, error)),
         }

@@ -12,16 +12,17 @@ use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::Payload;
 use crate::protocol::context::Context;
 use crate::protocol::task::{TaskFunction, function_id};
-use crate::task::handle::TaskHandle;
+use crate::task::handle::{Reader, TaskHandle};
 
 /// A task that is not submitted yet; made by [`Pool::task`](crate::Pool::task).
 #[must_use = "a task does nothing until it is spawned"]
-pub struct TaskBuilder<'p, R> {
+pub struct TaskBuilder<'p, R: Payload> {
     engine: &'p Arc<Engine>,
     submit: Submit<'p>,
     idempotent: bool,
     attempts: Option<u32>,
     terms: TaskTerms,
+    read: Reader<R>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -35,6 +36,7 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
         function: TaskFunction,
         context: C,
         arguments: A,
+        read: Reader<R>,
     ) -> Self
     where
         C: Context<M> + Send + 'static,
@@ -48,6 +50,7 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
             idempotent: false,
             attempts: None,
             terms: TaskTerms::PLAIN,
+            read,
             result: PhantomData,
         }
     }
@@ -105,11 +108,11 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
         }
         let terms = (terms != TaskTerms::PLAIN).then(|| Box::new(terms));
         let entry = (self.submit)(terms)?;
-        Ok(TaskHandle::new(self.engine, entry))
+        Ok(TaskHandle::new(self.engine, entry, self.read))
     }
 }
 
-impl<R> fmt::Debug for TaskBuilder<'_, R> {
+impl<R: Payload> fmt::Debug for TaskBuilder<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskBuilder")
             .field("idempotent", &self.idempotent)

@@ -26,15 +26,20 @@ pub struct TaskHandle<R: Payload> {
     engine: Arc<Engine>,
     entry: Arc<TaskEntry>,
     ended: bool,
+    read: Reader<R>,
     result: PhantomData<fn() -> R>,
 }
 
+/// Makes the caller's view of a reply.
+pub(super) type Reader<R> = fn(ReplyBytes) -> Result<TaskOutput<R>, TaskError>;
+
 impl<R: Payload> TaskHandle<R> {
-    pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>) -> Self {
+    pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>, read: Reader<R>) -> Self {
         Self {
             engine: Arc::clone(engine),
             entry,
             ended: false,
+            read,
             result: PhantomData,
         }
     }
@@ -104,7 +109,7 @@ impl<R: Payload> TaskHandle<R> {
     }
 
     fn accept(&self, outcome: Result<ReplyBytes, TaskError>) -> Result<TaskOutput<R>, TaskError> {
-        outcome.and_then(TaskOutput::new)
+        outcome.and_then(self.read)
     }
 }
 

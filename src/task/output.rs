@@ -7,6 +7,7 @@ use core::ops::Deref;
 use crate::error::TaskError;
 use crate::pool::reply::ReplyBytes;
 use crate::protocol::archive::{self, Payload};
+use crate::protocol::remote;
 
 /// The archived result of a task.
 ///
@@ -51,6 +52,19 @@ impl<R: Payload> TaskOutput<R> {
         })
     }
 
+    /// Of the archive of a `Result<R, Thrown>`: the value, or an error of what was thrown.
+    pub(super) fn of_result(bytes: ReplyBytes) -> Result<Self, TaskError> {
+        let root: *const R::Archived = match remote::read::<R>(bytes.bytes())? {
+            Ok(value) => value,
+            Err(thrown) => return Err(TaskError::Failed(Box::new(thrown.into()))),
+        };
+        Ok(Self {
+            bytes,
+            root,
+            result: PhantomData,
+        })
+    }
+
     /// An owned value, deserialised from the archive.
     ///
     /// # Errors
@@ -84,5 +98,14 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<R: Payload> fmt::Display for TaskOutput<R>
+where
+    R::Archived: fmt::Display,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
     }
 }

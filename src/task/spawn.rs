@@ -1,13 +1,18 @@
 //! `spawn`: one call in a worker.
 
-use crate::error::Error;
+use core::any::TypeId;
+
+use crate::error::{Error, RemoteError};
 use crate::pool::Pool;
 use crate::protocol::archive::Payload;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::context::Context;
+use crate::protocol::remote::Thrown;
 use crate::protocol::task::{TaskCall, TaskFault, function_id};
 use crate::task::builder::TaskBuilder;
 use crate::task::handle::TaskHandle;
+use crate::task::output::TaskOutput;
+use crate::worker::error_hook;
 
 pub(super) fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
 where
@@ -20,6 +25,31 @@ where
     let f = unsafe { summon::<F>() };
     let arguments = call.arguments::<A>()?;
     let result = f(call.context::<C, M>(), arguments);
+    call.reply(&result)
+}
+
+/// What is not thrown by the closure itself is converted here, which is no place to speak of.
+fn thrown<E: Into<Thrown> + 'static>(error: E) -> Thrown {
+    let thrown = error.into();
+    if TypeId::of::<E>() == TypeId::of::<Thrown>() {
+        return thrown;
+    }
+    thrown.nowhere()
+}
+
+fn fallible<A, T, E, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
+where
+    A: Payload + 'static,
+    T: Payload + 'static,
+    E: Into<Thrown> + 'static,
+    F: Fn(&A::Archived) -> Result<T, E> + Copy + Sync,
+{
+    // SAFETY: the parent holds the closure whose type this function was made for.
+    let f = unsafe { summon::<F>() };
+    let result = f(call.arguments::<A>()?).map_err(thrown);
+    if let Err(thrown) = &result {
+        error_hook::notify(|| RemoteError::from(Thrown::clone(thrown)));
+    }
     call.reply(&result)
 }
 
@@ -91,7 +121,64 @@ impl Pool {
         let _ = f;
         let id = function_id(function::<C, M, A, R, F>)?;
         let entry = self.engine().submit(id, context, &arguments, None)?;
-        Ok(TaskHandle::new(self.engine(), entry))
+        Ok(TaskHandle::new(self.engine(), entry, TaskOutput::new))
+    }
+
+    /// As [`Pool::spawn`], for a function that can fail: an error is [`TaskError::Failed`].
+    ///
+    /// What crosses of the error is what it says: its type's name, its message, those of its
+    /// sources, the place where it became a [`Thrown`], and the stack if `RUST_BACKTRACE` asks for
+    /// it. To have the error itself back, return a `Result` of rkyv types from [`Pool::spawn`].
+    ///
+    /// # Errors
+    /// As [`Pool::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gristmill::{Pool, TaskError, Thrown};
+    ///
+    /// let pool = Pool::new()?;
+    /// let count = |path: &rkyv::string::ArchivedString| -> Result<u64, Thrown> {
+    ///     Ok(std::fs::read(path.as_str())?.len() as u64)
+    /// };
+    /// let task = pool.spawn_result(String::from("/no/such/file"), count)?;
+    /// let Err(TaskError::Failed(error)) = task.wait() else { panic!("there is one") };
+    /// assert_eq!(error.type_name(), "std::io::error::Error");
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    ///
+    /// [`TaskError::Failed`]: crate::TaskError::Failed
+    pub fn spawn_result<A, T, E, F>(&self, arguments: A, f: F) -> Result<TaskHandle<T>, Error>
+    where
+        A: Payload + Send + 'static,
+        T: Payload + 'static,
+        E: Into<Thrown> + 'static,
+        F: Fn(&A::Archived) -> Result<T, E> + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        self.task_result(arguments, f).spawn()
+    }
+
+    /// As [`Pool::task`], for a function that can fail; see [`Pool::spawn_result`].
+    ///
+    /// An error that was returned is an answer: the task is not tried again.
+    pub fn task_result<A, T, E, F>(&self, arguments: A, f: F) -> TaskBuilder<'_, T>
+    where
+        A: Payload + Send + 'static,
+        T: Payload + 'static,
+        E: Into<Thrown> + 'static,
+        F: Fn(&A::Archived) -> Result<T, E> + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        let _ = f;
+        TaskBuilder::new(
+            self.engine(),
+            fallible::<A, T, E, F>,
+            (),
+            arguments,
+            TaskOutput::of_result,
+        )
     }
 
     /// A task of which more is asked than of one by [`Pool::spawn`]: that it may run again if its
@@ -127,6 +214,12 @@ impl Pool {
     {
         const { require_no_captures::<F>() };
         let _ = f;
-        TaskBuilder::new(self.engine(), function::<C, M, A, R, F>, context, arguments)
+        TaskBuilder::new(
+            self.engine(),
+            function::<C, M, A, R, F>,
+            context,
+            arguments,
+            TaskOutput::new,
+        )
     }
 }

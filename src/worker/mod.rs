@@ -15,6 +15,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod entry;
+pub(crate) mod error_hook;
 pub(crate) mod life;
 pub(crate) mod panic;
 

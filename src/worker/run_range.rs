@@ -10,6 +10,7 @@ use crate::primitive::atomic::Ordering;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::{Beat, RangeCall, RangeJob, find_kernel};
 use crate::sync::kernel::KernelFutex;
+use crate::worker::error_hook;
 use crate::worker::life::Server;
 use crate::worker::panic;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         let outcome = match perform(server, joined, &job, chunk) {
             Ok(()) => Outcome::Done,
             Err(report) => {
+                error_hook::notify(|| report.clone().into());
                 let place = server.arena.write_report(&report).unwrap_or_default();
                 // ORDERING: Relaxed; `complete` releases it with the chunk's word.
                 board

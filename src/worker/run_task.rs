@@ -14,6 +14,7 @@ use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdic
 use crate::ring::{Claim, Outcome, Slot};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
+use crate::worker::error_hook;
 use crate::worker::life::{Server, has_work};
 use crate::worker::panic;
 
@@ -94,10 +95,13 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
                 }
             }
         },
-        Err(report) => Reply {
-            place: server.arena.write_report(&report).unwrap_or_default(),
-            verdict: Verdict::Panicked,
-        },
+        Err(report) => {
+            error_hook::notify(|| report.clone().into());
+            Reply {
+                place: server.arena.write_report(&report).unwrap_or_default(),
+                verdict: Verdict::Panicked,
+            }
+        }
     };
     // Also a result that was complete, when dropping its value panicked. What lies beside the slot
     // is no block of the arena, which the arena knows.

@@ -7,6 +7,7 @@ use crate::protocol::context::Context;
 use crate::protocol::range::bytes_of;
 use crate::protocol::task::{TaskCall, TaskFault};
 use crate::sys::clock;
+use crate::worker::error_hook;
 use crate::worker::panic;
 
 /// After so many nanoseconds a worker hands over what it has and leaves the rest to all: so no item
@@ -40,7 +41,10 @@ where
                 match outcome {
                     Ok(Ok(end)) => results.accept(end),
                     Ok(Err(fault)) => results.fail(fault),
-                    Err(report) => results.panicked(&report),
+                    Err(report) => {
+                        error_hook::notify(|| report.clone().into());
+                        results.panicked(&report);
+                    }
                 }
             }
             _ => results.fail(TaskFault::BadArguments),

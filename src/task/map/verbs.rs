@@ -56,6 +56,11 @@ type Place = Box<dyn FnOnce(&Engine) -> Result<Placed, Error> + Send>;
 /// (or is tried again, see [`idempotent`](Map::idempotent)), and those that it had not begun are
 /// run elsewhere. None is begun twice unless it may be.
 ///
+/// # The end of the pool
+/// Once the pool is closed, batches that are on their way are done as far as they go without being
+/// cut again; all other items fail with [`TaskError::PoolClosed`], and the stream ends.
+///
+/// # Memory of results
 /// Results of one batch lie in one block of memory, which is freed with the last of them;
 /// [`TaskOutput::to_owned`] frees what is kept for long from its neighbours.
 #[must_use = "a map does nothing until its results are asked for"]
