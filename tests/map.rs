@@ -251,7 +251,9 @@ fn size_hints_hold() {
     let pool = pool();
     let mut results = pool.map(0..1000_u64, |n| *n).ordered().unwrap().into_iter();
     for left in (0..=1000).rev() {
-        assert_eq!(results.size_hint(), (left, Some(left)));
+        let (least, most) = results.size_hint();
+        assert_eq!((least, most), (results.get_ref().in_flight(), Some(left)));
+        assert!(least <= left);
         assert_eq!(results.next().is_some(), left > 0);
     }
 }

@@ -41,14 +41,15 @@ macro_rules! stream {
                 outcome.map(|outcome| outcome.map($convert))
             }
 
+            /// What is on its way comes for certain; of the input there is no more than it says,
+            /// and less if the pool is closed.
             fn size_hint(&self) -> (usize, Option<usize>) {
                 let own = self.flow.in_flight();
-                let (least, most) = match self.flow.is_drained() {
-                    true => (0, Some(0)),
-                    false => self.input.size_hint(),
+                let most = match self.flow.is_drained() {
+                    true => Some(0),
+                    false => self.input.size_hint().1,
                 };
-                let most = most.and_then(|most| most.checked_add(own));
-                (least.saturating_add(own), most)
+                (own, most.and_then(|most| most.checked_add(own)))
             }
         }
 
