@@ -148,6 +148,11 @@ impl<A> Flow<A> {
         (limit, size.min(most).max(1))
     }
 
+    /// Batches on their way, or waiting to be handed out.
+    fn batches(&self) -> usize {
+        self.flights.len() + self.parcels.len()
+    }
+
     /// Hands a batch to the workers.
     fn launch(&mut self, batch: Arc<Batch>, deaths: u32) {
         let task = Task {
@@ -292,12 +297,13 @@ impl<A: Payload> Flow<A> {
             }
             return;
         }
-        let most_flights = match self.plan.read_ahead {
+        // Of large items, each a batch of its own, the window would let in too many.
+        let most_batches = match self.plan.read_ahead {
             None => self.engine.workers() * BATCHES,
             Some(_) => usize::MAX,
         };
         let mut more = self.flush();
-        while more && self.closed.is_none() && self.flights.len() < most_flights {
+        while more && self.closed.is_none() && self.batches() < most_batches {
             let (limit, size) = self.window();
             let room = limit.saturating_sub(self.in_flight() - usize::from(self.held.is_some()));
             if room < size && limit - room > limit / 2 {
