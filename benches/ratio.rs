@@ -15,6 +15,8 @@
 #[path = "kernels/contest.rs"]
 mod contest;
 mod kernels;
+#[path = "kernels/mapping.rs"]
+mod mapping;
 #[path = "kernels/recovery.rs"]
 mod recovery;
 #[path = "kernels/spawning.rs"]
@@ -46,6 +48,13 @@ fn main() -> ExitCode {
         }
     }
     drop(crew);
+    if options.wants("map/") || options.filter.starts_with("map/") {
+        for contest in mapping::maps(is_quick()) {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
     if options.wants("spawn/") || options.filter.starts_with("spawn") {
         for contest in spawning::spawns(is_quick()) {
             if options.wants(contest.name) {

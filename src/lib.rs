@@ -29,6 +29,11 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
+//!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
+//!   completed, a blocking iterator, or all at once. For single calls in great number,
+//!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
+//!   [`spawn_when_free`](Pool::spawn_when_free).
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -214,8 +219,8 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError,
-    WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
+    TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
@@ -236,7 +241,9 @@ pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput};
+pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
+#[cfg(not(gristmill_loom))]
+pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

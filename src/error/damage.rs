@@ -37,6 +37,14 @@ impl Damage {
     }
 }
 
+impl Damage {
+    /// A block of a batch that cannot be read.
+    pub(crate) fn of_batch(what: &'static str) -> Self {
+        let wanted = "a block as its writer leaves it";
+        Self::new(what, wanted, String::from("none"))
+    }
+}
+
 impl core::error::Error for Damage {}
 
 impl fmt::Display for Damage {

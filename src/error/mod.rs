@@ -11,7 +11,7 @@ mod task;
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use remote::RemoteError;
-pub use task::{Failure, Location, TaskError};
+pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
@@ -127,6 +127,9 @@ pub enum Error {
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),
+    /// An item of a map failed.
+    #[error(transparent)]
+    Item(#[from] ItemError),
 }
 
 impl From<ContextError> for Error {

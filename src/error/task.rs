@@ -107,6 +107,18 @@ impl TaskError {
     }
 }
 
+/// An item of a map that has no result. The others go on.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("item {index}: {error}")]
+#[non_exhaustive]
+pub struct ItemError {
+    /// Its place in the input, from 0 on.
+    pub index: u64,
+    /// What became of it.
+    #[source]
+    pub error: TaskError,
+}
+
 /// What failed in a job that went on without it; see [`Job::isolate`](crate::Job::isolate).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -75,6 +75,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         keep_warm: 4 << 20,
         attempts: 2,
         cancel_grace: Duration::MAX,
+        queue_depth: None,
         settings: Settings::default(),
         setup: None,
         sandbox: None,

@@ -48,17 +48,29 @@ impl Arena {
 
     /// Takes hold of a block that the worker handed over; `None` when it is not in the arena.
     pub(crate) fn lend(self: &Arc<Self>, span: Span) -> Option<Loan> {
-        let whole = self.span();
-        let inside = span.offset.checked_sub(whole.offset)?;
-        let end = inside.checked_add(span.size)?;
-        let sound = inside >= ARENA_HEADER_SIZE
-            && end <= whole.size
-            && span.size > 0
-            && span.offset.is_multiple_of(BLOCK_ALIGN);
-        sound.then(|| Loan {
+        self.contains(span).then(|| Loan {
             arena: Arc::clone(self),
             span,
         })
+    }
+
+    /// Looks at bytes that the worker may have written; `None` when they are not in the arena.
+    ///
+    /// For an arena whose worker has been reaped.
+    pub(crate) fn peek(&self, span: Span) -> Option<&[u8]> {
+        self.contains(span).then(|| bytes_of(&self.region, span))
+    }
+
+    fn contains(&self, span: Span) -> bool {
+        let whole = self.span();
+        let Some(inside) = span.offset.checked_sub(whole.offset) else {
+            return false;
+        };
+        let end = inside.checked_add(span.size);
+        inside >= ARENA_HEADER_SIZE
+            && end.is_some_and(|end| end <= whole.size)
+            && span.size > 0
+            && span.offset.is_multiple_of(BLOCK_ALIGN)
     }
 }
 

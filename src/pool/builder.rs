@@ -55,6 +55,7 @@ pub struct Builder {
     keep_warm: Option<u64>,
     attempts: Option<u32>,
     cancel_grace: Option<Duration>,
+    queue_depth: Option<usize>,
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
@@ -71,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) keep_warm: u64,
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
+    pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) setup: Option<FunctionId>,
     /// The ruleset that workers bind themselves to, and what else they may do.
@@ -121,6 +123,17 @@ impl Builder {
     /// [`Job::cancel`](crate::Job::cancel); what is merely dropped is never killed.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = Some(grace);
+        self
+    }
+
+    /// How many tasks may be pending, waiting for a worker or running, before
+    /// [`Pool::try_spawn`] gives its arguments back and [`Pool::spawn_when_free`] waits; at least
+    /// one. Default: no limit.
+    ///
+    /// [`Pool::spawn`] queues beyond it, and a [`Map`](crate::Map) has a bound of its own. Tasks of
+    /// both count.
+    pub fn queue_depth(mut self, tasks: usize) -> Self {
+        self.queue_depth = Some(tasks);
         self
     }
 
@@ -269,6 +282,9 @@ impl Builder {
         if attempts == 0 {
             return Err(invalid("attempts", "at least 1", attempts));
         }
+        if self.queue_depth == Some(0) {
+            return Err(invalid("queue_depth", "at least 1", 0));
+        }
         let settings = self.complete_settings()?;
         let sandbox = self.complete_sandbox()?;
         let setup = match self.setup {
@@ -283,6 +299,7 @@ impl Builder {
             keep_warm,
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
+            queue_depth: self.queue_depth,
             settings,
             setup,
             sandbox,
@@ -316,6 +333,7 @@ mod tests {
             Builder::default().memory_budget(0),
             Builder::default().memory_budget(u64::MAX),
             Builder::default().attempts(0),
+            Builder::default().queue_depth(0),
             Builder::default().worker_memory(1 << 20),
             Builder::default().worker_cpu_time(Duration::ZERO),
             Builder::default().worker_open_files(3),

@@ -274,6 +274,9 @@ impl DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
+        if let (Some(depth), false) = (self.engine.config.queue_depth, self.line.is_empty()) {
+            self.call_line(depth);
+        }
         self.note_drained();
         let Aftermath {
             workers,

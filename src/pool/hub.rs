@@ -35,7 +35,10 @@ pub(crate) struct Flight {
         reason = "kept until the task has ended, as a worker reads it"
     )]
     pub(crate) arguments: Option<Block>,
-    pub(crate) context: Option<(Block, Keep)>,
+    /// The context's block, what the caller sent along, and whatever else must live so long.
+    pub(crate) keep: Option<Keep>,
+    /// Many items in one task: when its worker dies, what they came to is looked up.
+    pub(crate) batched: bool,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
 }
@@ -88,6 +91,8 @@ pub(crate) struct Hub {
     pub(crate) rebuilds: u32,
     /// Work that sleeping workers seemed to hold when all was looked over last.
     pub(super) idle_claims: Vec<Held>,
+    /// Those who wait for room in the queue.
+    pub(super) line: VecDeque<Arc<Entry<()>>>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
     /// What follows once the lock is released.
@@ -114,6 +119,7 @@ impl Hub {
             rebuilds: 0,
             idle_claims: Vec::new(),
             backlog: VecDeque::new(),
+            line: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -298,7 +304,32 @@ impl Hub {
 
     /// How many tasks and jobs have been submitted and not ended.
     pub(crate) fn pending(&self) -> usize {
-        SLOTS - self.free.len() - self.lost.len() + self.backlog.len() + self.jobs.count()
+        self.tasks() + self.jobs.count()
+    }
+
+    /// Takes somebody who has given up out of the line.
+    pub(crate) fn leave_line(&mut self, place: &Arc<Entry<()>>) {
+        self.line.retain(|waiter| !Arc::ptr_eq(waiter, place));
+    }
+
+    /// How many tasks have been submitted and not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        SLOTS - self.free.len() - self.lost.len() + self.backlog.len()
+    }
+
+    /// Calls as many of those who wait in line as the queue has room for.
+    ///
+    /// Whoever is called tries again, and stands in line again if others were quicker; so it does
+    /// no harm to call somebody who has given up.
+    pub(super) fn call_line(&mut self, depth: usize) {
+        let room = match self.accepts() {
+            true => depth.saturating_sub(self.tasks()),
+            false => usize::MAX,
+        };
+        let called = self.line.len().min(room);
+        for waiter in self.line.drain(..called) {
+            self.aftermath.wakers.extend(waiter.deliver(()));
+        }
     }
 
     /// How many tasks could be submitted before one has to wait.
@@ -321,8 +352,7 @@ impl Hub {
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
     pub(super) fn discard(&mut self, flight: Flight) {
-        let keep = flight.context.map(|(_, keep)| keep);
-        self.aftermath.discarded.extend(keep);
+        self.aftermath.discarded.extend(flight.keep);
     }
 }
 

@@ -18,8 +18,11 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
+use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
+use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
+use crate::protocol::range::Span;
 use crate::protocol::task::Task;
 use crate::ring::Verdict as TaskVerdict;
 use crate::sync::kernel::KernelFutex;
@@ -67,9 +70,12 @@ impl Hub {
                 verdict
             });
         for slot in lost {
-            let terms = match self.flights.get(slot as usize) {
-                Some(Some((_, flight))) => flight.terms.as_deref(),
-                _ => None,
+            let (terms, batched) = match self.flights.get(slot as usize) {
+                Some(Some((generation, flight))) => {
+                    let batched = flight.batched.then_some(*generation);
+                    (flight.terms.as_deref(), batched)
+                }
+                _ => (None, None),
             };
             let error = match terms {
                 Some(&TaskTerms {
@@ -85,10 +91,35 @@ impl Hub {
                     ..death.clone()
                 }),
             };
-            self.end_flight(control, slot, Err(error));
+            let outcome = match batched {
+                Some(generation) => Ok(self.tear(slot, generation, dead, error)),
+                None => Err(error),
+            };
+            self.end_flight(control, slot, outcome);
         }
         // What is run again has its time again.
         self.look_at(0);
+    }
+
+    /// What a batch came to, as far as its worker said before it died.
+    pub(super) fn tear(
+        &self,
+        slot: u32,
+        generation: u32,
+        dead: Owner,
+        error: TaskError,
+    ) -> ReplyBytes {
+        let results = self.roster.arena(dead).and_then(|arena| {
+            let offset = arena.reply(slot)?.announced(generation, arena.span())?;
+            let find = || {
+                let size = HEADER_BYTES as u64;
+                let header = arena.peek(Span { offset, size })?;
+                let size = Summary::read(header)?.capacity;
+                arena.lend(Span { offset, size })
+            };
+            Some(find())
+        });
+        ReplyBytes::Torn(Box::new(Torn { results, error }))
     }
 
     pub(super) fn recover_jobs(

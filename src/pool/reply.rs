@@ -1,7 +1,10 @@
 //! The bytes of a result, wherever they are.
 
 use core::fmt;
+use core::ops::Range;
+use std::sync::Arc;
 
+use crate::error::TaskError;
 use crate::pool::arena::Loan;
 use crate::protocol::archive::ALIGN;
 
@@ -14,6 +17,22 @@ pub(crate) enum ReplyBytes {
     Small(Small),
     /// It lies in the arena of the worker that wrote it.
     Lent(Loan),
+    /// It is one of several results in a block, which lives as long as any of them.
+    Part {
+        whole: Arc<ReplyBytes>,
+        range: Range<usize>,
+    },
+    /// No archive: what is left of a batch whose worker died.
+    Torn(Box<Torn>),
+}
+
+/// What is left of a batch whose worker died.
+#[derive(Debug)]
+pub(crate) struct Torn {
+    /// The block of results, as far as it was written. Outer `None`: it had not begun; inner: it
+    /// cannot be found.
+    pub(crate) results: Option<Option<Loan>>,
+    pub(crate) error: TaskError,
 }
 
 /// A copy, aligned as archives are.
@@ -41,6 +60,8 @@ impl ReplyBytes {
             Self::Empty => &[],
             Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),
+            Self::Part { whole, range } => &whole.bytes()[range.clone()],
+            Self::Torn(_) => &[],
         }
     }
 }

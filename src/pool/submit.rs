@@ -7,6 +7,7 @@
 
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
+use core::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,38 @@ impl Engine {
         A: Payload + 'static,
     {
         self.check_process()?;
+        self.submit_reserved(Reserved::new(self)?, function, context, arguments, terms)
+    }
+
+    /// As [`Engine::submit`], unless so many tasks are pending as the queue may hold: then `None`,
+    /// and `waiter`, if there is one, is told when it is worth trying again.
+    pub(crate) fn try_submit<A: Payload + 'static>(
+        &self,
+        function: FunctionId,
+        arguments: &A,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Arc<TaskEntry>>, Error> {
+        self.check_process()?;
+        match Reserved::within_depth(self, waiter)? {
+            Some(reserved) => self
+                .submit_reserved(reserved, function, (), arguments, None)
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn submit_reserved<C, M, A>(
+        &self,
+        reserved: Reserved<'_>,
+        function: FunctionId,
+        context: C,
+        arguments: &A,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error>
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload + 'static,
+    {
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         if u32::try_from(context_span.size).is_err() {
@@ -111,8 +144,7 @@ impl Engine {
                 wanted: "less than 4 GiB of values and archives; slices count 16 bytes each".into(),
             });
         }
-        let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
-        let reserved = Reserved::new(self)?;
+        let keep = block.map(|block| -> Keep { Box::new((block, context)) });
         let (arguments_span, arguments) = self.place_arguments(reserved.filling, arguments)?;
         let task = Task {
             function,
@@ -126,11 +158,42 @@ impl Engine {
             Flight {
                 entry: Arc::clone(&entry),
                 arguments,
-                context,
+                keep,
+                batched: false,
                 terms,
             },
         );
         Ok(entry)
+    }
+
+    /// Submits a batch, whose arguments and context are in place already and are kept alive.
+    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+        self.check_process()?;
+        let reserved = Reserved::new(self)?;
+        let entry = Arc::new(Entry::new());
+        let flight = Flight {
+            entry: Arc::clone(&entry),
+            arguments: None,
+            keep: Some(keep),
+            batched: true,
+            terms: None,
+        };
+        reserved.submit(task, flight);
+        Ok(entry)
+    }
+
+    /// A block that `fill` writes.
+    pub(crate) fn place_bytes<E: From<AllocError>>(
+        &self,
+        size: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Block, E> {
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
+        // SAFETY: the block was just allocated with this size, and nobody else knows it; its bytes
+        // are initialised, by whoever used them before or by the kernel.
+        let place = unsafe { slice::from_raw_parts_mut(block.as_ptr().as_ptr(), size) };
+        fill(place)?;
+        Ok(block)
     }
 
     /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into
@@ -248,6 +311,30 @@ impl<'a> Reserved<'a> {
             filling = hub.begin(control);
         }
         Ok(Self { engine, filling })
+    }
+
+    /// `None` when the queue is as deep as it may be; then the waiter is in line.
+    fn within_depth(
+        engine: &'a Engine,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Self>, Error> {
+        if let Some(depth) = engine.config().queue_depth {
+            let mut hub = engine.hub();
+            if hub.tasks() >= depth {
+                hub.harvest(engine.control(), engine);
+            }
+            if hub.accepts() && hub.tasks() >= depth {
+                hub.line.extend(waiter.cloned());
+                return Ok(None);
+            }
+            if hub.accepts()
+                && let Some(filling) = hub.begin(engine.control())
+            {
+                let filling = Some(filling);
+                return Ok(Some(Self { engine, filling }));
+            }
+        }
+        Self::new(engine).map(Some)
     }
 
     fn submit(mut self, task: Task, flight: Flight) {

@@ -1,6 +1,7 @@
 //! What the bytes mean.
 
 pub(crate) mod archive;
+pub(crate) mod batch;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod control;

@@ -3,10 +3,13 @@
 //! Each worker has a block for each slot, at the start of its arena:
 //!
 //! ```text
-//! byte 0        8       16                       24           32                160    192
-//!      [ offset ][ size ][ verdict:32 | slot's   ][ 8 unused  ][ the reply, if it ][ 32 ]
-//!                                     generation                 fits               unused
+//! byte 0        8       16                   24                     32              160    192
+//!      [ offset ][ size ][ verdict:32, slot's ][ batch:32, slot's   ][ the reply, if ][ 32 ]
+//!                          generation:32         generation:32         it fits        unused
 //! ```
+//!
+//! `batch` is where in the arena the results of a batch come to lie, in units of 64 bytes, for
+//! whoever looks after the worker's death.
 //!
 //! The parent looks for it where the owner named in the slot's word must have left it. The
 //! generation tells the reply from an older one to another task in the same slot.
@@ -19,6 +22,7 @@ use core::mem::offset_of;
 use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::SLOTS;
+use crate::protocol::freed::BLOCK_ALIGN;
 use crate::protocol::range::Span;
 
 /// Bytes in a block for a reply that fits.
@@ -28,6 +32,9 @@ pub(crate) const REPLY_SIZE: usize = 128;
 const FIRST: u64 = 64;
 /// The end of the blocks in an arena.
 pub(crate) const REPLIES_END: u64 = FIRST + (SLOTS * size_of::<ReplyBlock>()) as u64;
+
+/// The word about a batch.
+const BATCH: usize = 3;
 
 /// How a task ended, by its worker's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,13 @@ impl Verdict {
         Self::NoRoom,
         Self::Refused,
     ];
+
+    /// As it was written; `None` for a verdict that does not exist.
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|&verdict| verdict as u32 == code)
+    }
 }
 
 /// A block for the reply to the task in one slot; drawn above.
@@ -116,6 +130,26 @@ impl ReplyBlock {
     }
 }
 
+impl ReplyBlock {
+    /// Says how far into the arena the results of the batch of `generation` come to lie; by the
+    /// worker that claimed it.
+    pub(crate) fn announce(&self, generation: u32, inside: u64) {
+        let word = u64::from(generation) << 32 | inside / BLOCK_ALIGN;
+        // ORDERING: Relaxed; read once the worker has been reaped, which orders everything.
+        self.words[BATCH].store(word, Ordering::Relaxed);
+    }
+
+    /// Where in the region the results of that batch were coming to lie when its worker died;
+    /// `None` if it had not begun.
+    pub(crate) fn announced(&self, generation: u32, arena: Span) -> Option<u64> {
+        // ORDERING: Relaxed; as above.
+        let word = self.words[BATCH].load(Ordering::Relaxed);
+        let inside = u64::from(word as u32) * BLOCK_ALIGN;
+        (word >> 32 == u64::from(generation) && inside != 0)
+            .then(|| arena.offset.saturating_add(inside))
+    }
+}
+
 impl Reply {
     /// A reply without bytes.
     pub(crate) const fn empty(verdict: Verdict) -> Self {
@@ -143,11 +177,9 @@ impl Reply {
         if verdict >> 32 != u64::from(generation) {
             return None;
         }
-        let mut verdicts = Verdict::ALL.into_iter();
-        let verdict = verdicts.find(|&verdict| verdict as u32 == code)?;
         Some(Self {
             place: Span { offset, size },
-            verdict,
+            verdict: Verdict::from_code(code)?,
         })
     }
 }
@@ -172,6 +204,21 @@ mod tests {
         }
         block.words[2].store(7 << 32 | 99, Ordering::Relaxed);
         assert_eq!(Reply::load(&block, 7), None);
+    }
+
+    #[test]
+    fn a_batch_is_announced_for_one_task_only() {
+        let block = ReplyBlock::new();
+        let arena = Span {
+            offset: 1 << 21,
+            size: 4 << 30,
+        };
+        assert_eq!(block.announced(0, arena), None, "nobody has begun");
+        for inside in [64, REPLIES_END.next_multiple_of(64), (4 << 30) - 64] {
+            block.announce(7, inside);
+            assert_eq!(block.announced(7, arena), Some(arena.offset + inside));
+            assert_eq!(block.announced(8, arena), None);
+        }
     }
 
     #[test]

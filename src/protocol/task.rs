@@ -139,6 +139,12 @@ pub(crate) trait ReplyPlace {
     fn inline(&mut self) -> (NonNull<u8>, usize);
     /// A 64-byte aligned block of the arena, or the fault that there is no room.
     fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// A larger block instead of the one given last, with its first `used` bytes; at a fault that
+    /// one stays.
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// Tells the parent where the block given last lies, so that it can look there if this worker
+    /// dies.
+    fn announce(&mut self);
     /// The first `size` bytes of the block given last are the reply.
     fn settle(&mut self, size: usize);
 }

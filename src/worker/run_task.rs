@@ -1,6 +1,9 @@
 //! One task from claim to completion.
 
-#![expect(unsafe_code, reason = "calls the function that the parent named")]
+#![expect(
+    unsafe_code,
+    reason = "calls the function that the parent named; moves results that outgrow their block"
+)]
 
 use core::ptr::NonNull;
 
@@ -29,7 +32,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         Task::start(slot, clock::now());
     }
     let block = server.arena.reply(claim.slot);
-    let reply = perform(server, claim, task);
+    let reply = perform(server, claim, task, block);
     reply.store(block, claim.generation);
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
@@ -44,7 +47,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     }
 }
 
-fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
+fn perform(server: &mut Server<'_>, claim: Claim, task: Task, block: &ReplyBlock) -> Reply {
     // SAFETY: the parent wrote an identity made by `function_id`, and the handshake has shown
     // that it runs the same image.
     let Ok(function) = (unsafe { find_function(task.function) }) else {
@@ -53,6 +56,8 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
     let mut place = Place {
         region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
         arena: &mut server.arena,
+        block,
+        generation: claim.generation,
         inline: None,
         given: None,
         settled: Span::default(),
@@ -103,6 +108,7 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
     };
     // Also a result that was complete, when dropping its value panicked. What lies in
     // the slot's block is none of these, which the arena knows.
+    let given = given.map(|(offset, _)| offset);
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
@@ -113,8 +119,10 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
 struct Place<'a, 'r> {
     region_offset: u64,
     arena: &'a mut Arena<'r>,
+    block: &'a ReplyBlock,
+    generation: u32,
     inline: Option<NonNull<u8>>,
-    given: Option<u64>,
+    given: Option<(u64, NonNull<u8>)>,
     settled: Span,
 }
 
@@ -133,12 +141,33 @@ impl ReplyPlace for Place<'_, '_> {
                 available: self.arena.available(),
             });
         };
-        self.given = Some(offset);
+        self.given = Some((offset, block));
         Ok(block)
     }
 
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault> {
+        let old = self.given;
+        let block = self.allocate(size)?;
+        if let Some((offset, bytes)) = old {
+            // SAFETY: both blocks are this task's, committed, distinct, and at least so large.
+            unsafe { block.copy_from_nonoverlapping(bytes, used.min(size)) };
+            // Before the old block goes: there is never a moment without one to be found.
+            self.announce();
+            self.arena.release(offset);
+        }
+        Ok(block)
+    }
+
+    fn announce(&mut self) {
+        if let Some((offset, _)) = self.given {
+            let inside = offset.saturating_sub(self.arena.span().offset);
+            self.block.announce(self.generation, inside);
+        }
+    }
+
     fn settle(&mut self, size: usize) {
-        let offset = self.given.take().unwrap_or(self.region_offset);
+        let given = self.given.take();
+        let offset = given.map_or(self.region_offset, |(offset, _)| offset);
         self.settled = Span {
             offset,
             size: size as u64,

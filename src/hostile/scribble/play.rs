@@ -83,6 +83,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         keep_warm: 4 << 20,
         attempts: 3,
         cancel_grace: Duration::MAX,
+        queue_depth: None,
         settings: Settings::default(),
         sandbox: None,
         setup: None,

@@ -53,6 +53,7 @@ impl Nursery {
             keep_warm: 0,
             attempts: 1,
             cancel_grace: Duration::MAX,
+            queue_depth: None,
             settings: Settings::default(),
             setup: None,
             sandbox: None,
