@@ -29,7 +29,8 @@ impl Random {
     }
 }
 
-/// The words that workers may write, by kind, so that the rare ones are hit as often as others.
+/// The words that are looked over, by kind, so that the rare ones are hit as often as others. Some
+/// of them only the parent can write; their checks are the second wall.
 pub(super) fn kinds(control: &Control, workers: usize) -> Vec<Vec<&AtomicU64>> {
     let mut slots = control.ring().words();
     let mut header = slots.split_off(SLOTS);
@@ -64,8 +65,8 @@ pub(super) fn nonsense(random: &mut Random) -> u64 {
     }
 }
 
-pub(super) fn scribble(control: &Control, workers: usize, random: &mut Random) {
-    let kinds = kinds(control, workers);
+/// Overwrites one of the words, of any kind.
+pub(super) fn scribble(kinds: &[Vec<&AtomicU64>], random: &mut Random) {
     let kind = &kinds[random.below(kinds.len())];
     replace(kind[random.below(kind.len())], nonsense(random));
 }
@@ -91,7 +92,7 @@ fn round(seed: u64, checks: &[Check]) -> Result<(), String> {
                 play.engine.harvest();
             }
             let engine = play.engine;
-            scribble(engine.control(), WORKERS.into(), &mut play.random);
+            scribble(&kinds(engine.control(), WORKERS.into()), &mut play.random);
         }
         play.drain()?;
         play.judge()?;

@@ -9,14 +9,14 @@
     reason = "finds the control area by its address and writes to it"
 )]
 
-use std::fs;
+use std::{fs, ptr};
 
-use super::{Random, scribble};
+use super::{Random, kinds, scribble};
 use crate::error::{Error, TaskError};
 use crate::memory::owner::{Owner, Word};
 use crate::pool::Pool;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::control::{Control, SLOTS, WRITABLE};
 use crate::task::TaskHandle;
 
 /// The control area in a worker: the beginning of the memory file that it maps.
@@ -39,9 +39,15 @@ fn run_wild(seed: u64, stores: u64) {
     let control = control();
     let workers = control.workers();
     let mut random = Random(seed | 1);
+    let start = ptr::from_ref(control).addr() as u64;
+    let mut kinds = kinds(control, workers);
+    for kind in &mut kinds {
+        kind.retain(|word| WRITABLE.contains(&(ptr::from_ref(*word).addr() as u64 - start)));
+    }
+    kinds.retain(|kind| !kind.is_empty());
     for _ in 0..stores {
         if random.below(12) > 0 {
-            scribble(control, workers, &mut random);
+            scribble(&kinds, &mut random);
         } else {
             let words: Vec<_> = control.parking_of(workers).words().collect();
             let value = [0, 1, u32::MAX][random.below(3)];
