@@ -24,8 +24,8 @@ impl Board<'_> {
             )
     }
 
-    /// Puts right, beside live workers, what only leads them: the open bits, and the count of a
-    /// job of which `unsettled` chunks were seen to be left before this call.
+    /// Puts the count of a job right, beside live workers: `unsettled` of its chunks were seen to
+    /// be left before this call.
     pub(crate) fn mend(&self, posted: &Posted, unsettled: u32) {
         self.header(posted.job).mend(unsettled);
     }

@@ -110,11 +110,11 @@ fn round(seed: u64, checks: &[Check]) -> Result<(), String> {
 }
 
 /// Rounds that end badly.
-fn failures(rounds: u64, checks: &[Check]) -> Vec<(u64, String)> {
-    (1..=rounds)
-        .filter_map(|round_number| {
-            let seed = round_number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            round(seed, checks).err().map(|why| (round_number, why))
+fn failures(rounds: impl Iterator<Item = u64>) -> Vec<(u64, String)> {
+    rounds
+        .filter_map(|number| {
+            let seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            round(seed, &CHECKS).err().map(|why| (number, why))
         })
         .collect()
 }
@@ -122,7 +122,8 @@ fn failures(rounds: u64, checks: &[Check]) -> Vec<(u64, String)> {
 #[test]
 fn whatever_is_overwritten_each_outcome_comes_once_and_is_right() {
     let rounds = std::env::var("GRISTMILL_SCRIBBLES").map_or(1000, |n| n.parse().expect("a count"));
-    let failures = failures(rounds, &CHECKS);
+    // The last has failed once: a chunk was overwritten after it had ended.
+    let failures = failures((1..=rounds).chain([3148]));
     assert!(failures.is_empty(), "{failures:?}");
 }
 

@@ -212,10 +212,16 @@ impl Hub {
             }
             return false;
         }
+        let Some(Some(running)) = self.jobs.running.get(job as usize) else {
+            return false;
+        };
+        let Some(found) = self.judge(control, running) else {
+            self.suspect();
+            return false;
+        };
         let Some(mut running) = self.jobs.remove(job) else {
             return false;
         };
-        let found = self.judge(control, &running);
         let first = running.inquiry.is_first_round();
         let next = if first && found.is_empty() {
             Next::Over(Ok(()), Vec::new())
@@ -255,8 +261,9 @@ impl Hub {
         }
     }
 
-    /// The failures by chunk, ascending, with what the worker last said where it was.
-    fn judge(&self, control: &Control, running: &Running) -> Vec<(u32, TaskError, Beat)> {
+    /// The failures by chunk, ascending, with what the worker last said where it was. `None` when
+    /// a chunk was overwritten after it had ended.
+    fn judge(&self, control: &Control, running: &Running) -> Option<Vec<(u32, TaskError, Beat)>> {
         let board = control.board();
         let mut found = Vec::new();
         let mut unexplained = None;
@@ -280,7 +287,7 @@ impl Hub {
                         continue;
                     }
                 },
-                _ => damaged("the state of a chunk", "one of an ended chunk"),
+                _ => return None,
             };
             // ORDERING: Relaxed; acquired with the chunk's word.
             let beat = Beat::from_bits(detail.load(Ordering::Relaxed));
@@ -291,7 +298,7 @@ impl Hub {
             let error = damaged("the state of a chunk", "none cancelled without a reason");
             found.push((chunk, error, nowhere));
         }
-        found
+        Some(found)
     }
 
     /// The panics of a worker that has died since, which go with its arena.

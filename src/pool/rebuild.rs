@@ -6,8 +6,10 @@
 //! pure job begins its round again, anything else has failed. Generations and epochs go on, and
 //! workers get new names, so nothing of before can be taken for something of after.
 
-use crate::board::ChunkOutcome;
-use crate::board::JOBS;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::board::{ChunkOutcome, JOBS};
 use crate::error::{Damage, TaskError};
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
@@ -20,8 +22,6 @@ use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::task::Task;
 use crate::ring::{Put, Stand, Verdict};
-use std::num::NonZeroU32;
-use std::sync::Arc;
 
 /// A job whose round begins again.
 struct Again {

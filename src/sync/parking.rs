@@ -238,6 +238,7 @@ impl<'a> Parking<'a> {
             }
         }
         for word in self.words {
+            // Relaxed: the kernel orders it before the sleeper's own look at the word.
             word.0.0.swap(AWAKE, Ordering::Relaxed);
             futex.wake(&word.0.0, 1);
         }
