@@ -36,6 +36,10 @@ use crate::sys::sandbox::{self, Policy, Rights, Unprepared};
 /// [`Builder::build`] fails with [`Error::SandboxUnavailable`]; no pool is built that is confined
 /// in part.
 ///
+/// A worker's start takes about a millisecond longer; but where backtraces are wanted
+/// (`RUST_BACKTRACE`), the symbols that they need are read before the files are closed, which takes
+/// the time of a first backtrace at each start: a tenth of a second and more.
+///
 /// [`Builder::sandbox`]: crate::Builder::sandbox
 /// [`Builder::build`]: crate::Builder::build
 ///
