@@ -78,8 +78,9 @@ impl Hub {
             let Some((generation, flight)) = &mut self.flights[slot as usize] else {
                 continue;
             };
-            let untouched = ring.stand(slot, *generation) == Stand::Ready;
-            let verdict = match untouched {
+            let stand = ring.stand(slot, *generation);
+            let batched = flight.batched.then_some(*generation);
+            let verdict = match stand == Stand::Ready {
                 true => flight.move_on(slot, generation),
                 false => flight.mourn(slot, generation),
             };
@@ -90,7 +91,13 @@ impl Hub {
                 }
                 Verdict::Fail => {
                     let error = flight.loss(damage);
-                    self.end_flight(control, slot, Err(error));
+                    let outcome = match (batched, stand) {
+                        (Some(generation), Stand::Claimed(owner)) => {
+                            Ok(self.tear(slot, generation, owner, error))
+                        }
+                        _ => Err(error),
+                    };
+                    self.end_flight(control, slot, outcome);
                 }
             }
         }
