@@ -56,7 +56,7 @@ pub enum TaskError {
         /// How many were tried.
         attempts: u32,
         /// How the last one ended, if any began at all.
-        last: Option<WorkerDeath>,
+        last: Option<Box<WorkerDeath>>,
         /// Why the last one could not be started, if that is what failed: mostly what the kernel
         /// said.
         refusal: Option<String>,

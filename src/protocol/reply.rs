@@ -134,7 +134,7 @@ impl ReplyBlock {
     /// Says how far into the arena the results of the batch of `generation` come to lie; by the
     /// worker that claimed it.
     pub(crate) fn announce(&self, generation: u32, inside: u64) {
-        let word = u64::from(generation) << 32 | inside / BLOCK_ALIGN;
+        let word = (u64::from(generation) << 32) | (inside / BLOCK_ALIGN);
         // ORDERING: Relaxed; read once the worker has been reaped, which orders everything.
         self.words[BATCH].store(word, Ordering::Relaxed);
     }

@@ -117,7 +117,7 @@ impl Watch<'_> {
                 let attempts = charge.stillbirths;
                 return Some(TaskError::NoWorkers {
                     attempts,
-                    last: charge.last_death.take(),
+                    last: charge.last_death.take().map(Box::new),
                     refusal: charge.last_refusal.take(),
                 });
             }
