@@ -16,6 +16,10 @@
 #[path = "kernels/contest.rs"]
 mod contest;
 mod kernels;
+#[path = "kernels/mapping.rs"]
+mod mapping;
+#[path = "kernels/recovery.rs"]
+mod recovery;
 #[path = "kernels/spawning.rs"]
 mod spawning;
 #[path = "kernels/starting.rs"]
@@ -47,6 +51,13 @@ fn main() -> ExitCode {
         }
     }
     drop(crew);
+    if options.wants("map/") || options.filter.starts_with("map/") {
+        for contest in mapping::maps(is_quick()) {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
     if options.wants("spawn/") || options.filter.starts_with("spawn") {
         for contest in spawning::spawns(is_quick()) {
             if options.wants(contest.name) {
@@ -56,6 +67,13 @@ fn main() -> ExitCode {
     }
     if options.wants("start/") || options.filter.starts_with("start") {
         for contest in starting::starts() {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
+    if options.wants("recovery/") || options.filter.starts_with("recovery") {
+        for contest in recovery::recoveries(is_quick()) {
             if options.wants(contest.name) {
                 all_right &= hold(contest, options.rounds);
             }

@@ -288,3 +288,56 @@ fn a_fork_finds_what_was_made_before() {
     });
     assert_eq!(*refused.expect("submitted").wait().expect("well"), 1);
 }
+
+/// The bytes of the memory file `inode` that this process may write.
+fn writable_bytes(inode: &str) -> u64 {
+    let maps = fs::read_to_string("/proc/self/maps").expect("our own");
+    let lines = maps
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let own = lines.filter(|fields| fields[4] == inode && fields[1] == "rw-s");
+    own.map(|fields| {
+        let (start, end) = fields[0].split_once('-').expect("two addresses");
+        let number = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
+        number(end) - number(start)
+    })
+    .sum()
+}
+
+#[test]
+fn a_worker_may_write_as_much_whatever_started_it() {
+    let mut counts = Vec::new();
+    for method in METHODS {
+        let pool = by(method).workers(1).build().expect("memory");
+        let xs = pool.alloc_from_fn(50_000, |i| i as u64).expect("room");
+        let xs = xs.freeze();
+        let address = xs.as_ptr().addr();
+        let maps = fs::read_to_string("/proc/self/maps").expect("our own");
+        let of_address = maps.lines().find(|line| {
+            let (start, rest) = line.split_once('-').expect("two addresses");
+            let end = rest.split(' ').next().expect("an address");
+            let number = |text| usize::from_str_radix(text, 16).expect("hexadecimal");
+            (number(start)..number(end)).contains(&address)
+        });
+        let inode = of_address.expect("it is mapped").split_whitespace().nth(4);
+        let inode = inode.expect("a number").to_owned();
+        assert!(
+            writable_bytes(&inode) > 16 << 20,
+            "the program may write it all"
+        );
+        // What an output leaves is taken back before the task.
+        pool.par_map(&xs, |x| x + 1).wait().expect("it ends well");
+        let task = pool.spawn(inode, |inode| writable_bytes(inode));
+        counts.push(
+            task.expect("submitted")
+                .wait()
+                .expect("it returns")
+                .to_native(),
+        );
+    }
+    assert!(counts[0] > 0, "nor could it say anything");
+    assert!(
+        counts.iter().all(|&count| count == counts[0]),
+        "{METHODS:?}: {counts:?}"
+    );
+}

@@ -15,6 +15,7 @@
 //! - Wakers are called after the hub's lock was released.
 
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -24,6 +25,8 @@ pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
 pub(crate) mod roster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -32,6 +35,7 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod start;
 mod supervisor;
@@ -42,6 +46,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+#[cfg(feature = "sandbox")]
+pub use sandbox::{Sandbox, Violation};
 pub use start::StartMethod;
 
 use crate::error::Error;

@@ -62,6 +62,15 @@ pub(crate) enum Manner {
 pub(super) struct Ground<'a> {
     pub(super) region: &'a Region,
     pub(super) event: BorrowedFd<'a>,
+    /// Of the sandbox, if there is to be one.
+    pub(super) ruleset: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Ground<'a> {
+    fn descriptors(&self) -> Vec<BorrowedFd<'a>> {
+        let both = [self.region.fd(), self.event];
+        both.into_iter().chain(self.ruleset).collect()
+    }
 }
 
 /// Starts workers, on the thread that they are to die with.
@@ -106,7 +115,7 @@ impl Starter {
         for _ in 0..2 {
             let mut server = match self.server.take() {
                 Some(server) => server,
-                None => Server::launch(ground, token.parent, preload).ok()?,
+                None => Server::launch(ground, token, preload).ok()?,
             };
             let answer = match server.request(request) {
                 Some(answer) => {
@@ -127,7 +136,7 @@ fn spawn(ground: Ground<'_>, token: &Token, command: &[OsString]) -> Result<PidF
     let spawn = Spawn {
         variable: token::VARIABLE,
         value: &token.to_string(),
-        passed: &[ground.region.fd(), ground.event],
+        passed: &ground.descriptors(),
     };
     let started = spawn.start_through(command);
     started.map_err(|error| Error::Spawn(error.to_string()))
@@ -142,6 +151,9 @@ fn fork_self(ground: Ground<'_>, token: &Token) -> Result<PidFd, Error> {
         event: duplicate(ground.event)?,
         index: token.index,
         incarnation: token.incarnation,
+        setup: token.setup,
+        // The builder refuses a sandbox here: such a worker has all that the program has open.
+        sandbox: None,
     };
     // SAFETY: whoever built the pool has promised what `Builder::fork` asks for.
     match unsafe { fork::child() }? {
@@ -179,7 +191,11 @@ struct Server {
 }
 
 impl Server {
-    fn launch(ground: Ground<'_>, parent: i32, preload: Option<FunctionId>) -> Result<Self, Error> {
+    fn launch(
+        ground: Ground<'_>,
+        worker: &Token,
+        preload: Option<FunctionId>,
+    ) -> Result<Self, Error> {
         let failed = |error| Error::from(process::refused("make a socket")(error));
         let (ours, its) = UnixStream::pair().map_err(failed)?;
         let token = ServerToken {
@@ -187,12 +203,16 @@ impl Server {
             event: ground.event.as_raw_fd(),
             requests: its.as_raw_fd(),
             preload: preload.map_or(0, FunctionId::to_bits),
-            parent,
+            parent: worker.parent,
+            setup: worker.setup,
+            sandbox: worker.sandbox,
         };
+        let mut passed = ground.descriptors();
+        passed.push(its.as_fd());
         let spawn = Spawn {
             variable: token::VARIABLE,
             value: &token.to_string(),
-            passed: &[ground.region.fd(), ground.event, its.as_fd()],
+            passed: &passed,
         };
         let mut server = Self {
             process: spawn.start()?,

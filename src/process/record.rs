@@ -4,7 +4,7 @@ use core::task::Waker;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::error::{Cause, OomKill, TaskError, WorkerDeath};
+use crate::error::{Cause, Damage, OomKill, TaskError, WorkerDeath};
 use crate::memory::{MemoryLimit, OutOfMemory};
 use crate::process::keeper::Keeper;
 use crate::protocol::archive::{self, ArchiveError};
@@ -142,15 +142,12 @@ impl Record {
         envelope: Envelope,
         death: &WorkerDeath,
     ) -> Result<Option<Arc<Enclosure>>, TaskError> {
-        const DAMAGED: TaskError = TaskError::Damaged {
-            what: "a process left an answer that makes no sense",
-        };
         match envelope.verdict() {
             Verdict::Silent => Err(death.clone().into()),
             Verdict::Returned { size: 0 } => Ok(None),
             Verdict::Returned { size } => match envelope.into_enclosure(size) {
                 Ok(Some(enclosure)) => Ok(Some(Arc::new(enclosure))),
-                Ok(None) => Err(DAMAGED),
+                Ok(None) => Err(damaged("the size of a result", format!("{size} bytes"))),
                 Err(_) => Err(TaskError::OutOfMemory(OutOfMemory {
                     wanted: size,
                     available: 0,
@@ -158,9 +155,9 @@ impl Record {
                 })),
             },
             Verdict::Panicked(report) => Err(report.into()),
-            Verdict::BadArguments => Err(TaskError::Damaged {
-                what: "the arguments of a process were no archive of their type",
-            }),
+            Verdict::BadArguments => {
+                Err(damaged("the arguments of a process", "no archive".into()))
+            }
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "process's result",
                 limit: archive::LIMIT,
@@ -178,7 +175,7 @@ impl Record {
                 pid: self.pid,
                 refusal,
             }),
-            Verdict::Nonsense => Err(DAMAGED),
+            Verdict::Nonsense => Err(damaged("the verdict of a process", "another number".into())),
         }
     }
 
@@ -240,4 +237,9 @@ impl Record {
         };
         drop(gone);
     }
+}
+
+/// What a process left that wrote where it must not.
+fn damaged(what: &'static str, found: String) -> TaskError {
+    Damage::new(what, "what a process of this program leaves", found).into()
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<index>:<incarnation>:<parent's pid>
+//!                        :<set-up function or ->:<ruleset fd or ->:<policy>
 //! ```
 //!
 //! or, for a process that runs one function:
@@ -10,11 +11,15 @@
 //! GRISTMILL_WORKER_0_1_0=process:<envelope fd>:<parent's pid, or 0 to outlive it>
 //! ```
 //!
-//! or, for a server that forks workers:
+//! or, for a server that forks workers, with what is to be in each of them:
 //!
 //! ```text
 //! GRISTMILL_WORKER_0_1_0=server:<region fd>:<event fd>:<socket fd>:<preload>:<parent's pid>
+//!                        :<set-up function or ->:<ruleset fd or ->:<policy>
 //! ```
+//!
+//! What a worker runs before it is confined, and that it is to be confined, stand here and not in
+//! shared memory, where a worker before it may have written.
 //!
 //! The version stands in the name: a program may have two versions of this crate linked into it,
 //! each with a hook, and only the one that spawned the worker may answer.
@@ -24,6 +29,9 @@ use std::{
     os::fd::{OwnedFd, RawFd},
     str::FromStr,
 };
+
+use super::function::FunctionId;
+use crate::sys::sandbox::Policy;
 
 /// The variable's name.
 pub(crate) const VARIABLE: &str = concat!(
@@ -46,6 +54,10 @@ pub(crate) struct Handover {
     pub(crate) index: u16,
     /// How many it was before.
     pub(crate) incarnation: u16,
+    /// What the program wants done before the first task.
+    pub(crate) setup: Option<FunctionId>,
+    /// To what this worker confines itself before the first task.
+    pub(crate) sandbox: Option<(OwnedFd, Policy)>,
 }
 
 /// The first words of processes that are no workers.
@@ -65,6 +77,18 @@ pub(crate) struct Token {
     pub(crate) incarnation: u16,
     /// The process that spawned it.
     pub(crate) parent: i32,
+    /// What the program wants done before the first task.
+    pub(crate) setup: Option<FunctionId>,
+    /// To what it is to be confined before the first task.
+    pub(crate) sandbox: Option<Confinement>,
+}
+
+/// How a worker is to be confined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Confinement {
+    /// Descriptor of the ruleset.
+    pub(crate) ruleset: RawFd,
+    pub(crate) policy: Policy,
 }
 
 /// All that a process for one function must know before it can read its envelope.
@@ -89,6 +113,10 @@ pub(crate) struct ServerToken {
     pub(crate) preload: u64,
     /// The process that started it, and whose children its workers are.
     pub(crate) parent: i32,
+    /// What the program wants done in each worker before the first task.
+    pub(crate) setup: Option<FunctionId>,
+    /// To what each worker is to be confined before the first task.
+    pub(crate) sandbox: Option<Confinement>,
 }
 
 /// What kind of process it is to be.
@@ -105,9 +133,10 @@ pub(crate) enum Role {
 /// The variable holds something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "expected five numbers with colons between them (two descriptors above 2, the worker below \
-     4096, its incarnation, its parent's process id), or `process`, a descriptor and a process id, \
-     or `server`, three descriptors, a function and a process id"
+    "expected eight fields with colons between them (two descriptors above 2, the worker below \
+     4096, its incarnation, its parent's process id, a function, a third descriptor, a policy), or \
+     `process`, a descriptor and a process id, or `server` and eight (three descriptors, two \
+     functions with a process id between them, a fourth descriptor, a policy)"
 )]
 pub(crate) struct BadToken;
 
@@ -119,13 +148,60 @@ impl fmt::Display for Token {
             index,
             incarnation,
             parent,
+            setup,
+            sandbox,
         } = self;
-        write!(f, "{region}:{event}:{index}:{incarnation}:{parent}")
+        write!(f, "{region}:{event}:{index}:{incarnation}:{parent}")?;
+        write_preparation(f, *setup, *sandbox)
     }
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, BadToken> {
     text.parse().map_err(|_| BadToken)
+}
+
+/// Stands for a field that is not there.
+const NONE: &str = "-";
+
+/// The last three fields of a worker and of a server.
+fn write_preparation(
+    f: &mut fmt::Formatter<'_>,
+    setup: Option<FunctionId>,
+    sandbox: Option<Confinement>,
+) -> fmt::Result {
+    match setup {
+        Some(setup) => write!(f, ":{}", setup.to_bits())?,
+        None => write!(f, ":{NONE}")?,
+    }
+    match sandbox {
+        Some(Confinement { ruleset, policy }) => write!(f, ":{ruleset}:{}", policy.to_bits()),
+        None => write!(f, ":{NONE}:{NONE}"),
+    }
+}
+
+fn read_preparation(
+    [setup, ruleset, policy]: [&str; 3],
+) -> Result<(Option<FunctionId>, Option<Confinement>), BadToken> {
+    let setup = match setup {
+        NONE => None,
+        bits => Some(FunctionId::from_bits(number(bits)?)),
+    };
+    let sandbox = match (ruleset, policy) {
+        (NONE, NONE) => None,
+        (ruleset, policy) => Some(Confinement {
+            ruleset: number(ruleset)?,
+            policy: Policy::from_bits(number(policy)?).ok_or(BadToken)?,
+        }),
+    };
+    Ok((setup, sandbox))
+}
+
+/// Whether these can be descriptors that were passed: above the standard streams, and different.
+fn can_be_passed(descriptors: &[RawFd], sandbox: Option<Confinement>) -> bool {
+    let ruleset = sandbox.map(|sandbox| sandbox.ruleset);
+    let mut all: Vec<RawFd> = descriptors.iter().copied().chain(ruleset).collect();
+    all.sort_unstable();
+    all[0] > 2 && all.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 impl fmt::Display for SoloToken {
@@ -143,8 +219,11 @@ impl fmt::Display for ServerToken {
             requests,
             preload,
             parent,
+            setup,
+            sandbox,
         } = self;
-        write!(f, "{SERVER}:{region}:{event}:{requests}:{preload}:{parent}")
+        write!(f, "{SERVER}:{region}:{event}:{requests}:{preload}:{parent}")?;
+        write_preparation(f, *setup, *sandbox)
     }
 }
 
@@ -153,19 +232,31 @@ impl FromStr for ServerToken {
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let fields: Vec<&str> = text.split(':').collect();
-        let &[SERVER, region, event, requests, preload, parent] = &fields[..] else {
+        let &[
+            SERVER,
+            region,
+            event,
+            requests,
+            preload,
+            parent,
+            ref preparation @ ..,
+        ] = &fields[..]
+        else {
             return Err(BadToken);
         };
+        let preparation = preparation.try_into().map_err(|_| BadToken)?;
+        let (setup, sandbox) = read_preparation(preparation)?;
         let token = Self {
             region: number(region)?,
             event: number(event)?,
             requests: number(requests)?,
             preload: number(preload)?,
             parent: number(parent)?,
+            setup,
+            sandbox,
         };
-        let [one, two, three] = [token.region, token.event, token.requests];
-        let differ = one != two && two != three && one != three;
-        (differ && one.min(two).min(three) > 2 && token.parent > 0)
+        let passed = [token.region, token.event, token.requests];
+        (can_be_passed(&passed, token.sandbox) && token.parent > 0)
             .then_some(token)
             .ok_or(BadToken)
     }
@@ -195,18 +286,31 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let fields: Vec<&str> = text.split(':').collect();
-        let &[region, event, index, incarnation, parent] = &fields[..] else {
+        let &[
+            region,
+            event,
+            index,
+            incarnation,
+            parent,
+            setup,
+            ruleset,
+            policy,
+        ] = &fields[..]
+        else {
             return Err(BadToken);
         };
+        let (setup, sandbox) = read_preparation([setup, ruleset, policy])?;
         let token = Self {
             region: number(region)?,
             event: number(event)?,
             index: number(index)?,
             incarnation: number(incarnation)?,
             parent: number(parent)?,
+            setup,
+            sandbox,
         };
-        let descriptors = token.region > 2 && token.event > 2 && token.region != token.event;
-        (descriptors && token.index < 4096 && token.parent > 0)
+        let passed = [token.region, token.event];
+        (can_be_passed(&passed, token.sandbox) && token.index < 4096 && token.parent > 0)
             .then_some(token)
             .ok_or(BadToken)
     }
@@ -221,13 +325,20 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             region in 3..500, apart in 1..500, index in 0_u16..4096, incarnation: u16,
-            parent in 1..i32::MAX,
+            parent in 1..i32::MAX, setup: Option<u64>, policy in proptest::option::of(0_u8..8),
         ) {
-            let token = Token { region, event: region + apart, index, incarnation, parent };
+            let sandbox = policy.map(|bits| Confinement {
+                ruleset: region + apart + 1,
+                policy: Policy::from_bits(bits).unwrap(),
+            });
+            let setup = setup.map(FunctionId::from_bits);
+            let event = region + apart;
+            let token = Token { region, event, index, incarnation, parent, setup, sandbox };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
             prop_assert_eq!(token.to_string().parse(), Ok(Role::Worker(token)));
+            let requests = region + 1001;
             let server = ServerToken {
-                region, event: region + apart, requests: region + 1000, preload: 7, parent,
+                region, event, requests, preload: 7, parent, setup, sandbox,
             };
             prop_assert_eq!(server.to_string().parse(), Ok(Role::Server(server)));
             for parent in [None, Some(parent)] {
@@ -237,7 +348,10 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered(text in "[0-9:+ -]{0,24}|(process|server):[0-9:-]{0,14}|.*") {
+        fn any_text_is_answered(
+            text in "[0-9:+ -]{0,24}|([0-9]:){5}[0-9-]:[0-9-]:[0-9-]|(process|server):[0-9:-]{0,14}\
+                     |server:([0-9]:){5}[0-9-]:[0-9-]:[0-9-]|.*",
+        ) {
             match text.parse() {
                 Ok(Role::Worker(token)) => {
                     prop_assert!(token.region > 2 && token.event > 2 && token.index < 4096);
@@ -256,16 +370,24 @@ mod tests {
             "1",
             "yes",
             ":::::",
-            "3:4:0:0",
-            "3:4:0:0:9:",
-            "3:4:0:0:9:9",
-            "2:4:0:0:9",
-            "3:3:0:0:9",
-            "3:-1:0:0:9",
-            "3:4:4096:0:9",
-            "3:4:0:65536:9",
-            "3:4:0:0:0",
-            " 3:4:0:0:9",
+            "3:4:0:0:9",
+            "3:4:0:0:9:-:-",
+            "3:4:0:0:9:-:-:-:",
+            "2:4:0:0:9:-:-:-",
+            "3:3:0:0:9:-:-:-",
+            "3:-1:0:0:9:-:-:-",
+            "3:4:4096:0:9:-:-:-",
+            "3:4:0:65536:9:-:-:-",
+            "3:4:0:0:0:-:-:-",
+            " 3:4:0:0:9:-:-:-",
+            "3:4:0:0:9:x:-:-",
+            "3:4:0:0:9::-:-",
+            // A sandbox that is half asked for is none to go on without.
+            "3:4:0:0:9:-:5:-",
+            "3:4:0:0:9:-:-:0",
+            "3:4:0:0:9:-:4:0",
+            "3:4:0:0:9:-:2:0",
+            "3:4:0:0:9:-:5:8",
         ];
         for text in bad {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
@@ -276,7 +398,16 @@ mod tests {
             "process:2:1",
             "process:3:-1",
             "process:3:1:1",
-            "server:3:4:4:0:1",
+            "server:3:4:4:0:1:-:-:-",
+            "server:3:4:5:0:1",
+            "server:3:4:5:0:0:-:-:-",
+            "server:3:4:5:0:1:-:-",
+            "server:3:4:5:0:1:-:-:-:-",
+            // Nor here.
+            "server:3:4:5:0:1:-:6:-",
+            "server:3:4:5:0:1:-:-:0",
+            "server:3:4:5:0:1:-:5:0",
+            "server:3:4:5:0:1:-:6:8",
         ] {
             assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
         }

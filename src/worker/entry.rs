@@ -18,17 +18,20 @@ use std::{
     env,
     error::Error,
     ffi::{OsStr, c_char, c_int},
+    os::fd::OwnedFd,
 };
 
 use super::{life, server, solo};
 use crate::{
     protocol::{
         start,
-        token::{self, Handover, Role, ServerToken, SoloToken, Token},
+        token::{self, Confinement, Handover, Role, ServerToken, SoloToken, Token},
     },
     sys::{
         executable::{self, Constructor, Executable},
+        failure::SysError,
         process,
+        sandbox::Policy,
     },
 };
 
@@ -102,18 +105,25 @@ fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error
     let region = unsafe { process::adopt(token.region) }?;
     // SAFETY: as above; a token names two different descriptors.
     let event = unsafe { process::adopt(token.event) }?;
+    // SAFETY: as above; it is a third one.
+    let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: these are the entries that follow ours, each called once, in order, with what the
     // loader would pass; it will not call them, as we never return to it.
     unsafe { construct(later, arguments) };
     let Token {
-        index, incarnation, ..
+        index,
+        incarnation,
+        setup,
+        ..
     } = token;
     Ok(live(Handover {
         region,
         event,
         index,
         incarnation,
+        setup,
+        sandbox,
     }))
 }
 
@@ -146,6 +156,8 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
         unsafe { process::adopt(fd) }
     });
     let (region, event, requests) = (region?, event?, requests?);
+    // SAFETY: as above; it is a fourth one. What is closed here is not there in workers either.
+    let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: as for a worker.
     unsafe { construct(later, arguments) };
@@ -163,7 +175,26 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
         event,
         index,
         incarnation,
+        setup: token.setup,
+        sandbox,
     }))
+}
+
+/// Takes over the ruleset of a sandbox, if there is to be one, and closes what else was inherited.
+///
+/// # Safety
+///
+/// Nobody else in this process owns the ruleset. All other descriptors that were passed are adopted.
+unsafe fn adopt_sandbox(
+    sandbox: Option<Confinement>,
+) -> Result<Option<(OwnedFd, Policy)>, SysError> {
+    let Some(Confinement { ruleset, policy }) = sandbox else {
+        return Ok(None);
+    };
+    // SAFETY: the caller vouches for it.
+    let ruleset = unsafe { process::adopt(ruleset) }?;
+    process::close_inherited()?;
+    Ok(Some((ruleset, policy)))
 }
 
 /// Does what the loader would do after us: C++ statics and the like must exist when tasks run.

@@ -20,10 +20,10 @@ pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod error_hook;
 pub(crate) mod life;
+pub(crate) mod panic;
 
 mod bell;
 mod idle;
-mod panic;
 mod privilege;
 mod run_range;
 mod run_task;

@@ -81,7 +81,8 @@ impl Builder {
     /// - no code with an `atfork` handler of its own is disturbed by it.
     ///
     /// Pools, processes and runtimes of this process are not to be used in a worker; those of this
-    /// crate refuse.
+    /// crate refuse. The memory of this pool is as much out of a worker's reach as with the other
+    /// methods; that of the program's other pools and processes is not.
     ///
     /// # Examples
     ///
