@@ -210,7 +210,8 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError, WorkerDeath,
+    Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, SchedulerError,
+    TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::heap::MemoryStats;
@@ -219,11 +220,15 @@ pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Closed, Closing, Pool};
+pub use pool::{
+    Builder, Closed, Closing, Pool, QueueId, RoundRobin, Scheduler, TaskInfo, WorkerInfo,
+};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
+#[cfg(not(gristmill_loom))]
+pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]

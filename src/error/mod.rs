@@ -5,10 +5,12 @@
 
 mod death;
 mod remote;
+mod scheduler;
 mod task;
 
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use remote::RemoteError;
+pub use scheduler::SchedulerError;
 pub use task::{Failure, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -113,6 +115,9 @@ pub enum Error {
     /// The context could not be handed over to the workers.
     #[error(transparent)]
     Context(ContextError),
+    /// The pool's scheduler has not placed the task.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),

@@ -70,6 +70,8 @@ thread_local! {
 fn build() -> (Arc<Engine>, Snapshot, Block) {
     let config = Config {
         workers: WORKERS.into(),
+        queues: 1,
+        scheduler: None,
         cores: 1,
         memory_budget: 4 << 20,
         keep_warm: 4 << 20,
@@ -91,7 +93,7 @@ pub(super) fn play(data: &[u8], manners: Manners) {
     POOL.with(|pool| {
         let (engine, snapshot, _) = pool.get_or_init(build);
         snapshot.restore(engine.region());
-        *engine.hub() = Hub::new();
+        *engine.hub() = Hub::new(engine.shape());
         let before = engine.heap().stats();
         let mut stage = Stage {
             engine,

@@ -7,7 +7,7 @@ use super::stage::WORKERS;
 use crate::memory::owner::{Owner, Word};
 use crate::memory::region::Region;
 use crate::primitive::atomic::AtomicU64;
-use crate::protocol::control::{CONTROL_SIZE, Control};
+use crate::protocol::control::{CONTROL_LEAST, Control};
 use crate::protocol::freed::ARENA_HEADER_SIZE;
 use crate::protocol::range::Span;
 
@@ -38,7 +38,7 @@ pub(super) struct Snapshot(Vec<u8>);
 impl Snapshot {
     pub(super) fn take(region: &Region) -> Self {
         // SAFETY: mapped and committed, and only this thread knows the pool.
-        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), CONTROL_SIZE) };
+        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), CONTROL_LEAST) };
         Self(bytes.to_vec())
     }
 
@@ -64,7 +64,7 @@ pub(super) fn word_at(region: &Region, offset: u64) -> &AtomicU64 {
 /// One wild store.
 pub(super) fn scribble(region: &Region, source: &mut Source<'_>, arena: Span) {
     let offset = match source.byte() {
-        0..=15 => source.below(CONTROL_SIZE) as u64,
+        0..=15 => source.below(CONTROL_LEAST) as u64,
         16..=31 if arena.size > 0 => {
             arena.offset + source.below(2 * ARENA_HEADER_SIZE as usize) as u64
         }

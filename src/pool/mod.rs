@@ -18,12 +18,16 @@ pub(crate) mod arena;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
+pub(crate) mod dispatch;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
+pub(crate) mod lanes;
 pub(crate) mod reply;
 pub(crate) mod roster;
+pub(crate) mod scheduler;
+pub(crate) mod sticky;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -41,6 +45,7 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+pub use scheduler::{QueueId, RoundRobin, Scheduler, TaskInfo, WorkerInfo};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

@@ -44,6 +44,12 @@ impl Roster {
         (member.incarnation == owner.incarnation()).then_some(&member.arena)
     }
 
+    /// Whether there is a process at this place.
+    pub(crate) fn serves(&self, worker: u16) -> bool {
+        let member = self.0.get(usize::from(worker)).and_then(Option::as_ref);
+        member.is_some_and(|member| member.pid.is_some())
+    }
+
     pub(crate) fn pids(&self) -> Vec<u32> {
         let members = self.0.iter().flatten();
         members.filter_map(|member| member.pid).collect()

@@ -17,15 +17,18 @@ use crate::memory::AllocError;
 use crate::memory::block::Block;
 use crate::memory::heap::Contents;
 use crate::memory::region::Region;
+use crate::pool::dispatch::{Event, Placement};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::{Filling, Flight, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, Launch};
+use crate::pool::lanes::Route;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
 use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::function::FunctionId;
+use crate::protocol::lanes::Priority;
 use crate::protocol::range::Span;
 use crate::protocol::task::Task;
 use crate::shared::SharedVec;
@@ -116,7 +119,7 @@ impl Engine {
             });
         }
         let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
-        let reserved = Reserved::new(self)?;
+        let reserved = Reserved::new(self, self.route(terms.as_deref())?)?;
         // A reply may be written beside the slot, over the arguments of a task that runs once.
         let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
             true => None,
@@ -137,9 +140,40 @@ impl Engine {
                 arguments,
                 context,
                 terms,
+                route: Route::PLAIN,
             },
         );
         Ok(entry)
+    }
+
+    /// Where a task of these terms goes; where there is a choice, the scheduler makes it.
+    fn route(&self, terms: Option<&TaskTerms>) -> Result<Route, Error> {
+        let terms = terms.unwrap_or(&TaskTerms::PLAIN);
+        if terms.bucket.is_some() {
+            if terms.priority != Priority::Normal {
+                return Err(Error::InvalidArgument {
+                    what: "priority of a sticky task",
+                    found: format!("{:?}", terms.priority),
+                    wanted: "none, for such tasks wait for their worker in the order they came"
+                        .into(),
+                });
+            }
+            let bucket = terms.bucket;
+            return Ok(Route {
+                bucket,
+                ..Route::PLAIN
+            });
+        }
+        let placement = match self.dispatch() {
+            Some(dispatch) => Some(dispatch.place(terms.priority)?),
+            None => None,
+        };
+        let queue = placement.map_or(0, |placement| placement.queue.index() as u16);
+        Ok(Route {
+            lane: self.shape().queue_lane(queue, terms.priority),
+            bucket: None,
+            placement,
+        })
     }
 
     /// Serialises arguments beside a slot, if there is one and they fit, else into a block of their
@@ -242,30 +276,44 @@ fn changed_size(before: usize, now: usize) -> Error {
 struct Reserved<'a> {
     engine: &'a Engine,
     filling: Option<Filling>,
+    /// Until the task has it.
+    route: Option<Route>,
 }
 
 impl<'a> Reserved<'a> {
-    fn new(engine: &'a Engine) -> Result<Self, Error> {
+    fn new(engine: &'a Engine, route: Route) -> Result<Self, Error> {
+        // First, so that the scheduler is told of an end if this comes to nothing.
+        let mut reserved = Self {
+            engine,
+            filling: None,
+            route: Some(route),
+        };
         let mut hub = engine.hub();
         if !hub.accepts() {
             return Err(Error::PoolClosed);
         }
         let control = engine.control();
-        let mut filling = hub.begin(control);
-        if filling.is_none() {
+        let lane = hub.lane_of(&route);
+        reserved.filling = hub.begin(control, lane);
+        if reserved.filling.is_none() {
             hub.harvest(control, engine);
-            filling = hub.begin(control);
+            reserved.filling = hub.begin(control, lane);
         }
-        Ok(Self { engine, filling })
+        Ok(reserved)
     }
 
-    fn submit(mut self, task: Task, flight: Flight) {
+    fn submit(mut self, task: Task, mut flight: Flight) {
         let control = self.engine.control();
         let mut hub = self.engine.hub();
         // Closed since the slot was reserved: whoever asks gets the reason.
         if let Some(error) = hub.closed.clone() {
             hub.settle(&flight.entry, Err(error));
             return;
+        }
+        if let Some(route) = self.route.take() {
+            // Not before: its worker may have died since the slot was reserved.
+            let lane = hub.lane_of(&route);
+            flight.route = Route { lane, ..route };
         }
         let filling = self.filling.take();
         match filling {
@@ -286,6 +334,12 @@ impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if let Some(filling) = self.filling.take() {
             self.engine.hub().abandon(self.engine.control(), filling);
+        }
+        let placement = self.route.take().and_then(|route| route.placement);
+        if let (Some(dispatch), Some(Placement { task, queue })) =
+            (self.engine.dispatch(), placement)
+        {
+            dispatch.notify([Event::Completed(task, queue)]);
         }
     }
 }

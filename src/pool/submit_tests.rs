@@ -27,7 +27,7 @@ fn an_argument_block_takes_its_archive_and_no_more() {
         filled.fill(FILLER);
         let start = filled.offset();
         drop(filled);
-        let reserved = Reserved::new(engine).unwrap();
+        let reserved = Reserved::new(engine, Route::PLAIN).unwrap();
         let value = vec![1_u8; len];
         let (span, block) = engine.place_arguments(reserved.filling, &value).unwrap();
         let block = block.expect("too large to lie beside its slot");

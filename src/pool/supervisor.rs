@@ -16,6 +16,7 @@ use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
+use crate::pool::dispatch::Event;
 use crate::pool::engine::Engine;
 use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
@@ -292,7 +293,11 @@ impl<'a> Watch<'a> {
             .and_then(|process| self.watch(index, process));
         let mut hub = engine.hub();
         match started {
-            Ok(pid) => hub.roster.introduce(owner.index(), pid),
+            Ok(pid) => {
+                hub.roster.introduce(owner.index(), pid);
+                drop(hub);
+                engine.tell_scheduler(owner.index(), pid, Event::Started);
+            }
             Err(error) => {
                 hub.roster.dismiss(owner.index());
                 return Err(error);
@@ -367,6 +372,8 @@ impl<'a> Watch<'a> {
         let dead = charge.owner;
         charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
         self.engine.recover(dead, death);
+        self.engine
+            .tell_scheduler(dead.index(), death.pid, Event::Ended);
     }
 
     /// Sets the time of the next attempt to start a worker.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0            4 KiB                                                        CONTROL_SIZE
-//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline |
+//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline | lanes |
 //! ```
 //!
 //! # Invariants
@@ -25,9 +25,10 @@ use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
+use crate::protocol::lanes::{LANES, Shape};
 use crate::protocol::range::JobBody;
 use crate::protocol::settings::{Setting, SettingsPage};
-use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
+use crate::ring::{Cell, DoneBits, Lane, LaneRing, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking};
 
 /// The most workers that a pool may have.
@@ -156,6 +157,17 @@ pub(crate) struct Control {
     inline: [InlineBlock; SLOTS],
     settings: SettingsPage,
     waiter: Line<AtomicU64>,
+    queues: Line<Queues>,
+    lanes: [LaneRing; LANES],
+}
+
+/// What workers must know of lanes; the parent's to write.
+#[derive(Debug)]
+#[repr(C)]
+struct Queues {
+    count: AtomicU64,
+    /// Not zero once a task may wait in a lane that is not the main one.
+    lanes_in_use: AtomicU64,
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -165,6 +177,9 @@ struct InlineBlock(core::cell::UnsafeCell<[u8; INLINE_SIZE]>);
 /// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
 /// aligned to huge pages.
 pub(crate) const CONTROL_SIZE: usize = size_of::<Control>().next_multiple_of(2 << 20);
+
+/// Bytes of it that every pool uses; what follows are lanes of pools with very many workers.
+pub(crate) const CONTROL_LEAST: usize = 4 << 20;
 
 // What `docs/protocol.md` draws.
 const _: () = {
@@ -190,7 +205,9 @@ const _: () = {
     assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
     assert!(offset_of!(Control, settings) == 0x2f6480);
     assert!(offset_of!(Control, waiter) == 0x2f6580);
-    assert!(CONTROL_SIZE == 4 << 20);
+    assert!(offset_of!(Control, queues) == 0x2f65c0);
+    assert!(offset_of!(Control, lanes) == 0x2f6600);
+    assert!(CONTROL_SIZE == 14 << 20);
 };
 
 /// Changes with anything that would make two builds read each other's bytes wrongly.
@@ -203,6 +220,7 @@ const LAYOUT: u64 = {
         offset_of!(Control, bodies),
         offset_of!(Control, chunks),
         offset_of!(Control, inline),
+        offset_of!(Control, lanes),
         size_of::<usize>(),
         INLINE_SIZE,
     ];
@@ -234,7 +252,7 @@ impl Control {
     /// is, is their business.
     pub(crate) fn create<'a>(
         region: &'a Region,
-        workers: usize,
+        shape: Shape,
         image: &ImageId,
     ) -> Option<&'a Self> {
         Self::fill::<Doorbell>(region, offset_of!(Self, doorbell), 1, Doorbell::new)?;
@@ -244,11 +262,18 @@ impl Control {
         Self::fill::<Slot>(region, offset_of!(Self, slots), SLOTS, Slot::new)?;
         Self::fill::<JobHeader>(region, offset_of!(Self, jobs), JOBS, JobHeader::new)?;
         Self::fill::<Chunk>(region, offset_of!(Self, chunks), JOBS * CHUNKS, Chunk::new)?;
+        let extra = shape.lanes() - 1;
+        Self::fill::<LaneRing>(region, offset_of!(Self, lanes), extra, LaneRing::new)?;
         let control = Self::of(region)?;
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&control.workers.0, workers as u64);
+        set(&control.workers.0, shape.workers() as u64);
+        set(&control.queues.0.count, shape.queues().into());
+        set(
+            &control.queues.0.lanes_in_use,
+            u64::from(shape.queues() > 1),
+        );
         set(&control.identity.layout, LAYOUT);
         set(&control.identity.region_size, region.size());
         for (word, value) in control.identity.image.iter().zip(image.to_words()) {
@@ -256,6 +281,17 @@ impl Control {
         }
         set(&control.identity.magic, MAGIC);
         Some(control)
+    }
+
+    /// Bytes of the control area that such a pool uses.
+    pub(crate) const fn used(shape: Shape) -> u64 {
+        let end = offset_of!(Self, lanes) + (shape.lanes() - 1) * size_of::<LaneRing>();
+        let end = end.next_multiple_of(1 << 12);
+        if end > CONTROL_LEAST {
+            end as u64
+        } else {
+            CONTROL_LEAST as u64
+        }
     }
 
     /// Writes `count` fresh values from `offset` on.
@@ -294,6 +330,37 @@ impl Control {
     /// The task ring.
     pub(crate) fn ring(&self) -> Ring<'_> {
         Ring::new(&self.ring, &self.cells, &self.slots)
+    }
+
+    /// One lane of the task ring; the main one, if there is none of that number.
+    pub(crate) fn lane(&self, lane: Lane) -> Ring<'_> {
+        let extra = lane.index().checked_sub(1);
+        match extra.and_then(|extra| self.lanes.get(extra)) {
+            Some(ring) => self.ring().beside(lane, ring),
+            None => self.ring(),
+        }
+    }
+
+    /// Whether a task may wait in another lane than the main one.
+    pub(crate) fn lanes_in_use(&self) -> bool {
+        // ORDERING: Relaxed; a worker that goes to sleep looks after its fence, and the parent
+        // writes before the task's hint, which comes before its own fence (`sync/parking.rs`).
+        self.queues.0.lanes_in_use.load(Ordering::Relaxed) != 0
+    }
+
+    /// By the parent, before it leaves a hint in another lane than the main one.
+    pub(crate) fn use_lanes(&self) {
+        if !self.lanes_in_use() {
+            // ORDERING: Relaxed; see `lanes_in_use`.
+            self.queues.0.lanes_in_use.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many workers and queues there are, as a worker sees it.
+    pub(crate) fn shape(&self) -> Shape {
+        // ORDERING: Relaxed; set before any worker was created.
+        let queues = self.queues.0.count.load(Ordering::Relaxed);
+        Shape::new(self.workers(), queues as usize)
     }
 
     /// The hints to finished tasks.

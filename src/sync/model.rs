@@ -82,7 +82,9 @@ impl Memory {
     }
 
     fn busy(&self, me: u16) {
-        if self.parking().busy(me) == Duty::WakeAnother && self.work.load(Ordering::Relaxed) != 0 {
+        if self.parking().busy(me, Group::ALL) == Duty::WakeAnother
+            && self.work.load(Ordering::Relaxed) != 0
+        {
             self.parking().wake(1, &self.queue);
         }
     }

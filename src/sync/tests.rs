@@ -72,16 +72,16 @@ fn as_many_are_woken_as_tasks_find_nobody_awake() {
     assert_eq!(parking.wake(1, &place.kernel), 0, "worker 10 is awake");
     assert_eq!(parking.wake(3, &place.kernel), 2);
     assert_eq!(place.woken(), [3, 65]);
-    assert_eq!(parking.busy(10), Duty::WakeAnother);
+    assert_eq!(parking.busy(10, Group::ALL), Duty::WakeAnother);
     assert_eq!(parking.wake(5, &place.kernel), 1, "nobody is woken twice");
     assert_eq!(place.woken(), [69]);
     for me in [3, 65, 69] {
         parking.sleep(me, &place.kernel, None);
         parking.spin(me);
     }
-    assert_eq!(parking.busy(3), Duty::None, "two others spin");
-    assert_eq!(parking.busy(65), Duty::None);
-    assert_eq!(parking.busy(69), Duty::WakeAnother);
+    assert_eq!(parking.busy(3, Group::ALL), Duty::None, "two others spin");
+    assert_eq!(parking.busy(65, Group::ALL), Duty::None);
+    assert_eq!(parking.busy(69, Group::ALL), Duty::WakeAnother);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_worker_that_times_out_is_awake() {
     parking.sleep(0, &place.kernel, Some(Duration::from_millis(1)));
     parking.spin(0);
     assert_eq!(parking.wake(1, &place.kernel), 0);
-    assert_eq!(parking.busy(0), Duty::WakeAnother);
+    assert_eq!(parking.busy(0, Group::ALL), Duty::WakeAnother);
     assert_eq!(parking.wake_all(&place.kernel), 0);
     assert!(place.woken().is_empty());
 }

@@ -16,6 +16,7 @@ use crate::worker::bell::Bell;
 use crate::worker::entry::Handover;
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
+use crate::worker::rounds::Rounds;
 use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
 
@@ -34,6 +35,7 @@ pub(crate) struct Server<'a> {
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
     pub(crate) idle: Idle<'a>,
+    pub(crate) rounds: Rounds,
 }
 
 /// Lives as a worker until the parent ends it; returns an exit code only when it cannot begin.
@@ -84,6 +86,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         return Ok(EXIT_REFUSED);
     }
     say(Status::Ready);
+    let rounds = Rounds::new(control, me.index());
     let mut server = Server {
         me,
         region: &region,
@@ -92,7 +95,8 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         bell: Bell::new(control.doorbell(), &event),
         privilege,
         seen: Seen::new(),
-        idle: Idle::new(control, me.index()),
+        idle: Idle::new(control, me.index(), rounds.group()),
+        rounds,
     };
     server.bell.ring_always();
     server.serve()
@@ -106,9 +110,10 @@ impl Server<'_> {
                     idle,
                     control,
                     seen,
+                    rounds,
                     ..
                 } = self;
-                idle.wait(|| has_work(control, seen));
+                idle.wait(|| rounds.see_tasks(control) || control.board().join(seen).is_some());
             }
         }
     }
@@ -121,15 +126,10 @@ impl Server<'_> {
         {
             return true;
         }
-        if let Some(claim) = self.control.ring().claim(self.me) {
+        if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);
             return true;
         }
         false
     }
-}
-
-/// Whether there seems to be something to claim.
-pub(crate) fn has_work(control: &Control, seen: &Seen) -> bool {
-    !control.ring().looks_empty() || control.board().join(seen).is_some()
 }

@@ -22,6 +22,7 @@ mod bell;
 mod idle;
 mod panic;
 mod privilege;
+mod rounds;
 mod run_range;
 mod run_task;
 mod settle;
