@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0            4 KiB                                                        CONTROL_SIZE
-//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline | lanes |
+//! | Identity | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline | … |
 //! ```
 //!
 //! # Invariants

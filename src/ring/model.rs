@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "loom's cells hand out raw pointers")]
 
 mod death;
+mod lanes;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

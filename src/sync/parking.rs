@@ -21,9 +21,9 @@
 //!    clear it, and to fence after F3: the same holds of that one.
 //!
 //! The same holds for work that only a [`Group`] of workers may do, with the bits of that group
-//! alone; and for work of one worker ([`Parking::wake_worker`]), where 1 and 2 suffice, since nobody
-//! else is counted on: what it does first is its own business, and it looks at all its work before
-//! it sleeps.
+//! alone; and for work of one worker ([`Parking::wake_worker`]), where 1 and 2 suffice, since
+//! nobody else is counted on: what it does first is its own business, and it looks at all its work
+//! before it sleeps.
 //!
 //! A worker may die awake, with its bit set or with a wake-up swallowed: the parent then calls
 //! [`Parking::reset`] and [`Parking::wake_all`].

@@ -143,3 +143,30 @@ fn a_worker_rings_once_an_epoch_while_somebody_sleeps() {
     bell.arm();
     assert!(bell.should_ring(&mut one));
 }
+
+#[test]
+fn a_group_is_woken_apart_from_the_others() {
+    let place = Place::new(70);
+    let parking = place.parking();
+    for worker in [0, 1, 2, 64, 65, 66] {
+        parking.announce(worker);
+    }
+    parking.spin(4);
+    let [even, odd] = [0, 1].map(|rest| Group::new(rest, 2));
+    assert_eq!(
+        parking.wake_among(even, 1, &place.kernel),
+        0,
+        "worker 4 is awake"
+    );
+    assert_eq!(parking.wake_among(odd, 5, &place.kernel), 2);
+    assert_eq!(parking.wake_among(even, 3, &place.kernel), 2);
+    assert_eq!(parking.busy(4, even), Duty::WakeAnother);
+    parking.spin(7);
+    parking.spin(4);
+    assert_eq!(
+        parking.busy(4, even),
+        Duty::WakeAnother,
+        "worker 7 is of no use"
+    );
+    assert_eq!(parking.busy(7, odd), Duty::WakeAnother);
+}
