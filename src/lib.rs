@@ -29,6 +29,8 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//! - Who takes which task: [`priority`](TaskBuilder::priority), [`sticky`](TaskBuilder::sticky)
+//!   keys, and several [`queues`](Builder::queues) with a [`Scheduler`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
 //!   [`RemoteError`], made of what was [`Thrown`].

@@ -13,7 +13,7 @@ use crate::protocol::range::Span;
 
 /// Where it hurts: offset, size of one thing, and how many of the first are aimed at. As drawn in
 /// `docs/protocol.md`; were it out of date, the aim would be worse, and nothing else.
-const AIMS: [(usize, usize, usize); 8] = [
+const AIMS: [(usize, usize, usize); 10] = [
     // The doorbell, the bits of open jobs, the number of workers, bits of idle workers, parks.
     (0x1000, 8, 72),
     // Workers' records.
@@ -30,6 +30,9 @@ const AIMS: [(usize, usize, usize); 8] = [
     (0x74480, 128, 4),
     // Chunks of the first job.
     (0x76480, 32, 64),
+    // The high lane's header, and its first cells.
+    (0x2f6600, 192, 1),
+    (0x2f66c0, 8, 16),
 ];
 
 /// The control area as it is at first.
