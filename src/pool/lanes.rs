@@ -6,10 +6,12 @@
 //! wait until somebody else's task has ended.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use crate::pool::dispatch::Placement;
 use crate::pool::hub::Flight;
-use crate::protocol::lanes::Shape;
+use crate::pool::scheduler::{QueueId, TaskInfo};
+use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::{LANE_TASKS, Lane};
 
@@ -23,8 +25,8 @@ pub(crate) struct Route {
     pub(crate) lane: Lane,
     /// The bucket of its key, if it is sticky.
     pub(crate) bucket: Option<u16>,
-    /// What the scheduler said, if it was asked.
-    pub(crate) placement: Option<Placement>,
+    /// One more than the number under which the scheduler has placed it, if it was asked.
+    pub(crate) placed: Option<NonZeroU64>,
 }
 
 impl Route {
@@ -32,8 +34,21 @@ impl Route {
     pub(crate) const PLAIN: Self = Self {
         lane: Lane::MAIN,
         bucket: None,
-        placement: None,
+        placed: None,
     };
+
+    /// What the scheduler said.
+    pub(crate) fn placement(&self, shape: Shape) -> Option<Placement> {
+        let Takers::Queue(queue) = shape.takers(self.lane) else {
+            return None;
+        };
+        let task = TaskInfo {
+            id: self.placed?.get() - 1,
+            priority: shape.priority(self.lane),
+        };
+        let queue = QueueId::new(queue.into());
+        Some(Placement { task, queue })
+    }
 }
 
 /// The books on lanes.

@@ -15,6 +15,7 @@
 //! - Wakers are called after the hub's lock was released.
 
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -26,6 +27,8 @@ pub(crate) mod job;
 pub(crate) mod lanes;
 pub(crate) mod reply;
 pub(crate) mod roster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod scheduler;
 pub(crate) mod sticky;
 pub(crate) mod submit;
@@ -36,6 +39,7 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod supervisor;
 mod wait;
@@ -45,6 +49,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+#[cfg(feature = "sandbox")]
+pub use sandbox::{Sandbox, Violation};
 pub use scheduler::{QueueId, RoundRobin, Scheduler, TaskInfo, WorkerInfo};
 
 use crate::error::Error;

@@ -37,11 +37,6 @@ impl TaskTerms {
         priority: Priority::Normal,
         bucket: None,
     };
-
-    /// Whether it may be begun a second time.
-    pub(crate) const fn is_idempotent(&self) -> bool {
-        self.attempts > 1
-    }
 }
 
 /// What was asked of a job.

@@ -82,6 +82,11 @@ impl Shape {
         LEVELS as usize * self.queues as usize + self.workers as usize
     }
 
+    /// Every lane, the main one first.
+    pub(crate) fn all(self) -> impl Iterator<Item = Lane> + use<> {
+        (0..self.lanes() as u16).map(Lane::new)
+    }
+
     /// The lane of a queue's tasks of one priority.
     pub(crate) const fn queue_lane(self, queue: u16, priority: Priority) -> Lane {
         Lane::new(LEVELS * (queue % self.queues) + priority.level())
@@ -107,10 +112,18 @@ impl Shape {
         }
     }
 
+    /// The priority of a lane's tasks.
+    pub(crate) fn priority(self, lane: Lane) -> Priority {
+        let levels = [Priority::Normal, Priority::High, Priority::Low];
+        match self.takers(lane) {
+            Takers::Queue(_) => levels[usize::from(lane.number() % LEVELS)],
+            Takers::Worker(_) => Priority::Normal,
+        }
+    }
+
     /// Whether a lane's tasks go before all others.
     pub(crate) fn is_high(self, lane: Lane) -> bool {
-        let high = lane.number() % LEVELS == Priority::High.level();
-        high && matches!(self.takers(lane), Takers::Queue(_))
+        self.priority(lane) == Priority::High
     }
 }
 
@@ -126,7 +139,7 @@ mod tests {
             for priority in [Priority::Normal, Priority::High, Priority::Low] {
                 let lane = shape.queue_lane(queue, priority);
                 assert_eq!(shape.takers(lane), Takers::Queue(queue));
-                assert_eq!(shape.is_high(lane), priority == Priority::High);
+                assert_eq!(shape.priority(lane), priority);
                 lanes.push(lane.index());
             }
         }

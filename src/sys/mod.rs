@@ -14,3 +14,4 @@ pub(crate) mod memfd;
 pub(crate) mod oom;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod sandbox;

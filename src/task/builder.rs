@@ -116,8 +116,8 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
     /// once, and the key stays with the one that got it. Keys are spread over the workers as evenly
     /// as their number; many keys share a worker. The queue of the worker does not matter.
     ///
-    /// Equal keys of one type meet within one pool. Nothing is said of another pool, or of the same program
-    /// started again. A priority besides is refused with [`Error::InvalidArgument`].
+    /// Equal keys of one type meet within one pool. Nothing is said of another pool, or of the same
+    /// program started again. A priority besides is refused with [`Error::InvalidArgument`].
     ///
     /// # Examples
     ///

@@ -70,23 +70,33 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
-    let mut arena = Arena::attach(&region, record)?;
+    let place = control.arena(me.index()).ok_or("there is no such arena")?;
+    let mut arena = Arena::attach(&region, place.get())?;
     panic::install_hook();
-    if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
-        let errno = match reason {
-            Reason::Kernel(error) => error.errno as u16,
-            Reason::Panic(report) => {
-                let place = arena.write_report(&report).unwrap_or_default();
-                // ORDERING: Relaxed; released with the status.
-                record.report.store(place.offset, Ordering::Relaxed);
-                0
-            }
-        };
-        say(Status::Unsettled(setting, errno));
-        return Ok(EXIT_REFUSED);
-    }
-    say(Status::Ready);
     let rounds = Rounds::new(control, me.index());
+    let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
+        // Before the sandbox, for it reads files to learn how many cores there are.
+        let idle = Idle::new(control, me.index(), rounds.group());
+        match handover.sandbox {
+            Some((ruleset, policy)) => settle::confine(ruleset, policy).map(|()| idle),
+            None => Ok(idle),
+        }
+    });
+    let idle = match settled {
+        Ok(idle) => idle,
+        Err((setting, Reason::Kernel(error))) => {
+            say(Status::Unsettled(setting, error.errno as u16));
+            return Ok(EXIT_REFUSED);
+        }
+        Err((setting, Reason::Panic(report))) => {
+            let place = arena.write_report(&report).unwrap_or_default();
+            // ORDERING: Relaxed; released with the status.
+            record.report.store(place.offset, Ordering::Relaxed);
+            say(Status::Unsettled(setting, 0));
+            return Ok(EXIT_REFUSED);
+        }
+    };
+    say(Status::Ready);
     let mut server = Server {
         me,
         region: &region,
@@ -95,7 +105,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         bell: Bell::new(control.doorbell(), &event),
         privilege,
         seen: Seen::new(),
-        idle: Idle::new(control, me.index(), rounds.group()),
+        idle,
         rounds,
     };
     server.bell.ring_always();

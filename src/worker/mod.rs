@@ -17,10 +17,10 @@ pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod error_hook;
 pub(crate) mod life;
+pub(crate) mod panic;
 
 mod bell;
 mod idle;
-mod panic;
 mod privilege;
 mod rounds;
 mod run_range;
