@@ -32,6 +32,8 @@
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
 //! - One function in one process of its own, without a pool: [`Process`]; [`Worker`], which brings
 //!   back its result; [`ProcessBuilder`].
+//! - Who takes which task: [`priority`](TaskBuilder::priority), [`sticky`](TaskBuilder::sticky)
+//!   keys, and several [`queues`](Builder::queues) with a [`Scheduler`].
 //! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
@@ -230,14 +232,17 @@ mod proof;
 #[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    TaskError, WorkerDeath,
+    SchedulerError, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Closed, Closing, Pool, StartMethod};
+pub use pool::{
+    Builder, Closed, Closing, Pool, QueueId, RoundRobin, Scheduler, StartMethod, TaskInfo,
+    WorkerInfo,
+};
 #[cfg(all(feature = "sandbox", not(gristmill_loom)))]
 pub use pool::{Sandbox, Violation};
 #[cfg(not(gristmill_loom))]
@@ -246,6 +251,8 @@ pub use process::{Join, Process, ProcessBuilder, Worker};
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
 pub use protocol::context::{Context, ContextError, Rkyv};
+#[cfg(not(gristmill_loom))]
+pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]

@@ -6,11 +6,13 @@
 mod damage;
 mod death;
 mod remote;
+mod scheduler;
 mod task;
 
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use remote::RemoteError;
+pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -130,6 +132,9 @@ pub enum Error {
     /// The context could not be handed over to the workers.
     #[error(transparent)]
     Context(ContextError),
+    /// The pool's scheduler has not placed the task.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),

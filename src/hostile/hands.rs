@@ -8,6 +8,7 @@ use super::stage::{Stage, WORKERS, Work, Worker};
 use super::wild::{value, word_at};
 use crate::board::{Joined, Outcome as ChunkEnd};
 use crate::memory::owner::Owner;
+use crate::protocol::lanes::Priority;
 use crate::protocol::range::Span;
 use crate::protocol::reply::{Reply, ReplyBlock, Verdict};
 use crate::protocol::task::Task;
@@ -37,7 +38,17 @@ impl Stage<'_> {
 
     pub(super) fn claim_task(&mut self, worker: usize) -> bool {
         let control = self.engine.control();
-        let Some(claim) = control.ring().claim(self.workers[worker].owner) else {
+        let (owner, shape) = (self.workers[worker].owner, self.engine.shape());
+        let lanes = [
+            shape.queue_lane(0, Priority::High),
+            shape.own_lane(owner.index()),
+            shape.queue_lane(0, Priority::Normal),
+            shape.queue_lane(0, Priority::Low),
+        ];
+        let claim = lanes
+            .into_iter()
+            .find_map(|lane| control.lane(lane).claim(owner));
+        let Some(claim) = claim else {
             return false;
         };
         if let Some(call) = self.call_in(claim.slot) {

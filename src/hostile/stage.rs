@@ -22,6 +22,7 @@ use crate::pool::job::Launch;
 use crate::pool::roster::Member;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
 use crate::protocol::function::FunctionId;
+use crate::protocol::lanes::Priority;
 use crate::protocol::range::{RangeJob, Span};
 use crate::protocol::settings::Settings;
 use crate::ring::Claim;
@@ -70,6 +71,8 @@ thread_local! {
 fn build() -> (Arc<Engine>, Snapshot, Block) {
     let config = Config {
         workers: WORKERS.into(),
+        queues: 1,
+        scheduler: None,
         cores: 1,
         memory_budget: 4 << 20,
         keep_warm: 4 << 20,
@@ -95,7 +98,7 @@ pub(super) fn play(data: &[u8], manners: Manners) {
     POOL.with(|pool| {
         let (engine, snapshot, _) = pool.get_or_init(build);
         snapshot.restore(engine.region());
-        *engine.hub() = Hub::new();
+        *engine.hub() = Hub::new(engine.shape());
         let before = engine.heap().stats();
         let mut stage = Stage {
             engine,
@@ -169,7 +172,7 @@ impl Stage<'_> {
         let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
         let member = Member {
             incarnation: self.workers[usize::from(worker)].owner.incarnation(),
-            pid: None,
+            pid: Some(1),
             arena,
         };
         engine.hub().roster.enlist(worker, member);
@@ -179,16 +182,24 @@ impl Stage<'_> {
         if self.calls.len() >= MOST {
             return;
         }
-        let attempts = 1 + u32::from(self.source.byte() % 3);
+        let wish = self.source.byte();
+        let attempts = 1 + u32::from(wish % 3);
+        let (priority, bucket) = match wish / 3 % 8 {
+            4 => (Priority::High, None),
+            5 => (Priority::Low, None),
+            6 | 7 => (Priority::Normal, Some(u16::from(wish))),
+            _ => (Priority::Normal, None),
+        };
         let size = usize::from(self.source.byte());
         let timeout = (self.is_hostile() && size % 5 == 0).then_some(Duration::ZERO);
-        let terms = (attempts > 1 || timeout.is_some()).then(|| {
-            Box::new(TaskTerms {
-                attempts,
-                timeout,
-                ..TaskTerms::PLAIN
-            })
-        });
+        let terms = TaskTerms {
+            attempts,
+            timeout,
+            priority,
+            bucket,
+            ..TaskTerms::PLAIN
+        };
+        let terms = (terms != TaskTerms::PLAIN).then(|| Box::new(terms));
         let function = FunctionId::from_bits(self.calls.len() as u64);
         let entry = self
             .engine

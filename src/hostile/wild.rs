@@ -7,13 +7,13 @@ use super::stage::WORKERS;
 use crate::memory::owner::{Owner, Word};
 use crate::memory::region::Region;
 use crate::primitive::atomic::AtomicU64;
-use crate::protocol::control::{CONTROL_SIZE, Control};
+use crate::protocol::control::{CONTROL_LEAST, Control};
 use crate::protocol::freed::ARENA_HEADER_SIZE;
 use crate::protocol::range::Span;
 
 /// Where it hurts: offset, size of one thing, and how many of the first are aimed at. As drawn in
 /// `docs/protocol.md`; were it out of date, the aim would be worse, and nothing else.
-const AIMS: [(usize, usize, usize); 8] = [
+const AIMS: [(usize, usize, usize); 10] = [
     // Bits of idle workers, parks.
     (0x20_0000, 8, 72),
     // Workers' records.
@@ -30,6 +30,9 @@ const AIMS: [(usize, usize, usize); 8] = [
     (0x27_23c0, 16, 64),
     // What only the parent writes; it survives there, too, what no worker can do.
     (0x1000, 64, 8),
+    // The high lane's header, and its first cells.
+    (0x37_23c0, 8, 24),
+    (0x37_2480, 8, 16),
 ];
 
 /// The control area as it is at first.
@@ -38,7 +41,7 @@ pub(super) struct Snapshot(Vec<u8>);
 impl Snapshot {
     pub(super) fn take(region: &Region) -> Self {
         // SAFETY: mapped and committed, and only this thread knows the pool.
-        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), CONTROL_SIZE) };
+        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), CONTROL_LEAST) };
         Self(bytes.to_vec())
     }
 
@@ -64,7 +67,7 @@ pub(super) fn word_at(region: &Region, offset: u64) -> &AtomicU64 {
 /// One wild store.
 pub(super) fn scribble(region: &Region, source: &mut Source<'_>, arena: Span) {
     let offset = match source.byte() {
-        0..=15 => source.below(CONTROL_SIZE) as u64,
+        0..=15 => source.below(CONTROL_LEAST) as u64,
         16..=31 if arena.size > 0 => {
             arena.offset + source.below(2 * ARENA_HEADER_SIZE as usize) as u64
         }

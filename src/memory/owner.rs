@@ -37,6 +37,19 @@ impl Owner {
     /// Nobody: what a word says that no worker has claimed.
     pub(crate) const NONE: Self = Self(OWNER_MASK);
 
+    /// Nobody, with a note of 16 bits beside it; note 0 is [`Owner::NONE`].
+    pub(crate) const fn nobody(note: u16) -> Self {
+        Self(((Self::LIMIT as u32) << INCARNATION_BITS) | (u16::MAX - note) as u32)
+    }
+
+    /// The note, where the owner is nobody.
+    pub(crate) const fn note(self) -> Option<u16> {
+        match self.index() {
+            Self::LIMIT => Some(u16::MAX - self.incarnation()),
+            _ => None,
+        }
+    }
+
     /// The `incarnation`-th process at place `index`, which is below [`Owner::LIMIT`].
     pub(crate) const fn new(index: u16, incarnation: u16) -> Self {
         debug_assert!(index < Self::LIMIT);
@@ -138,5 +151,11 @@ mod tests {
     fn nobody_is_no_worker() {
         assert_eq!(Owner::NONE.index(), Owner::LIMIT);
         assert_ne!(Owner::new(Owner::LIMIT - 1, u16::MAX), Owner::NONE);
+        assert_eq!(Owner::nobody(0), Owner::NONE);
+        for note in [0, 1, u16::MAX] {
+            assert_eq!(Owner::nobody(note).index(), Owner::LIMIT);
+            assert_eq!(Owner::nobody(note).note(), Some(note));
+        }
+        assert_eq!(Owner::new(Owner::LIMIT - 1, 7).note(), None);
     }
 }

@@ -24,7 +24,7 @@ use crate::board::{ChunkOutcome, JOBS};
 use crate::error::Damage;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
-use crate::pool::hub::Hub;
+use crate::pool::hub::{Flight, Hub};
 use crate::protocol::control::{Control, SLOTS};
 use crate::ring::Stand;
 use crate::sync::Parking;
@@ -171,17 +171,19 @@ impl Hub {
                 board.mend(&running.posted, unsettled);
             }
         }
-        let waits = |flight: &Option<(u32, _)>, slot| {
-            let stand = flight
-                .as_ref()
-                .map(|(generation, _)| control.ring().stand(slot, *generation));
+        let waits = |flight: &Option<(u32, Flight)>, slot| {
+            let stand = flight.as_ref().map(|(generation, flight): &(u32, Flight)| {
+                control.lane(flight.route.lane).stand(slot, *generation)
+            });
             stand == Some(Stand::Ready)
         };
         if (0..)
             .zip(&self.flights)
             .any(|(slot, flight)| waits(flight, slot))
         {
-            control.ring().call_for_a_look();
+            for lane in self.lanes.shape().all() {
+                control.lane(lane).call_for_a_look();
+            }
         }
     }
 }
@@ -201,7 +203,7 @@ impl Audit<'_> {
                 Some((generation, _)) => (Part::Task, *generation),
                 None => (Part::Vacant, vacant.generation),
             };
-            let stand = control.ring().stand(slot, generation);
+            let stand = control.lane(hub.lane_in(slot)).stand(slot, generation);
             let legal = match (part, stand) {
                 (Part::Task, Stand::Ready) => true,
                 (Part::Task, Stand::Claimed(owner) | Stand::Ended(owner)) => {
@@ -219,8 +221,10 @@ impl Audit<'_> {
     }
 
     fn check_queue(&mut self) {
-        if let Err(fault) = self.control.ring().check_queue() {
-            self.report(Part::Queue, 0, fault.found);
+        for lane in self.hub.lanes.shape().all() {
+            if let Err(fault) = self.control.lane(lane).check_queue() {
+                self.report(Part::Queue, lane.number().into(), fault.found);
+            }
         }
     }
 
@@ -301,7 +305,8 @@ impl Hub {
             let Some((generation, _)) = *flight else {
                 continue;
             };
-            if let Stand::Claimed(owner) = control.ring().stand(slot, generation) {
+            if let Stand::Claimed(owner) = control.lane(self.lane_in(slot)).stand(slot, generation)
+            {
                 let place = HeldPlace::Slot { slot, generation };
                 claims.push(Held { owner, place });
             }
@@ -329,7 +334,8 @@ impl Hub {
     fn still_holds(&self, control: &Control, held: Held) -> bool {
         match held.place {
             HeldPlace::Slot { slot, generation } => {
-                control.ring().stand(slot, generation) == Stand::Claimed(held.owner)
+                control.lane(self.lane_in(slot)).stand(slot, generation)
+                    == Stand::Claimed(held.owner)
             }
             HeldPlace::Chunk {
                 job,

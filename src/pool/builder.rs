@@ -14,17 +14,22 @@ use crate::pool::Pool;
 use crate::pool::engine::Engine;
 #[cfg(feature = "sandbox")]
 use crate::pool::sandbox::Sandbox;
+use crate::pool::scheduler::{self, Scheduler};
 use crate::pool::start::{Manner, StartMethod};
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
 use crate::protocol::function::FunctionId;
+use crate::protocol::lanes::QUEUES;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
 use crate::sys::sandbox::Policy;
 
 const WORKERS_WANTED: &str = "1 to 1024";
 const _: () = assert!(WORKERS == 1024, "the sentence above says so");
+
+const QUEUES_WANTED: &str = "1 to 64, and no more than workers";
+const _: () = assert!(QUEUES == 64, "the sentence above says so");
 
 const CORES_WANTED: &str = "numbers below 1024, one at least";
 const _: () = assert!(CORES == 1024, "the sentence above says so");
@@ -55,6 +60,8 @@ const CANCEL_GRACE: Duration = Duration::from_millis(100);
 #[must_use]
 pub struct Builder {
     workers: Option<usize>,
+    queues: Option<usize>,
+    scheduler: Option<scheduler::Policy>,
     memory_budget: Option<u64>,
     keep_warm: Option<u64>,
     attempts: Option<u32>,
@@ -75,6 +82,9 @@ pub struct Builder {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) workers: usize,
+    pub(crate) queues: usize,
+    /// Who chooses the queue of a task; nobody where there is no choice.
+    pub(crate) scheduler: Option<scheduler::Policy>,
     pub(crate) cores: usize,
     pub(crate) memory_budget: u64,
     pub(crate) keep_warm: u64,
@@ -93,6 +103,52 @@ impl Builder {
     /// use.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// How many queues tasks wait in: 1 to 64, and no more than workers. Default: 1.
+    ///
+    /// Each worker takes tasks from one queue: worker `w` of those in order of their index from
+    /// queue `w % queues`. Which queue a task goes to, a [`Scheduler`] says:
+    /// [`RoundRobin`](crate::RoundRobin) unless [another](Builder::scheduler) is set. Chunks of
+    /// jobs over ranges are taken by all workers, and a [sticky](crate::TaskBuilder::sticky) task
+    /// by its own.
+    ///
+    /// Queues keep tasks apart. They do not balance: a task does not move to another queue whose
+    /// workers have nothing to do.
+    pub fn queues(mut self, queues: usize) -> Self {
+        self.queues = Some(queues);
+        self
+    }
+
+    /// Who chooses the queue of each task. It is made by `make` when the pool is built, once for
+    /// each pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gristmill::{Pool, Priority, QueueId, Scheduler, TaskInfo};
+    ///
+    /// /// One queue for what is urgent, the other for the rest.
+    /// struct Lanes;
+    ///
+    /// impl Scheduler for Lanes {
+    ///     fn queue_for(&mut self, task: &TaskInfo) -> QueueId {
+    ///         QueueId::new(usize::from(task.priority != Priority::High))
+    ///     }
+    /// }
+    ///
+    /// let pool = Pool::builder().workers(3).queues(2).scheduler(|| Lanes).build()?;
+    /// let urgent = pool.task(20_u32, |x| x.to_native() + 1).priority(Priority::High).spawn()?;
+    /// assert_eq!(*urgent.wait()?, 21);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn scheduler<S, F>(mut self, make: F) -> Self
+    where
+        S: Scheduler + 'static,
+        F: Fn() -> S + Send + Sync + 'static,
+    {
+        self.scheduler = Some(scheduler::Policy::new(make));
         self
     }
 
@@ -289,6 +345,10 @@ impl Builder {
         if !(1..=WORKERS).contains(&workers) {
             return Err(invalid("workers", WORKERS_WANTED, workers));
         }
+        let queues = self.queues.unwrap_or(1);
+        if !(1..=QUEUES.min(workers)).contains(&queues) {
+            return Err(invalid("queues", QUEUES_WANTED, queues));
+        }
         let memory_budget = self
             .memory_budget
             .unwrap_or_else(|| (cpu::memory_limit() / 4 * 3).min(MOST_MEMORY));
@@ -312,6 +372,8 @@ impl Builder {
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
             workers,
+            queues,
+            scheduler: self.scheduler,
             cores,
             memory_budget,
             keep_warm,
@@ -349,6 +411,9 @@ mod tests {
         let refused = [
             Builder::default().workers(0),
             Builder::default().workers(WORKERS + 1),
+            Builder::default().workers(2).queues(3),
+            Builder::default().workers(2).queues(0),
+            Builder::default().workers(100).queues(QUEUES + 1),
             Builder::default().memory_budget(0),
             Builder::default().memory_budget(u64::MAX),
             Builder::default().attempts(0),

@@ -10,12 +10,14 @@ use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
+use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
-use crate::sync::Parking;
+use crate::protocol::lanes::{Shape, Takers};
 use crate::sync::kernel::KernelFutex;
+use crate::sync::{Group, Parking};
 use crate::sys::eventfd::Bell;
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
@@ -37,6 +39,8 @@ pub(crate) struct Engine {
     /// Whether the supervisor looks at the clock because somebody waits.
     watched: AtomicU32,
     hub: Mutex<Hub>,
+    /// Asked for each task, where there is a choice.
+    dispatch: Option<Dispatch>,
 }
 
 /// This process was forked from the one that owns the pool.
@@ -74,7 +78,8 @@ impl Engine {
         };
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
         // The control area is committed like any other memory: a full machine is an error here.
-        region.commit(0..CONTROL_SIZE as u64)?;
+        let shape = Shape::new(config.workers, config.queues);
+        region.commit(0..Control::used(shape))?;
         let engine = Self {
             region,
             heap,
@@ -83,10 +88,11 @@ impl Engine {
             commands: Bell::new()?,
             sleepers: AtomicU64::new(0),
             watched: AtomicU32::new(0),
-            hub: Mutex::new(Hub::new()),
+            hub: Mutex::new(Hub::new(shape)),
+            dispatch: Dispatch::new(&config),
             config,
         };
-        Control::create(&engine.region, engine.workers(), &ImageId::current())
+        Control::create(&engine.region, shape, &ImageId::current())
             .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
     }
@@ -210,6 +216,15 @@ impl Engine {
         arena_size(&self.config)
     }
 
+    pub(crate) fn shape(&self) -> Shape {
+        Shape::new(self.config.workers, self.config.queues)
+    }
+
+    /// Who chooses the queues of tasks, where there is a choice.
+    pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
+        self.dispatch.as_ref()
+    }
+
     /// What a result met that a worker's arena did not take, `though` it had a block for it.
     pub(crate) fn arena_limit(&self, though: bool) -> MemoryLimit {
         match self.arena_size() {
@@ -284,12 +299,25 @@ impl Drop for HubGuard<'_> {
             wakers,
             nudge,
             discarded,
+            takers,
+            completed,
         } = mem::take(&mut self.aftermath);
         self.hub = None;
         if nudge {
             self.engine.nudge_supervisor();
         }
         let parking = self.engine.parking();
+        for takers in takers {
+            match takers {
+                Takers::Worker(worker) => {
+                    parking.wake_worker(worker, &KernelFutex);
+                }
+                Takers::Queue(queue) => {
+                    let group = Group::new(queue, self.engine.shape().queues());
+                    parking.wake_among(group, 1, &KernelFutex);
+                }
+            }
+        }
         if workers > 0 {
             parking.wake(workers, &KernelFutex);
         } else if needs_one {
@@ -299,5 +327,9 @@ impl Drop for HubGuard<'_> {
             waker.wake();
         }
         drop(discarded);
+        if let (Some(dispatch), false) = (&self.engine.dispatch, completed.is_empty()) {
+            let event = |placement: Placement| Event::Completed(placement.task, placement.queue);
+            dispatch.notify(completed.into_iter().map(event));
+        }
     }
 }

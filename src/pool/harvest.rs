@@ -139,7 +139,7 @@ impl Hub {
         slot: u32,
         outcome: Result<ReplyBytes, TaskError>,
     ) {
-        if let Some((generation, flight)) = self.flights[slot as usize].take() {
+        if let Some((generation, flight)) = self.unseat(slot as usize) {
             self.free_slot(control, slot, generation);
             self.settle(&flight.entry, outcome);
             self.discard(flight);

@@ -3,7 +3,6 @@
 use core::task::Waker;
 use std::any::Any;
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
@@ -13,14 +12,19 @@ use crate::memory::block::Block;
 use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
+use crate::pool::dispatch::Placement;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
+use crate::pool::lanes::{LaneBooks, Route};
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
+use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
+use crate::ring::Lane;
 use crate::sys::clock;
 
 /// Where the outcome of a task is left.
@@ -41,6 +45,7 @@ pub(crate) struct Flight {
     pub(crate) batched: bool,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
+    pub(crate) route: Route,
 }
 
 /// Something kept alive for workers that read it.
@@ -79,11 +84,12 @@ pub(crate) struct Hub {
     pub(crate) followers: Vec<Thread>,
     pub(super) flights: Vec<Option<(u32, Flight)>>,
     free: Vec<u32>,
+    pub(super) lanes: LaneBooks,
+    pub(super) buckets: Buckets,
     /// Slots that are free, but whose word was overwritten: they wait for the next rebuild.
     lost: Vec<u32>,
     /// Of each slot without a flight: which use comes next, and whether it is being filled.
     pub(super) vacant: Vec<Vacant>,
-    pub(super) backlog: VecDeque<(Task, Flight)>,
     /// Something was met in shared memory that nobody honest wrote: the supervisor is to look.
     pub(crate) suspects: bool,
     /// How many outcomes were delivered, and how often the workers were all replaced.
@@ -100,7 +106,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self {
             roster: Roster::default(),
             jobs: Jobs::new(),
@@ -112,25 +118,27 @@ impl Hub {
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
+            lanes: LaneBooks::new(shape),
+            buckets: Buckets::default(),
             lost: Vec::new(),
             vacant: vec![Vacant::default(); SLOTS],
             suspects: false,
             outcomes: 0,
             rebuilds: 0,
             idle_claims: Vec::new(),
-            backlog: VecDeque::new(),
             line: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
     }
 
-    /// A slot to fill, if one is free and nobody has been waiting for one.
-    pub(crate) fn begin(&mut self, control: &Control) -> Option<Filling> {
-        if !self.backlog.is_empty() {
-            return None;
+    /// A slot to fill for a task of this lane, if one is free and none of the lane has been
+    /// waiting for one.
+    pub(crate) fn begin(&mut self, control: &Control, lane: Lane) -> Option<Filling> {
+        match self.lanes.admits(lane, self.free.len()) {
+            true => self.take_slot(control),
+            false => None,
         }
-        self.take_slot(control)
     }
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
@@ -178,37 +186,59 @@ impl Hub {
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
+        let lane = flight.route.lane;
+        self.lanes.seat(lane);
         self.vacant[slot as usize].filling = false;
         self.flights[slot as usize] = Some((generation, flight));
-        if !control.ring().publish(slot, generation) {
+        if lane != Lane::MAIN {
+            control.use_lanes();
+        }
+        if !control.lane(lane).publish(slot, generation) {
             // A word that is not FILLING any more was overwritten.
             self.suspect();
         }
-        self.wake_workers(1);
+        self.wake_takers(lane);
+    }
+
+    /// Takes a task out of its slot.
+    pub(super) fn unseat(&mut self, slot: usize) -> Option<(u32, Flight)> {
+        let taken = self.flights.get_mut(slot)?.take();
+        if let Some((_, flight)) = &taken {
+            self.lanes.unseat(flight.route.lane);
+        }
+        taken
+    }
+
+    /// The lane of the task in a slot; the main one, if there is none.
+    pub(super) fn lane_in(&self, slot: u32) -> Lane {
+        match self.flights.get(slot as usize) {
+            Some(Some((_, flight))) => flight.route.lane,
+            _ => Lane::MAIN,
+        }
     }
 
     /// Lets a task wait until a slot is free.
     pub(crate) fn queue(&mut self, task: Task, flight: Flight) {
         flight.entry.set_place(Place::Backlog);
-        self.backlog.push_back((task, flight));
+        self.lanes.push(task, flight);
     }
 
     /// Moves waiting tasks into free slots.
     pub(super) fn feed(&mut self, control: &Control) {
-        while !self.backlog.is_empty() {
+        while let Some(lane) = self.lanes.next(self.free.len()) {
             let Some(filling) = self.take_slot(control) else {
                 return;
             };
             // A task cancelled while it waited has its outcome already.
             let next = loop {
-                match self.backlog.pop_front() {
+                match self.lanes.pop(lane) {
                     Some((_, flight)) if flight.entry.is_ready() => self.discard(flight),
                     other => break other,
                 }
             };
             let Some((task, flight)) = next else {
                 self.abandon(control, filling);
-                return;
+                continue;
             };
             task.store(
                 control.task(filling.slot),
@@ -256,13 +286,14 @@ impl Hub {
     }
 
     fn take_back(&mut self, control: &Control, slot: u32, generation: u32) -> bool {
-        let Some((current, _)) = &self.flights[slot as usize] else {
+        let Some((current, flight)) = &self.flights[slot as usize] else {
             return false;
         };
-        if *current != generation || !control.ring().retract(slot, generation) {
+        let lane = flight.route.lane;
+        if *current != generation || !control.lane(lane).retract(slot, generation) {
             return false;
         }
-        if let Some((_, flight)) = self.flights[slot as usize].take() {
+        if let Some((_, flight)) = self.unseat(slot as usize) {
             self.discard(flight);
         }
         self.abandon(control, Filling { slot, generation });
@@ -314,7 +345,7 @@ impl Hub {
 
     /// How many tasks have been submitted and not ended.
     pub(crate) fn tasks(&self) -> usize {
-        SLOTS - self.free.len() - self.lost.len() + self.backlog.len()
+        SLOTS - self.free.len() - self.lost.len() + self.lanes.waiting()
     }
 
     /// Calls as many of those who wait in line as the queue has room for.
@@ -340,7 +371,7 @@ impl Hub {
 
     /// Whether work waits in the parent, where only a harvest moves it on.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty() || self.jobs.has_backlog()
+        self.lanes.has_waiting() || self.jobs.has_backlog()
     }
 
     /// So many workers have something new to do.
@@ -349,10 +380,23 @@ impl Hub {
         *workers = workers.saturating_add(count);
     }
 
+    /// Those who serve this lane have one more task.
+    pub(super) fn wake_takers(&mut self, lane: Lane) {
+        let shape = self.lanes.shape();
+        match shape.takers(lane) {
+            Takers::Queue(_) if shape.queues() == 1 => self.wake_workers(1),
+            takers => self.aftermath.takers.push(takers),
+        }
+    }
+
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
     pub(super) fn discard(&mut self, flight: Flight) {
         self.aftermath.discarded.extend(flight.keep);
+        if flight.route.placed.is_some() {
+            let placement = flight.route.placement(self.lanes.shape());
+            self.aftermath.completed.extend(placement);
+        }
     }
 }
 
@@ -369,6 +413,10 @@ pub(super) struct Aftermath {
     pub(super) nudge: bool,
     /// What callers sent along with tasks and jobs that have ended.
     pub(super) discarded: Vec<Keep>,
+    /// Who has a task that not every worker may take, once for each.
+    pub(super) takers: Vec<Takers>,
+    /// Tasks whose end the scheduler is to be told.
+    pub(super) completed: Vec<Placement>,
 }
 
 impl Hub {
@@ -376,12 +424,12 @@ impl Hub {
     pub(crate) fn close(&mut self, error: TaskError) {
         let error = self.closed.get_or_insert(error).clone();
         for slot in 0..self.flights.len() {
-            if let Some((_, flight)) = self.flights[slot].take() {
+            if let Some((_, flight)) = self.unseat(slot) {
                 self.settle(&flight.entry, Err(error.clone()));
                 self.discard(flight);
             }
         }
-        for (_, flight) in mem::take(&mut self.backlog) {
+        for (_, flight) in self.lanes.take_all() {
             self.settle(&flight.entry, Err(error.clone()));
             self.discard(flight);
         }

@@ -19,14 +19,18 @@ pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
+pub(crate) mod dispatch;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
+pub(crate) mod lanes;
 pub(crate) mod reply;
 pub(crate) mod roster;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;
+pub(crate) mod scheduler;
+pub(crate) mod sticky;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -48,6 +52,7 @@ pub use builder::Builder;
 pub use closing::{Closed, Closing};
 #[cfg(feature = "sandbox")]
 pub use sandbox::{Sandbox, Violation};
+pub use scheduler::{QueueId, RoundRobin, Scheduler, TaskInfo, WorkerInfo};
 pub use start::StartMethod;
 
 use crate::error::Error;

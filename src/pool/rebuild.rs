@@ -78,16 +78,17 @@ impl Hub {
             let Some((generation, flight)) = &mut self.flights[slot as usize] else {
                 continue;
             };
-            let stand = ring.stand(slot, *generation);
+            let lane = flight.route.lane;
+            let stand = control.lane(lane).stand(slot, *generation);
             let batched = flight.batched.then_some(*generation);
             let verdict = match stand == Stand::Ready {
                 true => flight.move_on(slot, generation),
                 false => flight.mourn(slot, generation),
             };
             match verdict {
-                Verdict::Retry => {
+                Verdict::Retry | Verdict::Divert(_) => {
                     Task::renew(ring.slot(slot));
-                    waiting.push((slot, *generation));
+                    waiting.push((slot, lane, *generation));
                 }
                 Verdict::Fail => {
                     let error = flight.loss(damage);
@@ -101,7 +102,9 @@ impl Hub {
                 }
             }
         }
-        ring.clear(control.done());
+        for lane in self.lanes.shape().all() {
+            control.lane(lane).clear(control.done());
+        }
         for (slot, vacant) in (0..).zip(&self.vacant) {
             if self.flights[slot as usize].is_none() {
                 let put = if vacant.filling {
@@ -113,8 +116,8 @@ impl Hub {
             }
         }
         self.wake_workers(waiting.len() as u32);
-        for (slot, generation) in waiting {
-            ring.put(slot, Put::Ready, generation);
+        for (slot, lane, generation) in waiting {
+            control.lane(lane).put(slot, Put::Ready, generation);
         }
         self.recount_free();
     }

@@ -24,7 +24,7 @@ use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
 use crate::protocol::range::Span;
 use crate::protocol::task::Task;
-use crate::ring::Verdict as TaskVerdict;
+use crate::ring::{Lane, Verdict as TaskVerdict};
 use crate::sync::kernel::KernelFutex;
 
 impl Engine {
@@ -38,8 +38,14 @@ impl Engine {
         hub.recover_jobs(control, dead, Loss::Death(death), self.config().attempts);
         hub.harvest_thoroughly(control, self);
         hub.roster.dismiss(dead.index());
+        hub.move_sticky(control, dead.index());
         drop(hub);
         control.ring().repost();
+        control.ring().waiting(|slot, lane, generation| {
+            if lane != Lane::MAIN {
+                control.lane(lane).hint(slot, generation);
+            }
+        });
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
         self.parking().reset(dead.index());
@@ -51,14 +57,18 @@ impl Hub {
     fn recover_tasks(&mut self, control: &Control, dead: Owner, death: &WorkerDeath) {
         let flights = &mut self.flights;
         let mut lost = Vec::new();
+        let mut diverted = Vec::new();
         control
             .ring()
             .recover(dead, control.done(), |slot, generation| {
                 let verdict = match flights.get_mut(slot as usize) {
                     Some(Some((current, flight))) if *current == generation => {
                         let verdict = flight.mourn(slot, current);
-                        if verdict == TaskVerdict::Retry {
+                        if verdict != TaskVerdict::Fail {
                             Task::renew(control.ring().slot(slot));
+                        }
+                        if let TaskVerdict::Divert(lane) = verdict {
+                            diverted.push((lane, slot, *current));
                         }
                         verdict
                     }
@@ -69,6 +79,9 @@ impl Hub {
                 }
                 verdict
             });
+        for (lane, slot, generation) in diverted {
+            control.lane(lane).hint(slot, generation);
+        }
         for slot in lost {
             let (terms, batched) = match self.flights.get(slot as usize) {
                 Some(Some((generation, flight))) => {
@@ -186,7 +199,10 @@ impl Flight {
             slot,
             generation: *generation,
         });
-        TaskVerdict::Retry
+        match self.route.lane {
+            Lane::MAIN => TaskVerdict::Retry,
+            lane => TaskVerdict::Divert(lane),
+        }
     }
 }
 

@@ -50,6 +50,13 @@ impl Roster {
         (member.incarnation == owner.incarnation()).then_some(&member.arena)
     }
 
+    /// Whether there is a process at this place.
+    pub(crate) fn serves(&self, worker: u16) -> bool {
+        let member = self.members.get(usize::from(worker));
+        let member = member.and_then(Option::as_ref);
+        member.is_some_and(|member| member.pid.is_some())
+    }
+
     /// Whether this incarnation works here, or has died and is not mourned yet.
     pub(crate) fn knows(&self, owner: Owner) -> bool {
         self.arena(owner).is_some()

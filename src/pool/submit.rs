@@ -5,7 +5,7 @@
     reason = "serialises into blocks that it has just been given"
 )]
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
@@ -18,15 +18,18 @@ use crate::memory::AllocError;
 use crate::memory::block::Block;
 use crate::memory::heap::{Contents, Heap};
 use crate::memory::region::Region;
+use crate::pool::dispatch::{Event, Placement};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::{Filling, Flight, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, Launch};
+use crate::pool::lanes::Route;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
 use crate::protocol::control::Control;
 use crate::protocol::function::FunctionId;
+use crate::protocol::lanes::Priority;
 use crate::protocol::range::Span;
 use crate::protocol::task::{INLINE_SIZE, Task};
 use crate::shared::SharedVec;
@@ -103,7 +106,8 @@ impl Engine {
         A: Payload + 'static,
     {
         self.check_process()?;
-        self.submit_reserved(Reserved::new(self)?, function, context, arguments, terms)
+        let reserved = Reserved::new(self, self.route(terms.as_deref())?)?;
+        self.submit_reserved(reserved, function, context, arguments, terms)
     }
 
     /// As [`Engine::submit`], unless so many tasks are pending as the queue may hold: then `None`,
@@ -161,15 +165,46 @@ impl Engine {
                 keep,
                 batched: false,
                 terms,
+                route: Route::PLAIN,
             },
         );
         Ok(entry)
     }
 
+    /// Where a task of these terms goes; where there is a choice, the scheduler makes it.
+    fn route(&self, terms: Option<&TaskTerms>) -> Result<Route, Error> {
+        let terms = terms.unwrap_or(&TaskTerms::PLAIN);
+        if terms.bucket.is_some() {
+            if terms.priority != Priority::Normal {
+                return Err(Error::InvalidArgument {
+                    what: "priority of a sticky task",
+                    found: format!("{:?}", terms.priority),
+                    wanted: "none, for such tasks wait for their worker in the order they came"
+                        .into(),
+                });
+            }
+            let bucket = terms.bucket;
+            return Ok(Route {
+                bucket,
+                ..Route::PLAIN
+            });
+        }
+        let placement = match self.dispatch() {
+            Some(dispatch) => Some(dispatch.place(terms.priority)?),
+            None => None,
+        };
+        let queue = placement.map_or(0, |placement| placement.queue.index() as u16);
+        Ok(Route {
+            lane: self.shape().queue_lane(queue, terms.priority),
+            bucket: None,
+            placed: placement.and_then(|placement| NonZeroU64::new(placement.task.id + 1)),
+        })
+    }
+
     /// Submits a batch, whose arguments and context are in place already and are kept alive.
     pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
         self.check_process()?;
-        let reserved = Reserved::new(self)?;
+        let reserved = Reserved::new(self, self.route(None)?)?;
         let entry = Arc::new(Entry::new());
         let flight = Flight {
             entry: Arc::clone(&entry),
@@ -177,6 +212,7 @@ impl Engine {
             keep: Some(keep),
             batched: true,
             terms: None,
+            route: Route::PLAIN,
         };
         reserved.submit(task, flight);
         Ok(entry)
@@ -296,21 +332,30 @@ fn changed_size(before: usize, now: usize) -> Error {
 struct Reserved<'a> {
     engine: &'a Engine,
     filling: Option<Filling>,
+    /// Until the task has it.
+    route: Option<Route>,
 }
 
 impl<'a> Reserved<'a> {
-    fn new(engine: &'a Engine) -> Result<Self, Error> {
+    fn new(engine: &'a Engine, route: Route) -> Result<Self, Error> {
+        // First, so that the scheduler is told of an end if this comes to nothing.
+        let mut reserved = Self {
+            engine,
+            filling: None,
+            route: Some(route),
+        };
         let mut hub = engine.hub();
         if !hub.accepts() {
             return Err(Error::PoolClosed);
         }
         let control = engine.control();
-        let mut filling = hub.begin(control);
-        if filling.is_none() {
+        let lane = hub.lane_of(&route);
+        reserved.filling = hub.begin(control, lane);
+        if reserved.filling.is_none() {
             hub.harvest(control, engine);
-            filling = hub.begin(control);
+            reserved.filling = hub.begin(control, lane);
         }
-        Ok(Self { engine, filling })
+        Ok(reserved)
     }
 
     /// `None` when the queue is as deep as it may be; then the waiter is in line.
@@ -327,23 +372,23 @@ impl<'a> Reserved<'a> {
                 hub.line.extend(waiter.cloned());
                 return Ok(None);
             }
-            if hub.accepts()
-                && let Some(filling) = hub.begin(engine.control())
-            {
-                let filling = Some(filling);
-                return Ok(Some(Self { engine, filling }));
-            }
         }
-        Self::new(engine).map(Some)
+        // Not before: a task that is not submitted is not placed.
+        Self::new(engine, engine.route(None)?).map(Some)
     }
 
-    fn submit(mut self, task: Task, flight: Flight) {
+    fn submit(mut self, task: Task, mut flight: Flight) {
         let control = self.engine.control();
         let mut hub = self.engine.hub();
         // Closed since the slot was reserved: whoever asks gets the reason.
         if let Some(error) = hub.closed.clone() {
             hub.settle(&flight.entry, Err(error));
             return;
+        }
+        if let Some(route) = self.route.take() {
+            // Not before: its worker may have died since the slot was reserved.
+            let lane = hub.lane_of(&route);
+            flight.route = Route { lane, ..route };
         }
         let filling = self.filling.take();
         match filling {
@@ -367,6 +412,13 @@ impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if let Some(filling) = self.filling.take() {
             self.engine.hub().abandon(self.engine.control(), filling);
+        }
+        let shape = self.engine.shape();
+        let placement = self.route.take().and_then(|route| route.placement(shape));
+        if let (Some(dispatch), Some(Placement { task, queue })) =
+            (self.engine.dispatch(), placement)
+        {
+            dispatch.notify([Event::Completed(task, queue)]);
         }
     }
 }

@@ -28,7 +28,7 @@ fn an_argument_block_takes_its_archive_and_no_more() {
         unsafe { filled.as_ptr().write_bytes(FILLER, filled.size()) };
         let start = filled.offset();
         drop(filled);
-        let reserved = Reserved::new(engine).unwrap();
+        let reserved = Reserved::new(engine, Route::PLAIN).unwrap();
         let value = vec![1_u8; len];
         let (span, block) = engine.place_arguments(reserved.filling, &value).unwrap();
         let block = block.expect("too large to lie beside its slot");

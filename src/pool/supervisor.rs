@@ -18,6 +18,7 @@ use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
+use crate::pool::dispatch::Event;
 use crate::pool::engine::Engine;
 use crate::pool::start::Starter;
 use crate::primitive::atomic::Ordering;
@@ -294,6 +295,8 @@ impl<'a> Watch<'a> {
         let dead = charge.owner;
         charge.owner = dead.next();
         self.engine.recover(dead, death);
+        self.engine
+            .tell_scheduler(dead.index(), death.pid, Event::Ended);
     }
 
     /// How long nothing will have to be done unasked.

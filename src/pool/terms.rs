@@ -3,6 +3,8 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use crate::protocol::lanes::Priority;
+
 /// What was asked of a task; plain ones have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskTerms {
@@ -18,6 +20,9 @@ pub(crate) struct TaskTerms {
     pub(crate) end: u64,
     /// Its worker is being killed for it.
     pub(crate) condemned: bool,
+    pub(crate) priority: Priority,
+    /// The bucket of its key, if it is sticky.
+    pub(crate) bucket: Option<u16>,
 }
 
 impl TaskTerms {
@@ -29,6 +34,8 @@ impl TaskTerms {
         seen: u64::MAX,
         end: u64::MAX,
         condemned: false,
+        priority: Priority::Normal,
+        bucket: None,
     };
 }
 

@@ -7,7 +7,7 @@
 //! 0          4 KiB                                                                  2 MiB
 //! | Identity | doorbell, open jobs, … | settings | arenas | job fronts, bodies, ranges | tasks |
 //! 2 MiB                                                                             CONTROL_SIZE
-//! | idle bits | ParkWords | WorkerRecords | ring | done | job counts | chunks |
+//! | idle bits | ParkWords | WorkerRecords | ring | done | job counts | chunks | lanes |
 //! ```
 //!
 //! # Invariants
@@ -30,6 +30,7 @@ use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
+use crate::protocol::lanes::{LANES, Shape};
 use crate::protocol::range::JobBody;
 pub use crate::protocol::record::Refusal;
 pub(crate) use crate::protocol::record::Status;
@@ -37,7 +38,7 @@ use crate::protocol::record::{ArenaPlace, WorkerRecord};
 use crate::protocol::reply::ReplyBlock;
 use crate::protocol::settings::SettingsPage;
 use crate::protocol::task::{INLINE_OFFSET, TaskBody};
-use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
+use crate::ring::{Cell, DoneBits, Lane, LaneRing, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking};
 
 /// The most workers that a pool may have.
@@ -79,6 +80,7 @@ struct ReadOnly {
     bodies: [JobBody; JOBS],
     ranges: [ChunkRange; JOBS * CHUNKS],
     tasks: [TaskBody; SLOTS],
+    queues: Line<Queues>,
 }
 
 /// What workers write.
@@ -94,6 +96,16 @@ struct Writable {
     done: [AtomicU64; SLOTS / 64],
     counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
+    lanes: [LaneRing; LANES],
+}
+
+/// What workers must know of lanes.
+#[derive(Debug)]
+#[repr(C)]
+struct Queues {
+    count: AtomicU64,
+    /// Not zero once a task may wait in a lane that is not the main one.
+    lanes_in_use: AtomicU64,
 }
 
 /// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
@@ -102,6 +114,9 @@ pub(crate) const CONTROL_SIZE: usize = size_of::<Control>();
 
 /// What workers may write of it: an extent, so that no huge page is writable in part.
 pub(crate) const WRITABLE: Range<u64> = EXTENT_BYTES..CONTROL_SIZE as u64;
+
+/// Bytes of it that every pool uses; what follows are lanes of pools with very many workers.
+pub(crate) const CONTROL_LEAST: usize = 4 << 20;
 
 // What `docs/protocol.md` draws.
 const _: () = {
@@ -132,7 +147,9 @@ const _: () = {
     assert!(offset_of!(Control, writable.counts) == 0x2703c0);
     assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
     assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
-    assert!(CONTROL_SIZE == 4 << 20);
+    assert!(offset_of!(Control, read_only.queues) == 0x1c8200);
+    assert!(offset_of!(Control, writable.lanes) == 0x3723c0);
+    assert!(CONTROL_SIZE == 14 << 20);
 };
 
 /// Changes with anything that would make two builds read each other's bytes wrongly.
@@ -144,6 +161,7 @@ const LAYOUT: u64 = {
         offset_of!(Control, writable.ring),
         offset_of!(Control, writable.slots),
         offset_of!(Control, writable.chunks),
+        offset_of!(Control, writable.lanes),
         size_of::<TaskBody>(),
         size_of::<ReplyBlock>(),
         size_of::<usize>(),
@@ -176,7 +194,7 @@ impl Control {
     /// is, is their business.
     pub(crate) fn create<'a>(
         region: &'a Region,
-        workers: usize,
+        shape: Shape,
         image: &ImageId,
     ) -> Option<&'a Self> {
         let read_only = |offset| offset_of!(Self, read_only) + offset;
@@ -227,11 +245,19 @@ impl Control {
         )?;
         let chunks = writable(offset_of!(Writable, chunks));
         Self::fill::<Chunk>(region, chunks, JOBS * CHUNKS, Chunk::new)?;
+        let lanes = writable(offset_of!(Writable, lanes));
+        Self::fill::<LaneRing>(region, lanes, shape.lanes() - 1, LaneRing::new)?;
         let control = Self::of(region)?;
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&control.read_only.workers.0, workers as u64);
+        set(&control.read_only.workers.0, shape.workers() as u64);
+        let Queues {
+            count,
+            lanes_in_use,
+        } = &control.read_only.queues.0;
+        set(count, shape.queues().into());
+        set(lanes_in_use, u64::from(shape.queues() > 1));
         set(&control.read_only.identity.layout, LAYOUT);
         set(&control.read_only.identity.region_size, region.size());
         for (word, value) in control
@@ -245,6 +271,17 @@ impl Control {
         }
         set(&control.read_only.identity.magic, MAGIC);
         Some(control)
+    }
+
+    /// Bytes of the control area that such a pool uses.
+    pub(crate) const fn used(shape: Shape) -> u64 {
+        let end = offset_of!(Self, writable.lanes) + (shape.lanes() - 1) * size_of::<LaneRing>();
+        let end = end.next_multiple_of(1 << 16);
+        if end > CONTROL_LEAST {
+            end as u64
+        } else {
+            CONTROL_LEAST as u64
+        }
     }
 
     /// Writes `count` fresh values from `offset` on.
@@ -288,6 +325,41 @@ impl Control {
             ring, cells, slots, ..
         } = &self.writable;
         Ring::new(ring, cells, slots)
+    }
+
+    /// One lane of the task ring; the main one, if there is none of that number.
+    pub(crate) fn lane(&self, lane: Lane) -> Ring<'_> {
+        let extra = lane.index().checked_sub(1);
+        match extra.and_then(|extra| self.writable.lanes.get(extra)) {
+            Some(ring) => self.ring().beside(lane, ring),
+            None => self.ring(),
+        }
+    }
+
+    /// Whether a task may wait in another lane than the main one.
+    pub(crate) fn lanes_in_use(&self) -> bool {
+        // ORDERING: Relaxed; a worker that goes to sleep looks after its fence, and the parent
+        // writes before the task's hint, which comes before its own fence (`sync/parking.rs`).
+        self.read_only.queues.0.lanes_in_use.load(Ordering::Relaxed) != 0
+    }
+
+    /// By the parent, before it leaves a hint in another lane than the main one.
+    pub(crate) fn use_lanes(&self) {
+        if !self.lanes_in_use() {
+            // ORDERING: Relaxed; see `lanes_in_use`.
+            self.read_only
+                .queues
+                .0
+                .lanes_in_use
+                .store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many workers and queues there are, as a worker sees it.
+    pub(crate) fn shape(&self) -> Shape {
+        // ORDERING: Relaxed; set before any worker was created.
+        let queues = self.read_only.queues.0.count.load(Ordering::Relaxed);
+        Shape::new(self.workers(), queues as usize)
     }
 
     /// The hints to finished tasks.

@@ -9,6 +9,7 @@ pub(crate) mod envelope;
 pub(crate) mod freed;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod lanes;
 pub(crate) mod panic;
 pub(crate) mod range;
 pub(crate) mod record;

@@ -14,15 +14,15 @@ impl Ring<'_> {
         };
         self.hints.pass(hint);
         let slot = hint.slot();
-        let generation = self.slot(slot).ready()?;
-        let claimed = self.slot(slot).claim(me, generation);
+        let generation = self.slot(slot).ready(self.lane)?;
+        let claimed = self.slot(slot).claim(self.lane, me, generation);
         claimed.then_some(Claim { slot, generation })
     }
 
     /// A publication that hints at the slot before it is READY.
     pub(crate) fn publish_hint_first(&self, slot: u32, generation: u32) -> bool {
-        self.hints.push(slot, generation, self.slots);
-        self.slot(slot).publish(generation)
+        self.hints.push(slot, generation, self.slots, self.lane);
+        self.slot(slot).publish(self.lane, generation)
     }
 
     /// A recovery that leaves finished slots to the done bits of the dead.
@@ -34,16 +34,16 @@ impl Ring<'_> {
     ) {
         for (index, slot) in (0..).zip(self.slots) {
             let mut was_claimed = false;
-            let recovered = slot.recover(dead, |generation| {
+            let recovered = slot.recover(dead, self.lane, |generation| {
                 was_claimed = true;
                 decide(index, generation)
             });
             match recovered {
                 Recovered::Ready(generation) => {
-                    self.hints.push(index, generation, self.slots);
+                    self.hints.push(index, generation, self.slots, self.lane);
                 }
                 Recovered::Finished if was_claimed => done.set(index),
-                Recovered::Finished | Recovered::Untouched => {}
+                Recovered::Finished | Recovered::Untouched | Recovered::Diverted => {}
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) struct QueueFault {
 impl Ring<'_> {
     /// What the slot's word says about this generation.
     pub(crate) fn stand(&self, slot: u32, generation: u32) -> Stand {
-        self.slot(slot).stand(generation)
+        self.slot(slot).stand(self.lane, generation)
     }
 
     /// The slot's word as it is, for a report.
@@ -75,9 +75,9 @@ impl Ring<'_> {
 
     /// Makes a slot what the books say, when no worker lives, with a hint if it is READY.
     pub(crate) fn put(&self, slot: u32, place: Put, generation: u32) {
-        self.slot(slot).put(place, generation);
+        self.slot(slot).put(place, self.lane, generation);
         if place == Put::Ready {
-            self.hints.push(slot, generation, self.slots);
+            self.hint(slot, generation);
         }
     }
 }

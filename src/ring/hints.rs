@@ -27,6 +27,7 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 
 use super::check::QueueFault;
+use super::lane::Lane;
 use super::slot::Slot;
 
 const SLOT_BITS: u32 = 20;
@@ -179,7 +180,7 @@ pub(super) struct Hints<'a> {
 
 impl Hints<'_> {
     /// Adds a hint that `slot` is READY under `generation`. False: it was dropped, and counted.
-    pub(super) fn push(self, slot: u32, generation: u32, slots: &[Slot]) -> bool {
+    pub(super) fn push(self, slot: u32, generation: u32, slots: &[Slot], lane: Lane) -> bool {
         for _ in 0..PUSH_ATTEMPTS {
             // Relaxed: a guess, proved by the exchange of the cell.
             let tail = self.header.tail.0.load(Ordering::Relaxed);
@@ -202,7 +203,7 @@ impl Hints<'_> {
                     self.advance_tail(tail);
                 }
                 // A lap behind: the ring is full, of stale hints if we are lucky.
-                _ if seen.is_full() && is_live(seen, slots) => break,
+                _ if seen.is_full() && is_live(seen, slots, lane) => break,
                 _ => {
                     cell.replace(seen, Content::empty(lap));
                 }
@@ -387,10 +388,10 @@ impl Cell {
     }
 }
 
-fn is_live(content: Content, slots: &[Slot]) -> bool {
+fn is_live(content: Content, slots: &[Slot], lane: Lane) -> bool {
     slots
         .get(content.slot() as usize)
-        .and_then(Slot::ready)
+        .and_then(|slot| slot.ready(lane))
         .is_some_and(|generation| content.speaks_of(generation))
 }
 

@@ -5,6 +5,9 @@
 //! ones. Both may be stale, doubled or dropped; [`Ring::recover`] and [`Ring::repost`] make them
 //! whole after a death.
 //!
+//! There may be several queues of hints over the same slots, the lanes ([`lane`]). A [`Ring`] is
+//! the view of one lane: it claims what is READY in that lane only.
+//!
 //! The steps, each one atomic operation; a process may die between any two:
 //!
 //! ```text
@@ -20,6 +23,7 @@ mod broken;
 mod check;
 mod done;
 mod hints;
+mod lane;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 mod slot;
@@ -33,6 +37,7 @@ use crate::memory::owner::{Owner, Word};
 pub(crate) use check::{Put, Stand};
 pub(crate) use done::DoneBits;
 pub(crate) use hints::{Cell, MAX_SLOTS, RingHeader};
+pub(crate) use lane::{LANE_TASKS, Lane, LaneRing};
 pub(crate) use slot::Slot;
 
 use hints::{Hints, Peek};
@@ -60,8 +65,10 @@ pub(crate) enum Outcome {
 /// What to do with a task whose worker died.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    /// Run it again under the next generation.
+    /// Run it again under the next generation, from the ring's own lane.
     Retry,
+    /// Run it again from another lane; the caller then leaves a hint there.
+    Divert(Lane),
     /// Give it up.
     Fail,
 }
@@ -90,10 +97,11 @@ pub(crate) enum Harvest {
 pub(crate) struct Ring<'a> {
     hints: Hints<'a>,
     slots: &'a [Slot],
+    lane: Lane,
 }
 
 impl<'a> Ring<'a> {
-    /// A view of a ring that lies in the three.
+    /// A view of a ring that lies in the three: the main lane.
     ///
     /// # Panics
     /// Unless both lengths are powers of two, with at most [`MAX_SLOTS`] slots and at least two
@@ -104,6 +112,16 @@ impl<'a> Ring<'a> {
         Self {
             hints: Hints { header, cells },
             slots,
+            lane: Lane::MAIN,
+        }
+    }
+
+    /// A view of another lane over the same slots.
+    pub(crate) fn beside(&self, lane: Lane, ring: &'a LaneRing) -> Self {
+        Self {
+            hints: ring.hints(),
+            slots: self.slots,
+            lane,
         }
     }
 
@@ -123,11 +141,26 @@ impl<'a> Ring<'a> {
     /// The last step is a read-modify-write, so that waking workers may follow without a fence.
     #[must_use]
     pub(crate) fn publish(&self, slot: u32, generation: u32) -> bool {
-        let published = self.slot(slot).publish(generation);
+        let published = self.slot(slot).publish(self.lane, generation);
         if published {
-            self.hints.push(slot, generation, self.slots);
+            self.hint(slot, generation);
         }
         published
+    }
+
+    /// Leaves a hint that the slot is READY in this lane. One too many does no harm.
+    pub(crate) fn hint(&self, slot: u32, generation: u32) {
+        self.hints.push(slot, generation, self.slots, self.lane);
+    }
+
+    /// READY(g) in the lane `from` -> READY(g) here, then the hint. False: somebody has claimed it.
+    #[must_use]
+    pub(crate) fn divert(&self, from: Lane, slot: u32, generation: u32) -> bool {
+        let diverted = self.slot(slot).divert(from, self.lane, generation);
+        if diverted {
+            self.hint(slot, generation);
+        }
+        diverted
     }
 
     /// FILLING(g) -> FREE(g + 1): the submitter changed its mind.
@@ -138,7 +171,7 @@ impl<'a> Ring<'a> {
     /// READY(g) -> FILLING(g): takes back a task that nobody claimed. False: somebody had.
     #[must_use]
     pub(crate) fn retract(&self, slot: u32, generation: u32) -> bool {
-        self.slot(slot).retract(generation)
+        self.slot(slot).retract(self.lane, generation)
     }
 
     /// Takes a READY task, about the oldest.
@@ -149,9 +182,9 @@ impl<'a> Ring<'a> {
                     let slot = hint.slot() & (self.slots.len() as u32 - 1);
                     let claimed = self
                         .slot(slot)
-                        .ready()
+                        .ready(self.lane)
                         .filter(|&generation| hint.speaks_of(generation))
-                        .filter(|&generation| self.slot(slot).claim(me, generation));
+                        .filter(|&generation| self.slot(slot).claim(self.lane, me, generation));
                     // Only now: a hint that goes before its task is claimed leaves a READY slot
                     // that nobody finds. Model: a_passed_hint_has_a_claimed_slot.
                     self.hints.pass(hint);
@@ -178,9 +211,9 @@ impl<'a> Ring<'a> {
 
     fn claim_any(&self, me: Owner) -> Option<Claim> {
         (0..self.slots.len() as u32).find_map(|slot| {
-            let generation = self.slot(slot).ready()?;
+            let generation = self.slot(slot).ready(self.lane)?;
             self.slot(slot)
-                .claim(me, generation)
+                .claim(self.lane, me, generation)
                 .then_some(Claim { slot, generation })
         })
     }
@@ -213,22 +246,29 @@ impl<'a> Ring<'a> {
         mut decide: impl FnMut(u32, u32) -> Verdict,
     ) {
         for (index, slot) in (0..).zip(self.slots) {
-            match slot.recover(dead, |generation| decide(index, generation)) {
-                Recovered::Untouched => {}
-                Recovered::Ready(generation) => {
-                    self.hints.push(index, generation, self.slots);
-                }
+            match slot.recover(dead, self.lane, |generation| decide(index, generation)) {
+                Recovered::Untouched | Recovered::Diverted => {}
+                Recovered::Ready(generation) => self.hint(index, generation),
                 Recovered::Finished => done.set(index),
             }
         }
     }
 
-    /// Pushes a hint for every READY slot, for a dead process may have taken some out. Doubled
-    /// hints do no harm.
+    /// Pushes a hint for every slot that is READY in this lane, for a dead process may have taken
+    /// some out. Doubled hints do no harm.
     pub(crate) fn repost(&self) {
+        self.waiting(|slot, lane, generation| {
+            if lane == self.lane {
+                self.hint(slot, generation);
+            }
+        });
+    }
+
+    /// Names the slots that are READY, whatever the lane.
+    pub(crate) fn waiting(&self, mut found: impl FnMut(u32, Lane, u32)) {
         for (index, slot) in (0..).zip(self.slots) {
-            if let Some(generation) = slot.ready() {
-                self.hints.push(index, generation, self.slots);
+            if let Some((lane, generation)) = slot.waiting() {
+                found(index, lane, generation);
             }
         }
     }

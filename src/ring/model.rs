@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "loom's cells hand out raw pointers")]
 
 mod death;
+mod lanes;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -263,7 +264,7 @@ fn a_hinted_slot_is_ready() {
         let submitter = thread::spawn(move || submitter.submit(0, 1));
         others_first();
         if let Peek::Hint(hint) = memory.ring().hints.peek() {
-            assert_eq!(memory.ring().slot(hint.slot()).ready(), Some(0));
+            assert_eq!(memory.ring().slot(hint.slot()).ready(Lane::MAIN), Some(0));
         }
         submitter.join().unwrap();
     });
@@ -354,7 +355,7 @@ fn a_missed_hint_is_found_by_a_sweep() {
         let parent = Arc::clone(&memory);
         let parent = thread::spawn(move || {
             let generation = parent.fill(0, 1);
-            assert!(parent.ring().slot(0).publish(generation));
+            assert!(parent.ring().slot(0).publish(Lane::MAIN, generation));
             parent.ring().hints.count_missed();
         });
         others_first();

@@ -12,6 +12,9 @@
 //!         +-- g + 1 -------------------------------------------------------+ (free)
 //! ```
 //!
+//! A READY word names the lane in which the task waits, where a CLAIMED one names its owner: lane 0
+//! by [`Owner::NONE`]. So whoever meets the word, by whatever hint, knows who may claim it.
+//!
 //! Who may touch the body, its reply, and what they point to:
 //! * FREE: nobody.
 //! * FILLING: the submitter that moved the word there, alone.
@@ -23,7 +26,7 @@ use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
 use super::check::{Put, Stand};
-use super::{Harvest, Outcome, Verdict};
+use super::{Harvest, Lane, Outcome, Verdict};
 
 const FREE: u8 = 0;
 const FILLING: u8 = 1;
@@ -47,14 +50,21 @@ const fn nobodys(state: u8, generation: u32) -> u64 {
     Word::new(state, Owner::NONE, generation).to_bits()
 }
 
+/// READY, in this lane.
+const fn waits(lane: Lane, generation: u32) -> u64 {
+    Word::new(READY, Owner::nobody(lane.number()), generation).to_bits()
+}
+
 /// What became of one slot when its owner was found dead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum Recovered {
     /// The dead process had nothing to do with it.
     Untouched,
-    /// READY again under this generation: it wants a hint.
+    /// READY again under this generation, in our lane: it wants a hint.
     Ready(u32),
+    /// READY again in another lane, where the caller leaves a hint.
+    Diverted,
     /// DONE or FAILED by the dead process, now or before: it wants its done bit.
     Finished,
 }
@@ -99,13 +109,13 @@ impl Slot {
     }
 
     /// FILLING(g) -> READY(g).
-    pub(super) fn publish(&self, generation: u32) -> bool {
+    pub(super) fn publish(&self, lane: Lane, generation: u32) -> bool {
         // ORDERING: R1, Release; publishes the body to the Acquire in `claim` and `retract`.
         // Model: a_swept_task_has_its_body. (After a hint, R5 would do.)
         self.word
             .compare_exchange(
                 nobodys(FILLING, generation),
-                nobodys(READY, generation),
+                waits(lane, generation),
                 Ordering::Release,
                 Ordering::Relaxed,
             )
@@ -113,12 +123,12 @@ impl Slot {
     }
 
     /// READY(g) -> FILLING(g).
-    pub(super) fn retract(&self, generation: u32) -> bool {
+    pub(super) fn retract(&self, lane: Lane, generation: u32) -> bool {
         // ORDERING: R1, Acquire; the body may have been written by another thread (`publish`).
         // Model: a_retracted_task_is_nobody_elses.
         self.word
             .compare_exchange(
-                nobodys(READY, generation),
+                waits(lane, generation),
                 nobodys(FILLING, generation),
                 Ordering::Acquire,
                 Ordering::Relaxed,
@@ -126,21 +136,42 @@ impl Slot {
             .is_ok()
     }
 
-    /// The generation, if the slot is READY just now.
-    pub(super) fn ready(&self) -> Option<u32> {
+    /// READY(g) in one lane -> READY(g) in another. False: somebody has claimed it.
+    pub(super) fn divert(&self, from: Lane, to: Lane, generation: u32) -> bool {
+        // Relaxed: it publishes nothing of its own, and a read-modify-write carries on the release
+        // of `publish` or `recover`. Model: a_diverted_task_is_claimed_once.
+        self.word
+            .compare_exchange(
+                waits(from, generation),
+                waits(to, generation),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// The lane and the generation, if the slot is READY just now.
+    pub(super) fn waiting(&self) -> Option<(Lane, u32)> {
         // Relaxed: a guess, proved by the exchange in `claim`. That it does not miss a READY older
         // than the hint which led here is the business of the hint's own Acquire (R5, R6).
         let seen = Word::from_bits(self.word.load(Ordering::Relaxed));
-        (seen.state() == READY).then(|| seen.generation())
+        let lane = Lane::new(seen.owner().note()?);
+        (seen.state() == READY).then(|| (lane, seen.generation()))
+    }
+
+    /// The generation, if the slot is READY in this lane just now.
+    pub(super) fn ready(&self, lane: Lane) -> Option<u32> {
+        let (found, generation) = self.waiting()?;
+        (found == lane).then_some(generation)
     }
 
     /// READY(g) -> CLAIMED(me, g): the linearisation point of a claim.
-    pub(super) fn claim(&self, me: Owner, generation: u32) -> bool {
+    pub(super) fn claim(&self, lane: Lane, me: Owner, generation: u32) -> bool {
         // ORDERING: R1, Acquire; sees the body that `publish` released, or that `recover` did.
         // Model: a_swept_task_has_its_body, a_retried_task_sees_what_recovery_wrote.
         self.word
             .compare_exchange(
-                nobodys(READY, generation),
+                waits(lane, generation),
                 Word::new(CLAIMED, me, generation).to_bits(),
                 Ordering::Acquire,
                 Ordering::Relaxed,
@@ -176,7 +207,8 @@ impl Slot {
         }
         let owner = word.owner();
         match word.state() {
-            FILLING | READY if owner == Owner::NONE => Harvest::Pending,
+            FILLING if owner == Owner::NONE => Harvest::Pending,
+            READY if owner.note().is_some() => Harvest::Pending,
             CLAIMED => Harvest::Running(owner),
             DONE => Harvest::Finished {
                 owner,
@@ -200,11 +232,11 @@ impl Slot {
     }
 
     /// What the word says, to the letter.
-    pub(super) fn stand(&self, generation: u32) -> Stand {
+    pub(super) fn stand(&self, lane: Lane, generation: u32) -> Stand {
         // ORDERING: R2, Acquire; as in `harvest`.
         let bits = self.word.load(Ordering::Acquire);
         match Self::read(bits, generation) {
-            Harvest::Pending if bits == nobodys(READY, generation) => Stand::Ready,
+            Harvest::Pending if bits == waits(lane, generation) => Stand::Ready,
             Harvest::Pending => Stand::Filling,
             Harvest::Running(owner) => Stand::Claimed(owner),
             Harvest::Finished { owner, .. } => Stand::Ended(owner),
@@ -220,19 +252,23 @@ impl Slot {
     }
 
     /// Any -> FREE(g) | FILLING(g) | READY(g), by the parent's books, when no worker lives.
-    pub(super) fn put(&self, place: Put, generation: u32) {
-        let state = match place {
-            Put::Free => FREE,
-            Put::Filling => FILLING,
-            Put::Ready => READY,
+    pub(super) fn put(&self, place: Put, lane: Lane, generation: u32) {
+        let word = match place {
+            Put::Free => nobodys(FREE, generation),
+            Put::Filling => nobodys(FILLING, generation),
+            Put::Ready => waits(lane, generation),
         };
         // ORDERING: R1, Release; hands the body to the next `claim` or `fill`.
-        self.word
-            .store(nobodys(state, generation), Ordering::Release);
+        self.word.store(word, Ordering::Release);
     }
 
     /// CLAIMED(dead, g) -> READY(g + 1) | FAILED(dead, g), as `decide(g)` says.
-    pub(super) fn recover(&self, dead: Owner, decide: impl FnOnce(u32) -> Verdict) -> Recovered {
+    pub(super) fn recover(
+        &self,
+        dead: Owner,
+        lane: Lane,
+        decide: impl FnOnce(u32) -> Verdict,
+    ) -> Recovered {
         // ORDERING: R1, Acquire; `decide` may read the body, published by any submitter. A claim
         // is a read-modify-write, so its word still carries that release.
         // Model: recovery_sees_the_body.
@@ -243,11 +279,10 @@ impl Slot {
         match seen.state() {
             DONE | FAILED => Recovered::Finished,
             CLAIMED => {
+                let again = seen.generation().wrapping_add(1);
                 let (next, recovered) = match decide(seen.generation()) {
-                    Verdict::Retry => {
-                        let generation = seen.generation().wrapping_add(1);
-                        (nobodys(READY, generation), Recovered::Ready(generation))
-                    }
+                    Verdict::Retry => (waits(lane, again), Recovered::Ready(again)),
+                    Verdict::Divert(other) => (waits(other, again), Recovered::Diverted),
                     Verdict::Fail => {
                         let failed = Word::new(FAILED, dead, seen.generation());
                         (failed.to_bits(), Recovered::Finished)

@@ -203,9 +203,12 @@ impl Oracle<'_> {
         let owner = self.owner(worker);
         if let Peek::Hint(hint) = ring.hints.peek() {
             let slot = hint.slot();
-            let generation = ring.slot(slot).ready().filter(|&g| hint.speaks_of(g));
+            let generation = ring
+                .slot(slot)
+                .ready(Lane::MAIN)
+                .filter(|&g| hint.speaks_of(g));
             if let Some(generation) = generation {
-                assert!(ring.slot(slot).claim(owner, generation));
+                assert!(ring.slot(slot).claim(Lane::MAIN, owner, generation));
                 self.claimed(Claim { slot, generation }, owner);
             }
             match death {

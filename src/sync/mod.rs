@@ -18,7 +18,7 @@ use core::time::Duration;
 use crate::primitive::atomic::AtomicU32;
 
 pub(crate) use doorbell::Doorbell;
-pub(crate) use parking::{Duty, ParkWord, Parking};
+pub(crate) use parking::{Duty, Group, ParkWord, Parking};
 
 /// The kernel's wait queue on a word, as the algorithms need it.
 pub(crate) trait Futex {

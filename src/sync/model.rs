@@ -82,7 +82,9 @@ impl Memory {
     }
 
     fn busy(&self, me: u16) {
-        if self.parking().busy(me) == Duty::WakeAnother && self.work.load(Ordering::Relaxed) != 0 {
+        if self.parking().busy(me, Group::ALL) == Duty::WakeAnother
+            && self.work.load(Ordering::Relaxed) != 0
+        {
             self.parking().wake(1, &self.queue);
         }
     }
@@ -110,6 +112,38 @@ fn a_parked_worker_is_woken_or_sees_the_work() {
         let worker = Arc::clone(&memory);
         let worker = thread::spawn(move || worker.idle(0));
         memory.submit();
+        worker.join().unwrap();
+        assert_eq!(memory.work.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_named_worker_is_woken_or_sees_its_work() {
+    // Another one spins, on which a submitter of such work must not count.
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(2);
+        memory.parking().spin(1);
+        let worker = Arc::clone(&memory);
+        let worker = thread::spawn(move || worker.idle(0));
+        memory.work.fetch_add(1, Ordering::Relaxed);
+        memory.parking().wake_worker(0, &memory.queue);
+        worker.join().unwrap();
+        assert_eq!(memory.work.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn work_of_a_group_is_not_left_to_another() {
+    // Worker 1 is of another group and spins for ever; worker 0 is to be woken or to see the work.
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(2);
+        memory.parking().spin(1);
+        let worker = Arc::clone(&memory);
+        let worker = thread::spawn(move || worker.idle(0));
+        memory.work.fetch_add(1, Ordering::Relaxed);
+        memory
+            .parking()
+            .wake_among(Group::new(0, 2), 1, &memory.queue);
         worker.join().unwrap();
         assert_eq!(memory.work.load(Ordering::Relaxed), 0);
     });

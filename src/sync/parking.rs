@@ -20,6 +20,11 @@
 //!    comes before F3 and the work is seen. If it sees another's bit, that worker is still to
 //!    clear it, and to fence after F3: the same holds of that one.
 //!
+//! The same holds for work that only a [`Group`] of workers may do, with the bits of that group
+//! alone; and for work of one worker ([`Parking::wake_worker`]), where 1 and 2 suffice, since
+//! nobody else is counted on: what it does first is its own business, and it looks at all its work
+//! before it sleeps.
+//!
 //! A worker may die awake, with its bit set or with a wake-up swallowed: the parent then calls
 //! [`Parking::reset`] and [`Parking::wake_all`].
 
@@ -78,6 +83,32 @@ pub(crate) enum Duty {
     WakeAnother,
 }
 
+/// Which workers may do some work: those whose index divided by `of` leaves `rest`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Group {
+    rest: u16,
+    of: u16,
+}
+
+impl Group {
+    /// Every worker.
+    pub(crate) const ALL: Self = Self { rest: 0, of: 1 };
+
+    /// One of `of` groups, at least one, into which the workers are dealt in turn.
+    pub(crate) const fn new(rest: u16, of: u16) -> Self {
+        Self { rest, of }
+    }
+
+    /// Which of these bits, the first of them worker `base`'s, are of the group.
+    fn among(self, base: usize, bits: u64) -> u64 {
+        if self.of == 1 {
+            return bits;
+        }
+        let belongs = |bit: &usize| (base + bit) % self.of as usize == self.rest as usize;
+        (0..64).filter(belongs).fold(0, |mask, bit| mask | 1 << bit) & bits
+    }
+}
+
 /// Which parked workers the kernel is told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Tell {
@@ -128,16 +159,17 @@ impl<'a> Parking<'a> {
     }
 
     /// Worker: found work. Before running it, do the duty.
-    pub(crate) fn busy(&self, me: u16) -> Duty {
+    /// `group` is with whom it shares what it may do.
+    pub(crate) fn busy(&self, me: u16, group: Group) -> Duty {
         self.awaken(me);
         clear(self.spinning, me);
         // ORDERING: P1, SeqCst; fence F3 above. Model: the_last_spinner_passes_the_wake_on.
         fence_after_rmw();
         // Relaxed: see the fence.
-        let others = self
-            .spinning
-            .iter()
-            .any(|bits| bits.load(Ordering::Relaxed) != 0);
+        let others = (0..)
+            .step_by(64)
+            .zip(self.spinning)
+            .any(|(base, bits)| group.among(base, bits.load(Ordering::Relaxed)) != 0);
         if others {
             Duty::None
         } else {
@@ -169,16 +201,39 @@ impl<'a> Parking<'a> {
     /// Wakes workers for `tasks` new tasks: as many as are not met by idle ones that are awake.
     /// How many it woke. The caller has just published the work with a read-modify-write.
     pub(crate) fn wake(&self, tasks: u32, futex: &impl Futex) -> u32 {
+        self.wake_among(Group::ALL, tasks, futex)
+    }
+
+    /// As `wake`, for tasks that only this group may do.
+    pub(crate) fn wake_among(&self, group: Group, tasks: u32, futex: &impl Futex) -> u32 {
         // ORDERING: P1, SeqCst; fence F1 above. Model: a_parked_worker_is_woken_or_sees_the_work,
         // the_last_spinner_passes_the_wake_on.
         fence_after_rmw();
         // Relaxed: see the fence.
-        let awake: u32 = self
-            .spinning
-            .iter()
-            .map(|bits| bits.load(Ordering::Relaxed).count_ones())
+        let awake: u32 = (0..)
+            .step_by(64)
+            .zip(self.spinning)
+            .map(|(base, bits)| {
+                let bits = bits.load(Ordering::Relaxed);
+                group.among(base, bits).count_ones()
+            })
             .sum();
-        self.unpark(tasks.saturating_sub(awake), Tell::Moved, futex)
+        self.unpark(group, tasks.saturating_sub(awake), Tell::Moved, futex)
+    }
+
+    /// Wakes this worker if it sleeps, for work that nobody else may do. The caller has just
+    /// published the work with a read-modify-write.
+    pub(crate) fn wake_worker(&self, index: u16, futex: &impl Futex) -> bool {
+        // ORDERING: P1, SeqCst; fence F1 above. Model: a_named_worker_is_woken_or_sees_its_work.
+        fence_after_rmw();
+        let Some(word) = self.words.get(index as usize) else {
+            return false;
+        };
+        let moved = word.unpark();
+        if moved {
+            futex.wake(&word.0.0, 1);
+        }
+        moved
     }
 
     /// Wakes a worker if all of them sleep: for work that one can do, and that may wait for one
@@ -194,7 +249,7 @@ impl<'a> Parking<'a> {
             // Relaxed: see the fence.
             .map(|bits| bits.load(Ordering::Relaxed).count_ones())
             .sum();
-        asleep as usize >= self.words.len() && self.unpark(1, Tell::Moved, futex) > 0
+        asleep as usize >= self.words.len() && self.unpark(Group::ALL, 1, Tell::Moved, futex) > 0
     }
 
     /// Wakes every parked worker, as a death or the end demands. Also one whose word says AWAKE:
@@ -202,7 +257,7 @@ impl<'a> Parking<'a> {
     pub(crate) fn wake_all(&self, futex: &impl Futex) -> u32 {
         // ORDERING: P1, SeqCst; fence F1 above.
         fence_after_rmw();
-        self.unpark(u32::MAX, Tell::All, futex)
+        self.unpark(Group::ALL, u32::MAX, Tell::All, futex)
     }
 
     /// Parent: makes a reaped worker's place that of an awake one.
@@ -255,11 +310,11 @@ impl<'a> Parking<'a> {
         }
     }
 
-    fn unpark(&self, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
+    fn unpark(&self, group: Group, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
         let mut woken = 0;
         for (base, bits) in (0..).step_by(64).zip(self.parked) {
             // Relaxed: see the fence of the caller.
-            let mut bits = bits.load(Ordering::Relaxed);
+            let mut bits = group.among(base, bits.load(Ordering::Relaxed));
             while bits != 0 && woken < wanted {
                 let index: usize = base + bits.trailing_zeros() as usize;
                 bits &= bits - 1;

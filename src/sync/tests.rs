@@ -72,16 +72,16 @@ fn as_many_are_woken_as_tasks_find_nobody_awake() {
     assert_eq!(parking.wake(1, &place.kernel), 0, "worker 10 is awake");
     assert_eq!(parking.wake(3, &place.kernel), 2);
     assert_eq!(place.woken(), [3, 65]);
-    assert_eq!(parking.busy(10), Duty::WakeAnother);
+    assert_eq!(parking.busy(10, Group::ALL), Duty::WakeAnother);
     assert_eq!(parking.wake(5, &place.kernel), 1, "nobody is woken twice");
     assert_eq!(place.woken(), [69]);
     for me in [3, 65, 69] {
         parking.sleep(me, &place.kernel, None);
         parking.spin(me);
     }
-    assert_eq!(parking.busy(3), Duty::None, "two others spin");
-    assert_eq!(parking.busy(65), Duty::None);
-    assert_eq!(parking.busy(69), Duty::WakeAnother);
+    assert_eq!(parking.busy(3, Group::ALL), Duty::None, "two others spin");
+    assert_eq!(parking.busy(65, Group::ALL), Duty::None);
+    assert_eq!(parking.busy(69, Group::ALL), Duty::WakeAnother);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_worker_that_times_out_is_awake() {
     parking.sleep(0, &place.kernel, Some(Duration::from_millis(1)));
     parking.spin(0);
     assert_eq!(parking.wake(1, &place.kernel), 0);
-    assert_eq!(parking.busy(0), Duty::WakeAnother);
+    assert_eq!(parking.busy(0, Group::ALL), Duty::WakeAnother);
     assert_eq!(parking.wake_all(&place.kernel), 0);
     assert!(place.woken().is_empty());
 }
@@ -142,4 +142,31 @@ fn a_worker_rings_once_an_epoch_while_somebody_sleeps() {
     );
     bell.arm();
     assert!(bell.should_ring(&mut one));
+}
+
+#[test]
+fn a_group_is_woken_apart_from_the_others() {
+    let place = Place::new(70);
+    let parking = place.parking();
+    for worker in [0, 1, 2, 64, 65, 66] {
+        parking.announce(worker);
+    }
+    parking.spin(4);
+    let [even, odd] = [0, 1].map(|rest| Group::new(rest, 2));
+    assert_eq!(
+        parking.wake_among(even, 1, &place.kernel),
+        0,
+        "worker 4 is awake"
+    );
+    assert_eq!(parking.wake_among(odd, 5, &place.kernel), 2);
+    assert_eq!(parking.wake_among(even, 3, &place.kernel), 2);
+    assert_eq!(parking.busy(4, even), Duty::WakeAnother);
+    parking.spin(7);
+    parking.spin(4);
+    assert_eq!(
+        parking.busy(4, even),
+        Duty::WakeAnother,
+        "worker 7 is of no use"
+    );
+    assert_eq!(parking.busy(7, odd), Duty::WakeAnother);
 }

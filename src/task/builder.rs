@@ -1,6 +1,7 @@
 //! A task with terms: what may be asked before it is spawned.
 
 use core::fmt;
+use core::hash::Hash;
 use core::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::pool::engine::Engine;
 use crate::pool::hub::TaskEntry;
+use crate::pool::sticky::bucket_of;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::Payload;
 use crate::protocol::context::Context;
+use crate::protocol::lanes::Priority;
 use crate::protocol::task::{TaskFunction, function_id};
 use crate::task::handle::{Reader, TaskHandle};
 
@@ -94,6 +97,40 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
     /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.terms.timeout = Some(limit);
+        self
+    }
+
+    /// Has workers take the task before those of lower priority, after those of higher.
+    ///
+    /// It is about tasks that wait: one that runs is not interrupted.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.terms.priority = priority;
+        self
+    }
+
+    /// Runs the task in the worker that runs all tasks with an equal key, so that what they keep
+    /// there (a static, a cache, an open file) is at hand.
+    ///
+    /// A key stays with its worker for as long as that process lives, however busy it is, and
+    /// nobody else takes its tasks. When the worker is gone, tasks that wait for it go to others at
+    /// once, and the key stays with the one that got it. Keys are spread over the workers as evenly
+    /// as their number; many keys share a worker. The queue of the worker does not matter.
+    ///
+    /// Equal keys of one type meet within one pool. Nothing is said of another pool, or of the same
+    /// program started again. A priority besides is refused with [`Error::InvalidArgument`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gristmill::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).build()?;
+    /// let pid = || pool.task((), |()| std::process::id()).sticky("user 7").spawn();
+    /// assert_eq!(*pid()?.wait()?, *pid()?.wait()?);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn sticky(mut self, key: impl Hash) -> Self {
+        self.terms.bucket = Some(bucket_of(&key));
         self
     }
 

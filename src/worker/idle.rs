@@ -4,8 +4,8 @@ use core::hint;
 use std::time::{Duration, Instant};
 
 use crate::protocol::control::Control;
-use crate::sync::Duty;
 use crate::sync::kernel::KernelFutex;
+use crate::sync::{Duty, Group};
 use crate::sys::cpu;
 
 /// How long a worker looks for work before it sleeps: about what waking it would cost.
@@ -17,10 +17,21 @@ const BETWEEN_MOVES: Duration = Duration::from_millis(2);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
 
+/// What else there is to do, and so who could do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct More {
+    /// Tasks of this worker's queue.
+    pub(super) tasks: bool,
+    /// Chunks, which any worker may take.
+    pub(super) chunks: bool,
+}
+
 /// A worker's place among the idle.
 pub(crate) struct Idle<'a> {
     control: &'a Control,
     me: u16,
+    /// Those with whom this worker shares its queue.
+    group: Group,
     is_spinning: bool,
     /// How many workers may spin at a time: one core fewer than there are is left for the
     /// submitter, who spins as well while it waits.
@@ -32,13 +43,14 @@ pub(crate) struct Idle<'a> {
 }
 
 impl<'a> Idle<'a> {
-    pub(crate) fn new(control: &'a Control, me: u16) -> Self {
+    pub(crate) fn new(control: &'a Control, me: u16, group: Group) -> Self {
         let cores = cpu::available();
         let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
         let yields = control.workers() >= cores;
         Self {
             control,
             me,
+            group,
             is_spinning: false,
             most_spinners,
             yields,
@@ -80,17 +92,22 @@ impl<'a> Idle<'a> {
 
     /// Says, once something was claimed and before it is run, that this worker is busy; if nobody
     /// else is looking for work and there is more of it, wakes one who sleeps.
-    pub(crate) fn claimed(&mut self, is_more: impl FnOnce() -> bool) {
+    pub(super) fn claimed(&mut self, more: impl FnOnce() -> More) {
         if !self.is_spinning {
             return;
         }
         self.is_spinning = false;
         let parking = self.control.parking();
-        match parking.busy(self.me) {
-            Duty::WakeAnother if is_more() => {
-                parking.wake(1, &KernelFutex);
-            }
-            Duty::WakeAnother | Duty::None => {}
+        if parking.busy(self.me, self.group) == Duty::None {
+            return;
+        }
+        let More { tasks, chunks } = more();
+        if tasks {
+            parking.wake_among(self.group, 1, &KernelFutex);
+        }
+        // A peer that was just woken for tasks takes chunks as well.
+        if chunks && !(tasks && self.group == Group::ALL) {
+            parking.wake(1, &KernelFutex);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
+use crate::worker::rounds::Rounds;
 use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
 
@@ -34,6 +35,7 @@ pub(crate) struct Server<'a> {
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
     pub(crate) idle: Idle<'a>,
+    pub(crate) rounds: Rounds,
 }
 
 /// Lives as a worker until the parent ends it; returns an exit code only when it cannot begin.
@@ -71,9 +73,10 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let place = control.arena(me.index()).ok_or("there is no such arena")?;
     let mut arena = Arena::attach(&region, place.get())?;
     panic::install_hook();
+    let rounds = Rounds::new(control, me.index());
     let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
         // Before the sandbox, for it reads files to learn how many cores there are.
-        let idle = Idle::new(control, me.index());
+        let idle = Idle::new(control, me.index(), rounds.group());
         match handover.sandbox {
             Some((ruleset, policy)) => settle::confine(ruleset, policy).map(|()| idle),
             None => Ok(idle),
@@ -103,6 +106,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         privilege,
         seen: Seen::new(),
         idle,
+        rounds,
     };
     server.bell.ring_always();
     server.serve()
@@ -116,9 +120,10 @@ impl Server<'_> {
                     idle,
                     control,
                     seen,
+                    rounds,
                     ..
                 } = self;
-                idle.wait(|| has_work(control, seen));
+                idle.wait(|| rounds.see_tasks(control) || control.board().join(seen).is_some());
             }
         }
     }
@@ -131,15 +136,10 @@ impl Server<'_> {
         {
             return true;
         }
-        if let Some(claim) = self.control.ring().claim(self.me) {
+        if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);
             return true;
         }
         false
     }
-}
-
-/// Whether there seems to be something to claim.
-pub(crate) fn has_work(control: &Control, seen: &Seen) -> bool {
-    !control.ring().looks_empty() || control.board().join(seen).is_some()
 }

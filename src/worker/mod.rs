@@ -25,6 +25,7 @@ pub(crate) mod panic;
 mod bell;
 mod idle;
 mod privilege;
+mod rounds;
 mod run_range;
 mod run_task;
 mod server;

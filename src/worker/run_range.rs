@@ -40,9 +40,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             None => {
                 let control = server.control;
                 // Whether this job needs more workers, its own pace will tell.
-                server
-                    .idle
-                    .claimed(|| !control.ring().looks_empty() || board.has_others(joined));
+                let Server { idle, rounds, .. } = &mut *server;
+                idle.claimed(|| rounds.see_more(control, board.has_others(joined)));
                 let Some(body) = control.job_body(joined.job) else {
                     return true;
                 };

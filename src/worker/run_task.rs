@@ -15,16 +15,21 @@ use crate::ring::{Claim, Outcome};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
 use crate::worker::error_hook;
-use crate::worker::life::{Server, has_work};
+use crate::worker::life::Server;
 use crate::worker::panic;
 
 /// Runs the task that was claimed, writes its reply and completes it.
 pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     let ring = server.control.ring();
     let slot = ring.slot(claim.slot);
-    server
-        .idle
-        .claimed(|| has_work(server.control, &server.seen));
+    let Server {
+        idle,
+        control,
+        seen,
+        rounds,
+        ..
+    } = &mut *server;
+    idle.claimed(|| rounds.see_more(control, control.board().join(seen).is_some()));
     let task = Task::load(server.control.task(claim.slot));
     server.privilege.revoke();
     server.arena.seal();

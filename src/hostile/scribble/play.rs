@@ -78,6 +78,8 @@ thread_local! {
 fn build() -> (Arc<Engine>, Snapshot) {
     let config = Config {
         workers: WORKERS.into(),
+        queues: 1,
+        scheduler: None,
         cores: 1,
         memory_budget: 4 << 20,
         keep_warm: 4 << 20,
@@ -103,7 +105,7 @@ pub(super) fn with_pool<R>(
     POOL.with(|pool| {
         let (engine, snapshot) = pool.get_or_init(build);
         snapshot.restore(engine.region());
-        *engine.hub() = Hub::new();
+        *engine.hub() = Hub::new(engine.shape());
         let workers = (0..WORKERS).map(|index| Worker {
             owner: Owner::new(index, 1),
             work: Work::Nothing,

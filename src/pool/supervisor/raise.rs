@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Watch, death};
 use crate::error::{Cause, Error, TaskError, WorkerDeath};
 use crate::pool::arena::Arena;
+use crate::pool::dispatch::Event;
 use crate::pool::roster::Member;
 use crate::pool::start::Ground;
 use crate::primitive::atomic::Ordering;
@@ -73,7 +74,11 @@ impl Watch<'_> {
         };
         let mut hub = engine.hub();
         match started {
-            Ok(pid) => hub.roster.introduce(owner.index(), pid),
+            Ok(pid) => {
+                hub.roster.introduce(owner.index(), pid);
+                drop(hub);
+                engine.tell_scheduler(owner.index(), pid, Event::Started);
+            }
             Err(error) => {
                 hub.roster.dismiss(owner.index());
                 return Err(error);

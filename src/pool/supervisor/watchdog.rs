@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::Watch;
 use crate::error::{Cause, TaskError, WorkerDeath};
 use crate::pool::audit::Finding;
+use crate::pool::dispatch::Event;
 use crate::sys::process::{KILL, WILD};
 
 /// The first pause.
@@ -145,6 +146,8 @@ impl Watch<'_> {
             let _ = process.signal(KILL);
             let _ = self.poller.remove(&process);
             let _ = process.reap(true);
+            let (place, pid) = (charge.owner.index(), process.pid() as u32);
+            engine.tell_scheduler(place, pid, Event::Ended);
             ended.push(charge.owner);
             charge.owner = charge.owner.next();
             charge.stillbirths = 0;

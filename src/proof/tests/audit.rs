@@ -9,7 +9,7 @@ use crate::protocol::range::Span;
 use crate::protocol::reply::{self, Reply, ReplyBlock};
 use crate::protocol::task::{Task, TaskBody};
 use crate::ring::{Claim, DoneBits, Harvest, Outcome, Ring, Verdict};
-use crate::sync::{Futex, Parking};
+use crate::sync::{Futex, Group, Parking};
 
 /// A sentence about what does not hold.
 pub(crate) type Audited<T = ()> = Result<T, String>;
@@ -248,7 +248,9 @@ impl Books {
         let decide = |slot: u32, generation: u32| {
             match (self.pending(slot), verdict) {
                 (Some(future), _) if future.generation != generation => stray = Some(slot),
-                (Some(future), Verdict::Retry) => future.generation = generation.wrapping_add(1),
+                (Some(future), Verdict::Retry | Verdict::Divert(_)) => {
+                    future.generation = generation.wrapping_add(1);
+                }
                 (Some(_), Verdict::Fail) => {}
                 (None, _) => stray = Some(slot),
             }
@@ -264,7 +266,7 @@ impl Books {
         );
         for posted in &self.jobs {
             view.board.recover(posted, dead, |_| match verdict {
-                Verdict::Retry => board::Verdict::Retry,
+                Verdict::Retry | Verdict::Divert(_) => board::Verdict::Retry,
                 Verdict::Fail => board::Verdict::Fail,
             });
         }
@@ -428,12 +430,12 @@ fn lap_of_the_board(view: View<'_>) -> Audited {
 fn audit_parking(view: View<'_>, kernel: &impl Futex) -> Audited {
     let sleeper = AUDITOR.index();
     // Who lives has looked at everything and is busy with other things.
-    let _ = view.parking.busy(SURVIVOR.index());
+    let _ = view.parking.busy(SURVIVOR.index(), Group::ALL);
     view.parking.announce(sleeper);
     view.parking
         .sleep(sleeper, kernel, Some(core::time::Duration::ZERO));
     let woken = view.parking.wake(1, kernel);
     ensure!(woken == 1, "a task woke {woken} of 1 sleeper");
-    let _ = view.parking.busy(sleeper);
+    let _ = view.parking.busy(sleeper, Group::ALL);
     Ok(())
 }

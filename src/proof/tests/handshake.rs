@@ -48,6 +48,8 @@ impl Nursery {
     fn new() -> Self {
         let config = Config {
             workers: 3,
+            queues: 1,
+            scheduler: None,
             cores: 1,
             memory_budget: 16 << 20,
             keep_warm: 0,

@@ -13,6 +13,8 @@ use crate::sync::kernel::KernelFutex;
 fn the_dead_do_not_count_as_awake() {
     let config = Config {
         workers: 2,
+        queues: 1,
+        scheduler: None,
         cores: 2,
         memory_budget: 4 << 20,
         keep_warm: 0,

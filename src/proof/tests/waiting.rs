@@ -6,7 +6,7 @@ use super::audit::{Audited, Books, SURVIVOR, ensure};
 use super::paths::{take_all, with_tasks};
 use super::stage::Stage;
 use super::sweep::{Sweep, VICTIM};
-use crate::sync::Duty;
+use crate::sync::{Duty, Group};
 
 const ME: u16 = VICTIM.index();
 const OTHER: u16 = SURVIVOR.index();
@@ -116,7 +116,8 @@ fn a_spinner_that_finds_work_survives_death_at_every_instruction() {
         if view.ring.claim(VICTIM).is_none() {
             // Idle, but awake: it will look again.
             stage.note(0, 1);
-        } else if view.parking.busy(ME) == Duty::WakeAnother && !view.ring.looks_empty() {
+        } else if view.parking.busy(ME, Group::ALL) == Duty::WakeAnother && !view.ring.looks_empty()
+        {
             view.parking.wake(1, &stage.kernel());
         }
     });

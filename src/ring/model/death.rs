@@ -57,7 +57,10 @@ fn with_a_death(death: impl Fn(&Memory) + Send + Sync + 'static) {
 fn a_death_after_the_word_loses_nothing() {
     with_a_death(|memory| {
         if let Peek::Hint(hint) = memory.ring().hints.peek() {
-            let _ = memory.ring().slot(hint.slot()).claim(worker(0), 0);
+            let _ = memory
+                .ring()
+                .slot(hint.slot())
+                .claim(Lane::MAIN, worker(0), 0);
         }
     });
 }
@@ -66,7 +69,10 @@ fn a_death_after_the_word_loses_nothing() {
 fn a_death_after_the_cell_loses_nothing() {
     with_a_death(|memory| {
         if let Peek::Hint(hint) = memory.ring().hints.peek() {
-            let _ = memory.ring().slot(hint.slot()).claim(worker(0), 0);
+            let _ = memory
+                .ring()
+                .slot(hint.slot())
+                .claim(Lane::MAIN, worker(0), 0);
             memory.ring().hints.empty(hint);
         }
     });
@@ -102,7 +108,7 @@ fn recovery_sees_the_body() {
 }
 
 fn die_claiming(memory: &Memory) {
-    let _ = memory.ring().slot(0).claim(worker(0), 0);
+    let _ = memory.ring().slot(0).claim(Lane::MAIN, worker(0), 0);
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn a_retried_task_sees_what_recovery_wrote() {
             });
         });
         others_first();
-        let early = memory.ring().slot(0).claim(worker(1), 1);
+        let early = memory.ring().slot(0).claim(Lane::MAIN, worker(1), 1);
         if early {
             assert_eq!(memory.read(0), 2);
         }

@@ -1,0 +1,120 @@
+//! Sticky tasks: the same key goes to the same worker for as long as that worker lives.
+//!
+//! A key belongs to one of [`BUCKETS`] buckets for ever, and a bucket to a worker from its first
+//! task until that worker is reaped: then whoever has the fewest buckets gets it with its next
+//! task, and tasks that wait for it move at once. So nothing is kept per key, a worker's end
+//! changes the place of no key but its own, and its replacement, which begins without buckets, is
+//! the first choice for those that come.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::pool::hub::Hub;
+use crate::pool::lanes::Route;
+use crate::pool::roster::Roster;
+use crate::protocol::control::Control;
+use crate::protocol::lanes::Shape;
+use crate::ring::Lane;
+
+/// Into how many buckets keys fall; keys of one bucket share a worker.
+const BUCKETS: usize = 4096;
+
+/// The bucket of a key; the same for equal keys in all pools of this process.
+pub(crate) fn bucket_of(key: &impl Hash) -> u16 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    (hasher.finish() % BUCKETS as u64) as u16
+}
+
+/// Which worker has which bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    /// By bucket; empty until the first sticky task.
+    owners: Vec<Option<u16>>,
+    /// How many buckets a worker has, by its index.
+    counts: Vec<u32>,
+}
+
+impl Buckets {
+    /// The worker of a bucket, chosen now if it has none.
+    fn owner(&mut self, bucket: u16, shape: Shape, roster: &Roster) -> u16 {
+        self.owners.resize(BUCKETS, None);
+        self.counts.resize(shape.workers(), 0);
+        let Self { owners, counts } = self;
+        let owner = &mut owners[usize::from(bucket) % BUCKETS];
+        *owner.get_or_insert_with(|| {
+            let workers = 0..shape.workers() as u16;
+            // While none lives, one that will be replaced has to do.
+            let best = workers
+                .min_by_key(|&worker| (!roster.serves(worker), counts[usize::from(worker)]))
+                .unwrap_or(0);
+            counts[usize::from(best)] += 1;
+            best
+        })
+    }
+
+    /// Takes a worker's buckets from it.
+    fn forget(&mut self, worker: u16) {
+        for owner in &mut self.owners {
+            if *owner == Some(worker) {
+                *owner = None;
+            }
+        }
+        if let Some(count) = self.counts.get_mut(usize::from(worker)) {
+            *count = 0;
+        }
+    }
+}
+
+impl Hub {
+    /// Where a task waits, as things stand.
+    pub(crate) fn lane_of(&mut self, route: &Route) -> Lane {
+        match route.bucket {
+            Some(bucket) => self.sticky_lane(bucket),
+            None => route.lane,
+        }
+    }
+
+    /// Where the tasks of a bucket wait.
+    fn sticky_lane(&mut self, bucket: u16) -> Lane {
+        let shape = self.lanes.shape();
+        shape.own_lane(self.buckets.owner(bucket, shape, &self.roster))
+    }
+
+    /// After a worker was taken off the roster: its keys, and the tasks that wait for it, go to
+    /// others.
+    pub(crate) fn move_sticky(&mut self, control: &Control, worker: u16) {
+        let from = self.lanes.shape().own_lane(worker);
+        self.buckets.forget(worker);
+        let seated = match self.lanes.seated(from) {
+            0 => 0,
+            _ => self.flights.len(),
+        };
+        for slot in 0..seated {
+            let Some((generation, flight)) = &self.flights[slot] else {
+                continue;
+            };
+            let (generation, route) = (*generation, flight.route);
+            let Some(bucket) = route.bucket.filter(|_| route.lane == from) else {
+                continue;
+            };
+            let to = self.sticky_lane(bucket);
+            // One that is not READY is about to be harvested.
+            if to == from || !control.lane(to).divert(from, slot as u32, generation) {
+                continue;
+            }
+            if let Some((_, flight)) = &mut self.flights[slot] {
+                flight.route.lane = to;
+            }
+            self.lanes.unseat(from);
+            self.lanes.seat(to);
+            self.wake_takers(to);
+        }
+        for (task, mut flight) in self.lanes.take(from) {
+            if let Some(bucket) = flight.route.bucket {
+                flight.route.lane = self.sticky_lane(bucket);
+            }
+            self.lanes.push(task, flight);
+        }
+        self.feed(control);
+    }
+}

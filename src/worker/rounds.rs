@@ -1,0 +1,85 @@
+//! In which order a worker looks through its lanes.
+//!
+//! High first, then its own, whose tasks nobody else can take, then normal and low. Every
+//! [`EVERY`]-th task it begins at the next lane in turn instead, so that each lane is the first for
+//! one of any `4 * EVERY` tasks that the worker takes, and no task starves. A high task is passed
+//! by at most one other of the same worker, therefore.
+
+use crate::memory::owner::Owner;
+use crate::protocol::control::Control;
+use crate::protocol::lanes::Priority;
+use crate::ring::{Claim, Lane};
+use crate::sync::Group;
+use crate::worker::idle::More;
+
+/// Tasks from one look that begins out of turn to the next.
+const EVERY: u32 = 8;
+const LANES: usize = 4;
+
+/// A worker's lanes, and where it begins.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    lanes: [Lane; LANES],
+    group: Group,
+    taken: u32,
+}
+
+impl Rounds {
+    pub(crate) fn new(control: &Control, me: u16) -> Self {
+        let shape = control.shape();
+        let queue = shape.queue_of(me);
+        Self {
+            lanes: [
+                shape.queue_lane(queue, Priority::High),
+                shape.own_lane(me),
+                shape.queue_lane(queue, Priority::Normal),
+                shape.queue_lane(queue, Priority::Low),
+            ],
+            group: Group::new(queue, shape.queues()),
+            taken: 0,
+        }
+    }
+
+    /// Those with whom this worker shares its queue.
+    pub(crate) const fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Takes a task, if one waits that this worker may take.
+    pub(crate) fn claim(&mut self, control: &Control, me: Owner) -> Option<Claim> {
+        if !control.lanes_in_use() {
+            return control.ring().claim(me);
+        }
+        let first = match self.taken % EVERY {
+            0 => self.taken / EVERY,
+            _ => 0,
+        };
+        let claim = (0..LANES).find_map(|step| {
+            let lane = self.lanes[(first as usize + step) % LANES];
+            control.lane(lane).claim(me)
+        });
+        self.taken = self.taken.wrapping_add(claim.is_some().into());
+        claim
+    }
+
+    /// Whether there seems to be a task that this worker may take.
+    pub(crate) fn see_tasks(&self, control: &Control) -> bool {
+        if !control.lanes_in_use() {
+            return !control.ring().looks_empty();
+        }
+        let waits = |&lane: &Lane| !control.lane(lane).looks_empty();
+        self.lanes.iter().any(waits)
+    }
+
+    /// What else there is to do now that this worker is busy; whether there are chunks, which
+    /// everybody may take, the caller knows.
+    pub(super) fn see_more(&self, control: &Control, chunks: bool) -> More {
+        let [high, _own, normal, low] = self.lanes;
+        let waits = |lane| !control.lane(lane).looks_empty();
+        let others = || control.lanes_in_use() && (waits(high) || waits(low));
+        More {
+            tasks: waits(normal) || others(),
+            chunks,
+        }
+    }
+}
