@@ -29,6 +29,8 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//! - What goes on: [`stats`](Pool::stats), [`Job::progress`], and
+//!   [`output_lines`](Pool::output_lines), what workers print.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
 //!   [`RemoteError`], made of what was [`Thrown`].
@@ -219,7 +221,10 @@ pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Closed, Closing, Pool};
+pub use pool::{
+    Builder, Closed, Closing, OutputLines, OutputStream, Pool, Stats, WorkerLine, WorkerState,
+    WorkerStats,
+};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]

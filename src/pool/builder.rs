@@ -54,6 +54,7 @@ pub struct Builder {
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
+    captured_lines: Option<usize>,
 }
 
 /// The settings, checked and completed.
@@ -66,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) settings: Settings,
+    pub(crate) captured_lines: Option<usize>,
 }
 
 impl Builder {
@@ -179,6 +181,21 @@ impl Builder {
         self
     }
 
+    /// Has everything that workers write to their standard output and standard error read by the
+    /// pool, and handed out by [`Pool::output_lines`]. Default: workers write where this process
+    /// does.
+    ///
+    /// So many lines are kept until somebody takes them; then the oldest are dropped and counted,
+    /// so that no worker ever waits for a reader. Each has at most 8 KiB; longer ones come in
+    /// pieces. What a worker wrote before it died is handed out, also the beginning of a line,
+    /// before its death is told; what was still in a buffer of its own, such as that of `print!`
+    /// without a newline, has died with it. Programs that a task starts write to the same place;
+    /// from their worker's end on they cannot.
+    pub fn capture_output(mut self, lines: usize) -> Self {
+        self.captured_lines = Some(lines);
+        self
+    }
+
     /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
@@ -244,6 +261,9 @@ impl Builder {
         if attempts == 0 {
             return Err(invalid("attempts", "at least 1", attempts));
         }
+        if let Some(0) = self.captured_lines {
+            return Err(invalid("capture_output", "at least 1 line", 0));
+        }
         let settings = self.complete_settings()?;
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
@@ -254,6 +274,7 @@ impl Builder {
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             settings,
+            captured_lines: self.captured_lines,
         })
     }
 }
@@ -290,6 +311,7 @@ mod tests {
             Builder::default().worker_nice(20),
             Builder::default().worker_nice(i32::MIN),
             Builder::default().worker_cores([]),
+            Builder::default().capture_output(0),
             Builder::default().worker_cores([0, 1024]),
         ];
         for builder in refused {

@@ -11,6 +11,8 @@ use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
 use crate::pool::hub::{Aftermath, Hub};
+use crate::pool::output::Lines;
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
 use crate::sync::Parking;
@@ -31,6 +33,10 @@ pub(crate) struct Engine {
     leader: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
+    /// What workers print, if it is captured.
+    output: Option<Arc<Lines>>,
+    /// How many sleeping workers this process has woken for work.
+    wake_ups: AtomicU64,
     hub: Mutex<Hub>,
 }
 
@@ -76,6 +82,10 @@ impl Engine {
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
+            output: config
+                .captured_lines
+                .map(|count| Arc::new(Lines::new(count))),
+            wake_ups: AtomicU64::new(0),
             hub: Mutex::new(Hub::new()),
             config,
         };
@@ -125,6 +135,11 @@ impl Engine {
         &self.leader
     }
 
+    /// Where lines that workers print are left, if they are captured.
+    pub(crate) fn output(&self) -> Option<&Arc<Lines>> {
+        self.output.as_ref()
+    }
+
     /// What the supervisor listens to.
     pub(crate) fn commands(&self) -> &Bell {
         &self.commands
@@ -139,6 +154,12 @@ impl Engine {
     /// Chunks' elements done and in all, of a job on the board.
     pub(crate) fn job_progress(&self, job: u32, generation: u32) -> Option<(u64, u64)> {
         self.hub().jobs.progress(self.control(), job, generation)
+    }
+
+    /// How many sleeping workers this process has woken for work.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        // ORDERING: Relaxed; a count.
+        self.wake_ups.load(Ordering::Relaxed)
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -221,15 +242,24 @@ impl Drop for HubGuard<'_> {
             nudge,
             discarded,
         } = mem::take(&mut self.aftermath);
+        self.calls += u64::from(workers) + u64::from(needs_one);
         self.hub = None;
         if nudge {
             self.engine.nudge_supervisor();
         }
         let parking = self.engine.parking();
-        if workers > 0 {
-            parking.wake(workers, &KernelFutex);
+        let woken = if workers > 0 {
+            parking.wake(workers, &KernelFutex)
         } else if needs_one {
-            parking.wake_if_all_sleep(&KernelFutex);
+            u32::from(parking.wake_if_all_sleep(&KernelFutex))
+        } else {
+            0
+        };
+        if woken > 0 {
+            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
+            self.engine
+                .wake_ups
+                .fetch_add(u64::from(woken), Ordering::Relaxed);
         }
         for waker in wakers {
             waker.wake();

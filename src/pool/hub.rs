@@ -69,6 +69,8 @@ pub(crate) struct Hub {
     pub(super) backlog: VecDeque<(Task, Flight)>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
+    /// How much has been published that may need a worker woken.
+    pub(super) calls: u64,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -87,6 +89,7 @@ impl Hub {
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
+            calls: 0,
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -235,6 +238,15 @@ impl Hub {
     /// How many tasks and jobs have been submitted and not ended.
     pub(crate) fn pending(&self) -> usize {
         SLOTS - self.free.len() + self.backlog.len() + self.jobs.count()
+    }
+
+    /// How many tasks in slots wait for a worker, and how many do not any more.
+    pub(super) fn flights_begun(&self, control: &Control) -> (usize, usize) {
+        let flights = (0..).zip(&self.flights);
+        let slots = flights.filter_map(|(slot, flight)| flight.as_ref().map(|_| slot));
+        let (ready, begun): (Vec<u32>, Vec<u32>) =
+            slots.partition(|&slot| control.ring().is_ready(slot));
+        (ready.len(), begun.len())
     }
 
     /// Whether work waits in the parent, where only a harvest moves it on.

@@ -161,6 +161,14 @@ impl Jobs {
         Some((done, running.launch.chunking.len()))
     }
 
+    /// The elements of a chunk of exactly this job; the numbers may be any.
+    pub(crate) fn elements(&self, job: u32, generation: u32, chunk: u32) -> Option<Range<u64>> {
+        let running = self.running.get(job as usize)?.as_ref()?;
+        let posted = &running.posted;
+        let is_there = posted.generation() == generation && chunk < posted.chunks();
+        is_there.then(|| running.range(chunk))
+    }
+
     /// The numbers of the running jobs.
     pub(crate) fn active(&self) -> impl Iterator<Item = u32> + use<> {
         let mut left = self.active;

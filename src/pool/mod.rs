@@ -31,8 +31,10 @@ mod deadline;
 mod harvest;
 mod inquiry;
 mod memory;
+mod output;
 mod reactor;
 mod recovery;
+mod stats;
 mod supervisor;
 mod wait;
 
@@ -41,6 +43,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+pub use output::{OutputLines, OutputStream, WorkerLine};
+pub use stats::{Stats, WorkerState, WorkerStats};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

@@ -16,14 +16,16 @@ pub(crate) struct Member {
 
 /// The workers by index; `None` between a death and the replacement.
 #[derive(Debug, Default)]
-pub(crate) struct Roster(Vec<Option<Member>>);
+pub(crate) struct Roster(Vec<Option<Member>>, Vec<u64>);
 
 impl Roster {
     pub(crate) fn enlist(&mut self, worker: u16, member: Member) {
         let index = usize::from(worker);
         if self.0.len() <= index {
             self.0.resize_with(index + 1, || None);
+            self.1.resize(index + 1, 0);
         }
+        self.1[index] += 1;
         self.0[index] = Some(member);
     }
 
@@ -42,6 +44,14 @@ impl Roster {
     pub(crate) fn arena(&self, owner: Owner) -> Option<&Arc<Arena>> {
         let member = self.0.get(usize::from(owner.index()))?.as_ref()?;
         (member.incarnation == owner.incarnation()).then_some(&member.arena)
+    }
+
+    /// The worker at a place, and how many have been there before the one that is there or comes.
+    pub(crate) fn at(&self, worker: u16) -> (Option<&Member>, u64) {
+        let index = usize::from(worker);
+        let member = self.0.get(index).and_then(Option::as_ref);
+        let enlisted = self.1.get(index).copied().unwrap_or(0);
+        (member, enlisted.saturating_sub(u64::from(member.is_some())))
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {

@@ -4,6 +4,7 @@
 //! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
 //! own, and, while no other listener is there, on the bell that workers ring.
 
+mod ears;
 mod hearing;
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,6 +13,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use self::ears::Ears;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
@@ -24,7 +26,7 @@ use crate::protocol::token::{self, Token};
 use crate::sys::clock;
 use crate::sys::oom::OomKills;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
-use crate::sys::process::{CONTINUE, KILL, Spawn};
+use crate::sys::process::{CONTINUE, KILL, Spawn, SpawnError};
 
 /// Workers that may die in a row before their first breath until the pool gives up.
 const START_ATTEMPTS: u32 = 5;
@@ -104,6 +106,7 @@ struct Watch<'a> {
     poller: Poller,
     charges: Vec<Charge>,
     hears_workers: bool,
+    ears: Ears,
     /// As counted last.
     oom_kills: OomKills,
 }
@@ -147,6 +150,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
+            ears: Ears::new(engine.output().cloned()),
             oom_kills: OomKills::default(),
         })
     }
@@ -164,6 +168,7 @@ impl<'a> Watch<'a> {
             self.poller.wait(None, &mut tokens)?;
             for &token in &tokens {
                 match usize::try_from(token) {
+                    _ if Ears::are_meant(token) => self.ears.hear(token, &self.poller),
                     Ok(index) if index < self.charges.len() => {
                         if let Some(death) = self.reap(index) {
                             return Err(self.refusal(index, death));
@@ -213,6 +218,7 @@ impl<'a> Watch<'a> {
                         self.hear_workers_if_asked();
                     }
                     WORKERS_BELL => self.deliver(),
+                    pipe if Ears::are_meant(pipe) => self.ears.hear(pipe, &self.poller),
                     index => self.check(index as usize),
                 }
             }
@@ -228,12 +234,16 @@ impl<'a> Watch<'a> {
 
     /// Kills and reaps everybody, then fails what is pending.
     fn end(&mut self, reason: TaskError) {
-        for charge in &mut self.charges {
+        for (index, charge) in self.charges.iter_mut().enumerate() {
             if let Some(process) = charge.process.take() {
                 // Dead already is as good.
                 let _ = process.signal(KILL);
                 let _ = process.reap(true);
             }
+            self.ears.close_all(index, &self.poller);
+        }
+        if let Some(lines) = self.engine.output() {
+            lines.end();
         }
         let mut hub = self.engine.hub();
         hub.harvest_thoroughly(self.engine.control(), self.engine);
@@ -286,14 +296,20 @@ impl<'a> Watch<'a> {
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        let started = spawn
-            .start()
+        let mouths = self.ears.open(index, &self.poller);
+        let started = mouths
+            .map_err(SpawnError::from)
+            .and_then(|mouths| spawn.start_placing(&mouths.placed()))
             .map_err(|error| Error::Spawn(error.to_string()))
             .and_then(|process| self.watch(index, process));
         let mut hub = engine.hub();
         match started {
-            Ok(pid) => hub.roster.introduce(owner.index(), pid),
+            Ok(pid) => {
+                hub.roster.introduce(owner.index(), pid);
+                self.ears.introduce(index, pid);
+            }
             Err(error) => {
+                self.ears.close_all(index, &self.poller);
                 hub.roster.dismiss(owner.index());
                 return Err(error);
             }
@@ -322,6 +338,7 @@ impl<'a> Watch<'a> {
         let exit = process.reap(false).ok().flatten()?;
         let mut death = death(process.pid() as u32, &exit);
         let _ = self.poller.remove(process);
+        self.ears.close_all(index, &self.poller);
         let charge = &mut self.charges[index];
         charge.process = None;
         if exit.signal == Some(KILL) && !charge.condemned {

@@ -24,6 +24,7 @@ use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
 use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
+use crate::protocol::gauge::Gauge;
 use crate::protocol::image::ImageId;
 use crate::protocol::range::JobBody;
 use crate::protocol::settings::{Setting, SettingsPage};
@@ -156,6 +157,7 @@ pub(crate) struct Control {
     inline: [InlineBlock; SLOTS],
     settings: SettingsPage,
     waiter: Line<AtomicU64>,
+    gauges: [Gauge; WORKERS],
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -190,6 +192,7 @@ const _: () = {
     assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
     assert!(offset_of!(Control, settings) == 0x2f6480);
     assert!(offset_of!(Control, waiter) == 0x2f6580);
+    assert!(offset_of!(Control, gauges) == 0x2f65c0);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -354,6 +357,11 @@ impl Control {
     /// A worker's record; `None` for an index out of range.
     pub(crate) fn record(&self, worker: u16) -> Option<&WorkerRecord> {
         self.records.get(worker as usize)
+    }
+
+    /// A worker's gauge; `None` for an index out of range.
+    pub(crate) fn gauge(&self, worker: u16) -> Option<&Gauge> {
+        self.gauges.get(worker as usize)
     }
 
     /// What a worker does to itself at its start.

@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod freed;
 pub(crate) mod function;
+pub(crate) mod gauge;
 pub(crate) mod image;
 pub(crate) mod panic;
 pub(crate) mod range;

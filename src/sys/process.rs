@@ -87,12 +87,22 @@ impl Spawn<'_> {
     /// descriptors those passed, and those that are inheritable anyway.
     ///
     /// The worker dies with the *thread* that calls this: let it be one that stays.
+    #[cfg(test)]
     pub(crate) fn start(&self) -> Result<PidFd, SpawnError> {
+        self.start_placing(&[])
+    }
+
+    /// The same; besides, the worker finds each descriptor of `placed` under the number beside it.
+    /// The descriptors are above 2.
+    pub(crate) fn start_placing(
+        &self,
+        placed: &[(BorrowedFd<'_>, RawFd)],
+    ) -> Result<PidFd, SpawnError> {
         // Without the hook the child would be a second run of the program.
         Executable::current().constructors_after_hook()?;
         let nothing = File::open("/dev/null").map_err(refused("open /dev/null"))?;
         let duplicates = self.duplicates()?;
-        let actions = self.file_actions(&nothing, &duplicates);
+        let actions = self.file_actions(&nothing, &duplicates, placed);
         let actions = actions.map_err(SysError::of("plan a process"))?;
         let attributes = attributes().map_err(SysError::of("plan a process"))?;
         let name = env::args_os()
@@ -136,11 +146,15 @@ impl Spawn<'_> {
         &self,
         nothing: &File,
         duplicates: &[OwnedFd],
+        placed: &[(BorrowedFd<'_>, RawFd)],
     ) -> nix::Result<PosixSpawnFileActions> {
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_dup2(nothing.as_raw_fd(), 0)?;
         for (duplicate, original) in duplicates.iter().zip(self.passed) {
             actions.add_dup2(duplicate.as_raw_fd(), original.as_raw_fd())?;
+        }
+        for (fd, number) in placed {
+            actions.add_dup2(fd.as_raw_fd(), *number)?;
         }
         Ok(actions)
     }

@@ -20,6 +20,7 @@ use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::WorkerRecord;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed};
+use crate::protocol::gauge::ArenaUse;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::Span;
 
@@ -103,6 +104,8 @@ pub(crate) struct Arena<'a> {
     freed: Freed<'a>,
     range: Range<u64>,
     committed: u64,
+    /// Of that, in huge pages.
+    huge: u64,
     runs: Allocator,
     pages: Vec<Page>,
     /// Pages of each class that have a free block.
@@ -139,6 +142,7 @@ impl<'a> Arena<'a> {
             region,
             freed,
             committed: offset + ARENA_HEADER_SIZE,
+            huge: 0,
             runs,
             pages: (0..pages).map(|_| Page::Unused).collect(),
             partial: Default::default(),
@@ -203,6 +207,17 @@ impl<'a> Arena<'a> {
         u64::from(self.runs.storage_report().largest_free_region) * PAGE_SIZE
     }
 
+    /// What the arena takes now.
+    pub(crate) fn usage(&self) -> ArenaUse {
+        let pages = self.pages.len() as u64;
+        let free = u64::from(self.runs.storage_report().total_free_space);
+        ArenaUse {
+            in_use: pages.saturating_sub(free) * PAGE_SIZE,
+            committed: self.committed - self.range.start,
+            huge: self.huge,
+        }
+    }
+
     /// Writes the report of a panic where the parent can read it.
     pub(crate) fn write_report(&mut self, report: &PanicReport) -> Option<Span> {
         let (offset, block) = self.allocate(REPORT_BYTES)?;
@@ -260,9 +275,10 @@ impl<'a> Arena<'a> {
         // A worker with larger results gets huge pages for them.
         let goal = end.next_multiple_of(EXTENT_BYTES).min(self.range.end);
         if end > first_extent {
-            if self.region.commit(self.committed..goal).is_err() {
+            let Ok(huge) = self.region.commit(self.committed..goal) else {
                 return false;
-            }
+            };
+            self.huge += huge;
             self.committed = goal;
         }
         end <= self.committed

@@ -9,6 +9,7 @@ use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Control, Status};
+use crate::protocol::gauge::Gauge;
 use crate::protocol::image::ImageId;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
@@ -29,6 +30,7 @@ pub(crate) struct Server<'a> {
     pub(crate) me: Owner,
     pub(crate) region: &'a Region,
     pub(crate) control: &'a Control,
+    pub(crate) gauge: &'a Gauge,
     pub(crate) arena: Arena<'a>,
     pub(crate) bell: Bell<'a>,
     pub(crate) privilege: Privilege<'a>,
@@ -57,6 +59,9 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let record = control
         .record(me.index())
         .ok_or("there is no such worker in the region")?;
+    let gauge = control
+        .gauge(me.index())
+        .ok_or("there is no such worker in the region")?;
     let say = |status: Status| {
         // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
         // sees all that this worker did before.
@@ -68,6 +73,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
+    gauge.begin();
     let mut arena = Arena::attach(&region, record)?;
     panic::install_hook();
     if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
@@ -88,6 +94,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         me,
         region: &region,
         control,
+        gauge,
         arena,
         bell: Bell::new(control.doorbell(), &event),
         privilege,

@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use crate::protocol::control::{Control, INLINE_SIZE};
+use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
 use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
@@ -22,6 +23,14 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     server
         .idle
         .claimed(|| has_work(server.control, &server.seen));
+    let Claim {
+        slot: number,
+        generation,
+    } = claim;
+    server.gauge.set_now(Work::Task {
+        slot: number,
+        generation,
+    });
     let task = Task::load(slot);
     if task.timed {
         Task::start(slot, clock::now());
@@ -32,6 +41,11 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
     };
+    // Of small results the arena knows nothing.
+    if reply.place.size > INLINE_SIZE as u64 {
+        server.gauge.set_arena(server.arena.usage());
+    }
+    server.gauge.count_task();
     server.idle.finishing();
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);
