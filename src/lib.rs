@@ -29,7 +29,7 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
-//! - What goes on: [`stats`](Pool::stats), [`Job::progress`], and
+//! - What goes on: [`stats`](Pool::stats), [`Job::progress_stream`], and
 //!   [`output_lines`](Pool::output_lines), what workers print.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
@@ -160,6 +160,13 @@
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
 //!   such a runtime, by the pool's thread.
+//! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
+//!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
+//!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then
+//!   is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
+//!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
+//!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one.
 
 #[cfg(not(all(
     target_os = "linux",
@@ -219,7 +226,7 @@ pub use memory::heap::MemoryStats;
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, OutOfMemory};
 #[cfg(not(gristmill_loom))]
-pub use par::{Isolated, Job, Progress};
+pub use par::{Isolated, Job, Progress, ProgressStream};
 #[cfg(not(gristmill_loom))]
 pub use pool::{
     Builder, Closed, Closing, OutputLines, OutputStream, Pool, Stats, WorkerLine, WorkerState,

@@ -76,6 +76,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         attempts: 2,
         cancel_grace: Duration::MAX,
         settings: Settings::default(),
+        captured_lines: None,
     };
     let engine = Engine::new(config).expect("memory");
     let snapshot = Snapshot::take(engine.region());

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "tracing")]
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::{Error, TaskError};
@@ -18,6 +20,8 @@ use crate::protocol::image::ImageId;
 use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
 use crate::sys::eventfd::Bell;
+#[cfg(feature = "tracing")]
+use crate::{pool::echo::Audience, protocol::settings::EchoPipe, sys::pipe::pipe};
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
 const ARENA_SIZE: u64 = 4 << 30;
@@ -35,6 +39,10 @@ pub(crate) struct Engine {
     commands: Bell,
     /// What workers print, if it is captured.
     output: Option<Arc<Lines>>,
+    /// Who is told what workers say through `tracing`, and the number that their ends of the
+    /// pipes have, kept free of other files by one that nobody uses.
+    #[cfg(feature = "tracing")]
+    audience: Option<(Audience, OwnedFd)>,
     /// How many sleeping workers this process has woken for work.
     wake_ups: AtomicU64,
     hub: Mutex<Hub>,
@@ -65,6 +73,8 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        #[cfg(feature = "tracing")]
+        let (config, audience) = Self::find_audience(config)?;
         let arenas = 2 * config.workers as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
@@ -82,6 +92,8 @@ impl Engine {
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
+            #[cfg(feature = "tracing")]
+            audience,
             output: config
                 .captured_lines
                 .map(|count| Arc::new(Lines::new(count))),
@@ -92,6 +104,26 @@ impl Engine {
         Control::create(&engine.region, engine.workers(), &ImageId::current())
             .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
+    }
+
+    #[cfg(feature = "tracing")]
+    fn find_audience(mut config: Config) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
+        let Some(audience) = Audience::current() else {
+            return Ok((config, None));
+        };
+        let (_, placeholder) = pipe(false)?;
+        config.settings.echo = Some(EchoPipe {
+            fd: placeholder.as_raw_fd(),
+            level: audience.level,
+        });
+        Ok((config, Some((audience, placeholder))))
+    }
+
+    /// Who is told what workers say, and the number of their ends of the pipes.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn audience(&self) -> Option<(&Audience, RawFd)> {
+        let (audience, placeholder) = self.audience.as_ref()?;
+        Some((audience, placeholder.as_raw_fd()))
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -242,7 +274,6 @@ impl Drop for HubGuard<'_> {
             nudge,
             discarded,
         } = mem::take(&mut self.aftermath);
-        self.calls += u64::from(workers) + u64::from(needs_one);
         self.hub = None;
         if nudge {
             self.engine.nudge_supervisor();

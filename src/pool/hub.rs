@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::alarm::Alarm;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
@@ -69,7 +70,9 @@ pub(crate) struct Hub {
     pub(super) backlog: VecDeque<(Task, Flight)>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
-    /// How much has been published that may need a worker woken.
+    /// Who wants to be woken at a time.
+    pub(super) alarms: Vec<Alarm>,
+    /// How many tasks and jobs have been published: each may need a worker woken.
     pub(super) calls: u64,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
@@ -89,6 +92,7 @@ impl Hub {
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
             backlog: VecDeque::new(),
+            alarms: Vec::new(),
             calls: 0,
             aftermath: Aftermath::default(),
             look_at: NEVER,
@@ -129,6 +133,7 @@ impl Hub {
         self.flights[slot as usize] = Some((generation, flight));
         // A word that is not FILLING any more was scribbled on; the harvest finds it.
         let _ = control.ring().publish(slot, generation);
+        self.calls += 1;
         self.wake_workers(1);
     }
 
@@ -221,6 +226,7 @@ impl Hub {
     /// Leaves a job's outcome; if nobody takes it, its buffers are dropped without the lock.
     pub(super) fn settle_job(&mut self, entry: Arc<JobEntry>, outcome: JobOutcome) {
         self.settle(&entry, outcome);
+        self.ring_for(&entry);
         self.aftermath.discarded.push(Box::new(entry));
     }
 

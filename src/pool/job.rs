@@ -201,7 +201,7 @@ impl Hub {
     pub(crate) fn launch(&mut self, control: &Control, mut launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let outcome = JobOutcome::failed(error.clone(), launch.keep);
-            self.settle(entry, outcome);
+            self.settle_job(Arc::clone(entry), outcome);
             return;
         }
         if let Some((end, _)) = launch.terms.deadline {
@@ -267,6 +267,7 @@ impl Hub {
         let large = launch.large || !inquiry.is_first_round();
         self.wake_workers(if large { chunks } else { 0 });
         self.aftermath.needs_one |= !large;
+        self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }

@@ -14,10 +14,13 @@
 //!   taken back.
 //! - Wakers are called after the hub's lock was released.
 
+pub(crate) mod alarm;
 pub(crate) mod arena;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
+#[cfg(feature = "tracing")]
+pub(crate) mod echo;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;

@@ -122,7 +122,6 @@ impl State {
 /// Makes lines of one stream's bytes.
 #[derive(Debug)]
 pub(crate) struct Cutter {
-    pid: u32,
     worker: usize,
     stream: OutputStream,
     /// The beginning of a line.
@@ -132,48 +131,42 @@ pub(crate) struct Cutter {
 impl Cutter {
     pub(crate) fn new(worker: usize, stream: OutputStream) -> Self {
         Self {
-            pid: 0,
             worker,
             stream,
             begun: Vec::new(),
         }
     }
 
-    /// The process was started: this is its number.
-    pub(crate) fn introduce(&mut self, pid: u32) {
-        self.pid = pid;
-    }
-
-    /// Takes up what was read.
-    pub(crate) fn feed(&mut self, bytes: &[u8], lines: &Lines) {
+    /// Takes up what was read of a process.
+    pub(crate) fn feed(&mut self, pid: u32, bytes: &[u8], lines: &Lines) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let is_whole = piece.ends_with(b"\n");
             let mut text = piece.strip_suffix(b"\n").unwrap_or(piece);
             while self.begun.len() + text.len() > LONGEST {
                 let (now, later) = text.split_at(LONGEST - self.begun.len());
                 self.begun.extend_from_slice(now);
-                self.hand_out(false, lines);
+                self.hand_out(pid, false, lines);
                 text = later;
             }
             self.begun.extend_from_slice(text);
             if is_whole {
-                self.hand_out(true, lines);
+                self.hand_out(pid, true, lines);
             }
         }
     }
 
     /// Hands out what was begun and will not be ended.
-    pub(crate) fn finish(&mut self, lines: &Lines) {
+    pub(crate) fn finish(&mut self, pid: u32, lines: &Lines) {
         if !self.begun.is_empty() {
-            self.hand_out(false, lines);
+            self.hand_out(pid, false, lines);
         }
     }
 
-    fn hand_out(&mut self, is_whole: bool, lines: &Lines) {
+    fn hand_out(&mut self, pid: u32, is_whole: bool, lines: &Lines) {
         let text = String::from_utf8_lossy(&self.begun).into_owned();
         self.begun.clear();
         lines.push(WorkerLine {
-            pid: self.pid,
+            pid,
             worker: self.worker,
             stream: self.stream,
             text,
@@ -299,8 +292,10 @@ mod tests {
     fn cut(pieces: &[&[u8]]) -> Vec<(String, bool)> {
         let lines = Lines::new(100);
         let mut cutter = Cutter::new(0, OutputStream::Stdout);
-        pieces.iter().for_each(|piece| cutter.feed(piece, &lines));
-        cutter.finish(&lines);
+        pieces
+            .iter()
+            .for_each(|piece| cutter.feed(1, piece, &lines));
+        cutter.finish(1, &lines);
         lines.end();
         OutputLines(Some(Arc::new(lines)))
             .map(|line| (line.text, line.is_whole))
@@ -335,11 +330,11 @@ mod tests {
     fn the_oldest_lines_give_way_and_are_counted() {
         let lines = Arc::new(Lines::new(2));
         let mut cutter = Cutter::new(0, OutputStream::Stderr);
-        cutter.feed(b"1\n2\n3\n4\n5\n", &lines);
+        cutter.feed(1, b"1\n2\n3\n4\n5\n", &lines);
         let mut reader = OutputLines(Some(Arc::clone(&lines)));
         let line = reader.try_next().unwrap();
         assert_eq!((&*line.text, line.missed), ("4", 3));
-        cutter.feed(b"6\n", &lines);
+        cutter.feed(1, b"6\n", &lines);
         let line = reader.try_next().unwrap();
         assert_eq!((&*line.text, line.missed), ("5", 0));
         assert_eq!(reader.try_next().unwrap().text, "6");

@@ -29,8 +29,12 @@ pub struct Stats {
     /// How many sleeping workers this process has woken for work, since the pool began. Each costs
     /// a system call here and some microseconds there.
     pub wake_ups: u64,
-    /// How many more it would have been had no worker been awake already.
+    /// How many more it would have been had each task and job needed one; workers that are awake
+    /// find their work themselves.
     pub wake_ups_saved: u64,
+    /// Events and spans of workers that got lost on their way to this process's subscriber, because
+    /// it did not keep up. Always 0 without the feature `tracing`.
+    pub events_lost: u64,
     /// What the pool's shared memory takes.
     pub memory: MemoryStats,
 }
@@ -146,8 +150,21 @@ impl Engine {
             jobs: hub.jobs.count(),
             wake_ups,
             wake_ups_saved: hub.calls.saturating_sub(wake_ups),
+            events_lost: self.events_lost(),
             memory,
         }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn events_lost(&self) -> u64 {
+        // ORDERING: Relaxed; a count.
+        self.audience()
+            .map_or(0, |(audience, _)| audience.lost.load(Ordering::Relaxed))
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn events_lost(&self) -> u64 {
+        0
     }
 
     fn worker_stats(&self, hub: &Hub, worker: u16) -> WorkerStats {

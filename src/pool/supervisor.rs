@@ -150,7 +150,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
-            ears: Ears::new(engine.output().cloned()),
+            ears: Ears::new(engine)?,
             oom_kills: OomKills::default(),
         })
     }
@@ -223,6 +223,7 @@ impl<'a> Watch<'a> {
                 }
             }
             self.end_overdue();
+            self.engine.hub().ring_due(clock::now());
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
@@ -242,9 +243,7 @@ impl<'a> Watch<'a> {
             }
             self.ears.close_all(index, &self.poller);
         }
-        if let Some(lines) = self.engine.output() {
-            lines.end();
-        }
+        self.ears.end();
         let mut hub = self.engine.hub();
         hub.harvest_thoroughly(self.engine.control(), self.engine);
         let abandoned = hub.pending();
@@ -427,7 +426,8 @@ impl<'a> Watch<'a> {
         let due = self.charges.iter().filter_map(|charge| charge.due).min();
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut hub = self.engine.hub();
-        let look = match hub.next_look().min(hub.end_limit()) {
+        let look = hub.next_look().min(hub.end_limit());
+        let look = match look.min(hub.next_alarm()) {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
         };

@@ -55,7 +55,7 @@ const TASK: u64 = 1;
 const CHUNK: u64 = 2;
 
 impl Work {
-    const fn to_bits(self) -> u64 {
+    pub(crate) const fn to_bits(self) -> u64 {
         match self {
             Self::Nothing => 0,
             Self::Task { slot, generation } => {
@@ -72,7 +72,7 @@ impl Work {
         }
     }
 
-    const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         let place = (bits >> 32) as u32 & 0xffff;
         let generation = bits as u32;
         match bits >> 60 {

@@ -4,6 +4,8 @@ pub(crate) mod archive;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod control;
+#[cfg(feature = "tracing")]
+pub(crate) mod echo;
 pub(crate) mod freed;
 pub(crate) mod function;
 pub(crate) mod gauge;

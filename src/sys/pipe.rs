@@ -24,19 +24,34 @@ pub(crate) enum Received {
 }
 
 /// A pipe. Neither end is inherited by programs that are started; the writing end is no standard
-/// stream. It blocks while the pipe is full.
+/// stream. It blocks while the pipe is full, unless `keeps_going`.
 ///
 /// Fails with `EMFILE` if there is no descriptor left.
-pub(crate) fn pipe() -> Result<(Receiver, OwnedFd), SysError> {
+pub(crate) fn pipe(keeps_going: bool) -> Result<(Receiver, OwnedFd), SysError> {
     let (receiver, sender) = pipe2(OFlag::O_CLOEXEC).map_err(SysError::of("create a pipe"))?;
     fcntl(&receiver, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
         .map_err(SysError::of("make a pipe nonblocking"))?;
+    if keeps_going {
+        fcntl(&sender, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            .map_err(SysError::of("make a pipe nonblocking"))?;
+    }
     // A duplicate has a number above 2, also where a program has closed its standard streams.
     let sender = sender.try_clone().map_err(|error| SysError {
         attempt: "duplicate a descriptor",
         errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
     })?;
     Ok((Receiver(receiver), sender))
+}
+
+/// Writes all of at most 4 KiB to a pipe that does not block, in one piece; whether there was room.
+#[cfg(feature = "tracing")]
+pub(crate) fn send(pipe: impl AsFd, bytes: &[u8]) -> bool {
+    loop {
+        match nix::unistd::write(&pipe, bytes) {
+            Err(Errno::EINTR) => {}
+            answer => return answer == Ok(bytes.len()),
+        }
+    }
 }
 
 impl Receiver {
@@ -69,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_pipe_says_what_is_in_it_and_when_it_ends() {
-        let (receiver, sender) = pipe().unwrap();
+        let (receiver, sender) = pipe(false).unwrap();
         let mut buffer = [0; 4];
         assert_eq!(receiver.receive(&mut buffer), Received::Nothing);
         let mut sender = File::from(sender);

@@ -9,7 +9,7 @@ use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Control, Status};
-use crate::protocol::gauge::Gauge;
+use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
@@ -19,6 +19,8 @@ use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
 use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
+#[cfg(feature = "tracing")]
+use crate::{sys::process, worker::echo};
 
 /// Exit code of a worker that could not attach to the region.
 pub(crate) const EXIT_CANNOT_ATTACH: i32 = 72;
@@ -89,6 +91,12 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Unsettled(setting, errno));
         return Ok(EXIT_REFUSED);
     }
+    #[cfg(feature = "tracing")]
+    if let Some(pipe) = control.settings().load().echo {
+        // SAFETY: the parent opened it in this process for us, and nobody else knows of it.
+        let fd = unsafe { process::adopt(pipe.fd) }?;
+        echo::install(fd, pipe.level);
+    }
     say(Status::Ready);
     let mut server = Server {
         me,
@@ -106,6 +114,13 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
 }
 
 impl Server<'_> {
+    /// Says what this worker is at from now on.
+    pub(crate) fn begin(&self, work: Work) {
+        self.gauge.set_now(work);
+        #[cfg(feature = "tracing")]
+        echo::begin(work);
+    }
+
     fn serve(&mut self) -> ! {
         loop {
             if !self.work_once() {

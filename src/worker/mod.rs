@@ -19,6 +19,8 @@ pub(crate) mod error_hook;
 pub(crate) mod life;
 
 mod bell;
+#[cfg(feature = "tracing")]
+mod echo;
 mod idle;
 mod panic;
 mod privilege;

@@ -52,7 +52,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 *prepared.insert(job)
             }
         };
-        server.gauge.set_now(Work::Chunk {
+        server.begin(Work::Chunk {
             job: joined.job,
             generation: joined.generation,
             chunk,

@@ -27,7 +27,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         slot: number,
         generation,
     } = claim;
-    server.gauge.set_now(Work::Task {
+    server.begin(Work::Task {
         slot: number,
         generation,
     });

@@ -51,6 +51,7 @@ impl Nursery {
             attempts: 1,
             cancel_grace: Duration::MAX,
             settings: Settings::default(),
+            captured_lines: None,
         };
         let engine = Engine::new(config).expect("memory");
         let settings = &engine.config().settings;

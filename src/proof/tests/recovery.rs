@@ -19,6 +19,7 @@ fn the_dead_do_not_count_as_awake() {
         attempts: 1,
         cancel_grace: Duration::MAX,
         settings: Settings::default(),
+        captured_lines: None,
     };
     let engine = Engine::new(config).expect("memory");
     let parking = engine.control().parking();
