@@ -16,6 +16,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -27,6 +28,8 @@ pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod reply;
 pub(crate) mod roster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -36,6 +39,7 @@ mod inquiry;
 mod memory;
 mod output;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod stats;
 mod supervisor;
@@ -47,6 +51,8 @@ use std::sync::Arc;
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
 pub use output::{OutputLines, OutputStream, WorkerLine};
+#[cfg(feature = "sandbox")]
+pub use sandbox::{Sandbox, Violation};
 pub use stats::{Stats, WorkerState, WorkerStats};
 
 use crate::error::Error;

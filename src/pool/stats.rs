@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::memory::heap::MemoryStats;
+use crate::memory::MemoryStats;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
 use crate::pool::hub::Hub;

@@ -6,32 +6,27 @@
 
 mod ears;
 mod hearing;
+mod raise;
+mod watchdog;
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use self::ears::Ears;
+use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
-use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
-use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
-use crate::protocol::token::{self, Token};
 use crate::sys::clock;
 use crate::sys::oom::OomKills;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
-use crate::sys::process::{CONTINUE, KILL, Spawn, SpawnError};
-
-/// Workers that may die in a row before their first breath until the pool gives up.
-const START_ATTEMPTS: u32 = 5;
-/// The pause before a second, third … attempt to start a worker: this, doubled each time.
-const BACKOFF: Duration = Duration::from_millis(10);
+use crate::sys::process::{CONTINUE, KILL};
 
 const COMMANDS: u64 = u64::MAX;
 const WORKERS_BELL: u64 = u64::MAX - 1;
@@ -95,6 +90,8 @@ struct Charge {
     stillbirths: u32,
     /// How the last one ended.
     last_death: Option<WorkerDeath>,
+    /// Why the last one could not be started, if it could not.
+    last_refusal: Option<String>,
     /// When to start the next one.
     due: Option<Instant>,
     /// It has been sent SIGKILL by us.
@@ -107,6 +104,7 @@ struct Watch<'a> {
     charges: Vec<Charge>,
     hears_workers: bool,
     ears: Ears,
+    watchdog: Watchdog,
     /// As counted last.
     oom_kills: OomKills,
 }
@@ -142,6 +140,7 @@ impl<'a> Watch<'a> {
             process: None,
             stillbirths: 0,
             last_death: None,
+            last_refusal: None,
             due: None,
             condemned: false,
         });
@@ -151,6 +150,7 @@ impl<'a> Watch<'a> {
             charges: charges.collect(),
             hears_workers: false,
             ears: Ears::new(engine)?,
+            watchdog: Watchdog::default(),
             oom_kills: OomKills::default(),
         })
     }
@@ -227,7 +227,7 @@ impl<'a> Watch<'a> {
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
-            if let Some(end) = self.raise_due() {
+            if let Some(end) = self.look_over_if_due().or_else(|| self.raise_due()) {
                 return end;
             }
         }
@@ -255,80 +255,6 @@ impl<'a> Watch<'a> {
         drop(hub);
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
-    }
-
-    /// Starts a worker in a fresh arena.
-    fn raise(&mut self, index: usize) -> Result<(), Error> {
-        let engine = self.engine;
-        let control = engine.control();
-        let owner = self.charges[index].owner;
-        let block = engine.heap().reserve(engine.arena_size() as usize)?;
-        let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
-        let Some(record) = control.record(owner.index()) else {
-            return Err(Error::PoolClosed);
-        };
-        let span = arena.span();
-        // ORDERING: Relaxed; the worker that reads these is created below.
-        record.arena_offset.store(span.offset, Ordering::Relaxed);
-        record.arena_size.store(span.size, Ordering::Relaxed);
-        let starting = Status::Starting.to_bits(owner.incarnation());
-        record.status.store(starting, Ordering::Relaxed);
-        engine.parking().reset(owner.index());
-        // Each time, for a worker that ran wild may have written there.
-        control.settings().store(&engine.config().settings);
-        let token = Token {
-            region: engine.region().fd().as_raw_fd(),
-            event: engine.event().as_raw_fd(),
-            index: owner.index(),
-            incarnation: owner.incarnation(),
-            parent: std::process::id() as i32,
-        };
-        let spawn = Spawn {
-            variable: token::VARIABLE,
-            value: &token.to_string(),
-            passed: &[engine.region().fd(), engine.event().as_fd()],
-        };
-        // Before it is started, for its first result may be there before this thread runs again.
-        let member = Member {
-            incarnation: owner.incarnation(),
-            pid: None,
-            arena,
-        };
-        engine.hub().roster.enlist(owner.index(), member);
-        let mouths = self.ears.open(index, &self.poller);
-        let started = mouths
-            .map_err(SpawnError::from)
-            .and_then(|mouths| spawn.start_placing(&mouths.placed()))
-            .map_err(|error| Error::Spawn(error.to_string()))
-            .and_then(|process| self.watch(index, process));
-        let mut hub = engine.hub();
-        match started {
-            Ok(pid) => {
-                hub.roster.introduce(owner.index(), pid);
-                self.ears.introduce(index, pid);
-            }
-            Err(error) => {
-                self.ears.close_all(index, &self.poller);
-                hub.roster.dismiss(owner.index());
-                return Err(error);
-            }
-        }
-        self.charges[index].condemned = false;
-        Ok(())
-    }
-
-    /// Takes charge of a process that was just started; its number.
-    fn watch(&mut self, index: usize, process: PidFd) -> Result<u32, Error> {
-        if let Err(error) = self.poller.add(&process, index as u64) {
-            // Nobody would hear of its death: so it comes now.
-            let _ = process.signal(KILL);
-            let exit = process.reap(true).ok().flatten().unwrap_or_default();
-            self.bury(index, &death(process.pid() as u32, &exit));
-            return Err(error.into());
-        }
-        let pid = process.pid() as u32;
-        self.charges[index].process = Some(process);
-        Ok(pid)
     }
 
     /// Reaps a worker if it has died.
@@ -371,6 +297,7 @@ impl<'a> Watch<'a> {
             return;
         };
         self.bury(index, &death);
+        self.watchdog.note(&death);
         let charge = &mut self.charges[index];
         charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
         self.charges[index].last_death = Some(death);
@@ -381,44 +308,8 @@ impl<'a> Watch<'a> {
     fn bury(&mut self, index: usize, death: &WorkerDeath) {
         let charge = &mut self.charges[index];
         let dead = charge.owner;
-        charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
+        charge.owner = dead.next();
         self.engine.recover(dead, death);
-    }
-
-    /// Sets the time of the next attempt to start a worker.
-    fn plan(&mut self, index: usize) {
-        let charge = &mut self.charges[index];
-        let pause = match charge.stillbirths {
-            0 => Duration::ZERO,
-            again => BACKOFF * 2u32.pow(again - 1),
-        };
-        charge.due = Some(Instant::now() + pause);
-    }
-
-    /// Starts the workers whose time has come; an error when that has failed too often.
-    fn raise_due(&mut self) -> Option<TaskError> {
-        let now = Instant::now();
-        for index in 0..self.charges.len() {
-            let charge = &mut self.charges[index];
-            if charge.due.is_none_or(|due| due > now) {
-                continue;
-            }
-            charge.due = None;
-            if charge.stillbirths >= START_ATTEMPTS {
-                let attempts = charge.stillbirths;
-                let reason = charge.last_death.take();
-                return Some(TaskError::NoWorkers {
-                    attempts,
-                    last: reason,
-                });
-            }
-            if self.raise(index).is_err() {
-                // The kernel refused a process or memory: it may have some later.
-                self.charges[index].stillbirths += 1;
-                self.plan(index);
-            }
-        }
-        None
     }
 
     /// How long nothing will have to be done unasked.
@@ -431,7 +322,8 @@ impl<'a> Watch<'a> {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
         };
-        start.into_iter().chain(look).min()
+        let over = self.watchdog.patience();
+        start.into_iter().chain(look).chain(over).min()
     }
 
     /// Kills the workers that hold work for too long.
@@ -454,34 +346,6 @@ impl<'a> Watch<'a> {
             charge.condemned = engine.hub().condemn(engine.control(), overdue);
             // One that has ended by itself is reaped like any other.
             let _ = process.signal(if charge.condemned { KILL } else { CONTINUE });
-        }
-    }
-
-    /// The panic that ended a worker's set-up.
-    fn last_words(&self, index: usize) -> String {
-        let owner = self.charges[index].owner;
-        let record = self.engine.control().record(owner.index());
-        // ORDERING: Relaxed; acquired with the status.
-        let offset = record.map_or(0, |record| record.report.load(Ordering::Relaxed));
-        let report = self.engine.hub().panic_of(owner, offset);
-        TaskError::from(report).to_string()
-    }
-
-    fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
-        match self.status(index) {
-            Status::Refused(refusal) => Error::Handshake {
-                pid: death.pid,
-                refusal,
-            },
-            Status::Unsettled(setting, 0) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: self.last_words(index),
-            },
-            Status::Unsettled(setting, errno) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: std::io::Error::from_raw_os_error(errno.into()).to_string(),
-            },
-            _ => Error::WorkersKeepDying { attempts: 1, death },
         }
     }
 }

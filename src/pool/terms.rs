@@ -30,11 +30,6 @@ impl TaskTerms {
         end: u64::MAX,
         condemned: false,
     };
-
-    /// Whether it may be begun a second time.
-    pub(crate) const fn is_idempotent(&self) -> bool {
-        self.attempts > 1
-    }
 }
 
 /// What was asked of a job.

@@ -1,16 +1,20 @@
 //! The control area: everything that parent and workers share besides the buffers.
 //!
-//! It lies at offset 0 of the region and is mapped writable by all. Drawn in `docs/protocol.md`:
+//! It lies at offset 0 of the region, in two halves of an extent each: what the parent says, which
+//! workers map read-only, and what they write themselves. Drawn in `docs/protocol.md`:
 //!
 //! ```text
-//! 0            4 KiB                                                        CONTROL_SIZE
-//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline |
+//! 0          4 KiB                                                                  2 MiB
+//! | Identity | doorbell, open jobs, … | settings | arenas | job fronts, bodies, ranges | tasks |
+//! 2 MiB                                                                             CONTROL_SIZE
+//! | idle bits | ParkWords | WorkerRecords | ring | done | job counts | chunks |
 //! ```
 //!
 //! # Invariants
-//! - Every field is an atomic, so `&Control` may be held by any number of processes.
-//! - The parent believes nothing it reads here: states are matched exhaustively, offsets and
-//!   lengths are checked against its private allocator before use.
+//! - Every field is an atomic or bytes reached by offset, so `&Control` may be held by any number
+//!   of processes.
+//! - The parent believes nothing that it reads in the second half: states are matched
+//!   exhaustively, offsets and lengths are checked against its private allocator before use.
 
 #![expect(
     unsafe_code,
@@ -18,16 +22,22 @@
 )]
 
 use core::mem::{offset_of, size_of};
+use core::ops::Range;
 use core::ptr::NonNull;
 
-use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
-use crate::memory::region::Region;
+use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
+use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::gauge::Gauge;
 use crate::protocol::image::ImageId;
 use crate::protocol::range::JobBody;
-use crate::protocol::settings::{Setting, SettingsPage};
+pub use crate::protocol::record::Refusal;
+pub(crate) use crate::protocol::record::Status;
+use crate::protocol::record::{ArenaPlace, WorkerRecord};
+use crate::protocol::reply::ReplyBlock;
+use crate::protocol::settings::SettingsPage;
+use crate::protocol::task::{INLINE_OFFSET, TaskBody};
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking};
 
@@ -37,8 +47,6 @@ pub(crate) const WORKERS: usize = 1024;
 pub(crate) const SLOTS: usize = 4096;
 /// Cells of the ring: twice the slots, so that stale hints never fill it.
 pub(crate) const CELLS: usize = 2 * SLOTS;
-/// Bytes beside each slot for arguments and results that fit.
-pub(crate) const INLINE_SIZE: usize = 128;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"gristml\x01");
 
@@ -51,98 +59,32 @@ struct Identity {
     image: [AtomicU64; 4],
 }
 
-/// One worker's public face: 64 bytes, written by the worker unless said otherwise.
-///
-/// ```text
-/// 0        8            16         24           32 .. 64
-/// | status | arena      | arena    | report     | reserved
-/// |        | offset (P) | size (P) | offset     |
-/// ```
-/// `(P)`: written by the parent before the worker starts.
-#[repr(C, align(64))]
-pub(crate) struct WorkerRecord {
-    pub(crate) status: AtomicU64,
-    pub(crate) arena_offset: AtomicU64,
-    pub(crate) arena_size: AtomicU64,
-    /// Of the panic that ended its set-up.
-    pub(crate) report: AtomicU64,
-    reserved: [AtomicU64; 4],
-}
-
-const _: () = assert!(size_of::<WorkerRecord>() == 64);
-
-/// Where a worker is in its life, with the incarnation it speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Not heard from yet.
-    Starting,
-    /// Attached, verified, taking work.
-    Ready,
-    /// It refused the handshake, with the reason.
-    Refused(Refusal),
-    /// It could not apply a setting; the kernel's reason, or 0 and a report.
-    Unsettled(Setting, u16),
-}
-
-/// Why a worker refused to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The shared memory does not begin with our magic number.
-    #[error("the shared memory it was given is no pool's")]
-    Magic,
-    /// The control area is laid out differently: another version of the crate.
-    #[error("it lays out shared memory differently")]
-    Layout,
-    /// The parent runs another executable.
-    #[error("it runs another executable")]
-    Image,
-}
-
-/// Codes of settings begin here.
-const UNSETTLED: u64 = 16;
-
-impl Status {
-    pub(crate) const fn to_bits(self, incarnation: u16) -> u64 {
-        let code = match self {
-            Self::Starting => 0,
-            Self::Ready => 1,
-            Self::Refused(Refusal::Magic) => 2,
-            Self::Refused(Refusal::Layout) => 3,
-            Self::Refused(Refusal::Image) => 4,
-            Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
-        };
-        code << 16 | incarnation as u64
-    }
-
-    /// What the bits say of this incarnation; bits of another one, or nonsense, say nothing yet.
-    pub(crate) fn from_bits(bits: u64, incarnation: u16) -> Self {
-        if bits as u16 != incarnation {
-            return Self::Starting;
-        }
-        match bits >> 16 {
-            1 => Self::Ready,
-            2 => Self::Refused(Refusal::Magic),
-            3 => Self::Refused(Refusal::Layout),
-            4 => Self::Refused(Refusal::Image),
-            other => {
-                let setting = (other & 0xffff).wrapping_sub(UNSETTLED) as usize;
-                match (Setting::ALL.get(setting), other >> 16) {
-                    (Some(&setting), errno @ 0..=0xffff) => Self::Unsettled(setting, errno as u16),
-                    _ => Self::Starting,
-                }
-            }
-        }
-    }
-}
-
 /// The control area.
-#[repr(C, align(4096))]
+#[repr(C)]
 pub(crate) struct Control {
+    read_only: ReadOnly,
+    writable: Writable,
+}
+
+/// What the parent says: read-only in workers.
+#[repr(C, align(2097152))]
+struct ReadOnly {
     identity: Identity,
     doorbell: Doorbell,
     open_jobs: Line<AtomicU64>,
     workers: Line<AtomicU64>,
+    waiter: Line<AtomicU64>,
+    settings: SettingsPage,
+    arenas: [ArenaPlace; WORKERS],
+    fronts: [JobFront; JOBS],
+    bodies: [JobBody; JOBS],
+    ranges: [ChunkRange; JOBS * CHUNKS],
+    tasks: [TaskBody; SLOTS],
+}
+
+/// What workers write.
+#[repr(C, align(2097152))]
+struct Writable {
     spinning: [AtomicU64; WORKERS / 64],
     parked: [AtomicU64; WORKERS / 64],
     parks: [ParkWord; WORKERS],
@@ -151,22 +93,17 @@ pub(crate) struct Control {
     cells: [Cell; CELLS],
     slots: [Slot; SLOTS],
     done: [AtomicU64; SLOTS / 64],
-    jobs: [JobHeader; JOBS],
-    bodies: [JobBody; JOBS],
+    counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
-    inline: [InlineBlock; SLOTS],
-    settings: SettingsPage,
-    waiter: Line<AtomicU64>,
     gauges: [Gauge; WORKERS],
 }
 
-/// Bytes beside a slot; reached by offset only, never through a reference.
-#[repr(C, align(64))]
-struct InlineBlock(core::cell::UnsafeCell<[u8; INLINE_SIZE]>);
-
 /// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
 /// aligned to huge pages.
-pub(crate) const CONTROL_SIZE: usize = size_of::<Control>().next_multiple_of(2 << 20);
+pub(crate) const CONTROL_SIZE: usize = size_of::<Control>();
+
+/// What workers may write of it: an extent, so that no huge page is writable in part.
+pub(crate) const WRITABLE: Range<u64> = EXTENT_BYTES..CONTROL_SIZE as u64;
 
 // What `docs/protocol.md` draws.
 const _: () = {
@@ -174,25 +111,30 @@ const _: () = {
     assert!(offset_of!(Identity, layout) == 8);
     assert!(offset_of!(Identity, region_size) == 16);
     assert!(offset_of!(Identity, image) == 24);
-    assert!(offset_of!(Control, doorbell) == 0x1000);
-    assert!(offset_of!(Control, open_jobs) == 0x1040);
-    assert!(offset_of!(Control, workers) == 0x1080);
-    assert!(offset_of!(Control, spinning) == 0x10c0);
-    assert!(offset_of!(Control, parked) == 0x1140);
-    assert!(offset_of!(Control, parks) == 0x11c0);
-    assert!(offset_of!(Control, records) == 0x111c0);
-    assert!(offset_of!(Control, ring) == 0x211c0);
-    assert!(offset_of!(Control, cells) == 0x21280);
-    assert!(offset_of!(Control, slots) == 0x31280);
-    assert!(offset_of!(Control, done) == 0x71280);
-    assert!(offset_of!(Control, jobs) == 0x71480);
-    assert!(offset_of!(Control, bodies) == 0x74480);
-    assert!(offset_of!(Control, chunks) == 0x76480);
-    assert!(offset_of!(Control, inline) == 0x276480);
-    assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
-    assert!(offset_of!(Control, settings) == 0x2f6480);
-    assert!(offset_of!(Control, waiter) == 0x2f6580);
-    assert!(offset_of!(Control, gauges) == 0x2f65c0);
+    assert!(offset_of!(Control, read_only.doorbell) == 0x1000);
+    assert!(offset_of!(Control, read_only.open_jobs) == 0x1040);
+    assert!(offset_of!(Control, read_only.workers) == 0x1080);
+    assert!(offset_of!(Control, read_only.waiter) == 0x10c0);
+    assert!(offset_of!(Control, read_only.settings) == 0x1100);
+    assert!(offset_of!(Control, read_only.arenas) == 0x1200);
+    assert!(offset_of!(Control, read_only.fronts) == 0x5200);
+    assert!(offset_of!(Control, read_only.bodies) == 0x6200);
+    assert!(offset_of!(Control, read_only.ranges) == 0x8200);
+    assert!(offset_of!(Control, read_only.tasks) == 0x108200);
+    assert!(offset_of!(Control, read_only.tasks) + size_of::<[TaskBody; SLOTS]>() == 0x1c8200);
+    assert!(offset_of!(Control, writable) == 0x200000);
+    assert!(offset_of!(Control, writable.spinning) == 0x200000);
+    assert!(offset_of!(Control, writable.parked) == 0x200080);
+    assert!(offset_of!(Control, writable.parks) == 0x200100);
+    assert!(offset_of!(Control, writable.records) == 0x210100);
+    assert!(offset_of!(Control, writable.ring) == 0x220100);
+    assert!(offset_of!(Control, writable.cells) == 0x2201c0);
+    assert!(offset_of!(Control, writable.slots) == 0x2301c0);
+    assert!(offset_of!(Control, writable.done) == 0x2701c0);
+    assert!(offset_of!(Control, writable.counts) == 0x2703c0);
+    assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
+    assert!(offset_of!(Control, writable.gauges) == 0x3723c0);
+    assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -200,14 +142,14 @@ const _: () = {
 const LAYOUT: u64 = {
     let facts = [
         size_of::<Control>(),
-        offset_of!(Control, ring),
-        offset_of!(Control, slots),
-        offset_of!(Control, jobs),
-        offset_of!(Control, bodies),
-        offset_of!(Control, chunks),
-        offset_of!(Control, inline),
+        offset_of!(Control, read_only.bodies),
+        offset_of!(Control, read_only.tasks),
+        offset_of!(Control, writable.ring),
+        offset_of!(Control, writable.slots),
+        offset_of!(Control, writable.chunks),
+        size_of::<TaskBody>(),
+        size_of::<ReplyBlock>(),
         size_of::<usize>(),
-        INLINE_SIZE,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut index = 0;
@@ -240,24 +182,71 @@ impl Control {
         workers: usize,
         image: &ImageId,
     ) -> Option<&'a Self> {
-        Self::fill::<Doorbell>(region, offset_of!(Self, doorbell), 1, Doorbell::new)?;
-        Self::fill::<ParkWord>(region, offset_of!(Self, parks), WORKERS, ParkWord::new)?;
-        Self::fill::<RingHeader>(region, offset_of!(Self, ring), 1, RingHeader::new)?;
-        Self::fill::<Cell>(region, offset_of!(Self, cells), CELLS, Cell::new)?;
-        Self::fill::<Slot>(region, offset_of!(Self, slots), SLOTS, Slot::new)?;
-        Self::fill::<JobHeader>(region, offset_of!(Self, jobs), JOBS, JobHeader::new)?;
-        Self::fill::<Chunk>(region, offset_of!(Self, chunks), JOBS * CHUNKS, Chunk::new)?;
+        let read_only = |offset| offset_of!(Self, read_only) + offset;
+        Self::fill::<Doorbell>(
+            region,
+            read_only(offset_of!(ReadOnly, doorbell)),
+            1,
+            Doorbell::new,
+        )?;
+        Self::fill::<JobFront>(
+            region,
+            read_only(offset_of!(ReadOnly, fronts)),
+            JOBS,
+            JobFront::new,
+        )?;
+        let ranges = read_only(offset_of!(ReadOnly, ranges));
+        Self::fill::<ChunkRange>(region, ranges, JOBS * CHUNKS, ChunkRange::new)?;
+        let writable = |offset| offset_of!(Self, writable) + offset;
+        Self::fill::<ParkWord>(
+            region,
+            writable(offset_of!(Writable, parks)),
+            WORKERS,
+            ParkWord::new,
+        )?;
+        Self::fill::<RingHeader>(
+            region,
+            writable(offset_of!(Writable, ring)),
+            1,
+            RingHeader::new,
+        )?;
+        Self::fill::<Cell>(
+            region,
+            writable(offset_of!(Writable, cells)),
+            CELLS,
+            Cell::new,
+        )?;
+        Self::fill::<Slot>(
+            region,
+            writable(offset_of!(Writable, slots)),
+            SLOTS,
+            Slot::new,
+        )?;
+        Self::fill::<JobCounts>(
+            region,
+            writable(offset_of!(Writable, counts)),
+            JOBS,
+            JobCounts::new,
+        )?;
+        let chunks = writable(offset_of!(Writable, chunks));
+        Self::fill::<Chunk>(region, chunks, JOBS * CHUNKS, Chunk::new)?;
         let control = Self::of(region)?;
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&control.workers.0, workers as u64);
-        set(&control.identity.layout, LAYOUT);
-        set(&control.identity.region_size, region.size());
-        for (word, value) in control.identity.image.iter().zip(image.to_words()) {
+        set(&control.read_only.workers.0, workers as u64);
+        set(&control.read_only.identity.layout, LAYOUT);
+        set(&control.read_only.identity.region_size, region.size());
+        for (word, value) in control
+            .read_only
+            .identity
+            .image
+            .iter()
+            .zip(image.to_words())
+        {
             set(word, value);
         }
-        set(&control.identity.magic, MAGIC);
+        set(&control.read_only.identity.magic, MAGIC);
         Some(control)
     }
 
@@ -281,13 +270,15 @@ impl Control {
     pub(crate) fn verify(&self, region_size: u64, image: &ImageId) -> Result<(), Refusal> {
         // ORDERING: Relaxed; written before this process was created (see `create`).
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        if get(&self.identity.magic) != MAGIC {
+        if get(&self.read_only.identity.magic) != MAGIC {
             return Err(Refusal::Magic);
         }
-        if get(&self.identity.layout) != LAYOUT || get(&self.identity.region_size) != region_size {
+        if get(&self.read_only.identity.layout) != LAYOUT
+            || get(&self.read_only.identity.region_size) != region_size
+        {
             return Err(Refusal::Layout);
         }
-        let same = self.identity.image.iter().zip(image.to_words());
+        let same = self.read_only.identity.image.iter().zip(image.to_words());
         if same.into_iter().any(|(word, value)| get(word) != value) {
             return Err(Refusal::Image);
         }
@@ -296,22 +287,32 @@ impl Control {
 
     /// The task ring.
     pub(crate) fn ring(&self) -> Ring<'_> {
-        Ring::new(&self.ring, &self.cells, &self.slots)
+        let Writable {
+            ring, cells, slots, ..
+        } = &self.writable;
+        Ring::new(ring, cells, slots)
     }
 
     /// The hints to finished tasks.
     pub(crate) fn done(&self) -> DoneBits<'_> {
-        DoneBits(&self.done)
+        DoneBits(&self.writable.done)
     }
 
     /// The board of range jobs.
     pub(crate) fn board(&self) -> Board<'_> {
-        Board::new(&self.open_jobs.0, &self.jobs, &self.chunks)
+        let (said, counted) = (&self.read_only, &self.writable);
+        Board::new(
+            &said.open_jobs.0,
+            &said.fronts,
+            &said.ranges,
+            &counted.counts,
+            &counted.chunks,
+        )
     }
 
     /// The parameters of a posted job; `None` for a number out of range.
     pub(crate) fn job_body(&self, job: u32) -> Option<&JobBody> {
-        self.bodies.get(job as usize)
+        self.read_only.bodies.get(job as usize)
     }
 
     /// The workers' parking places, as a worker sees them.
@@ -324,9 +325,9 @@ impl Control {
         let workers = workers.min(WORKERS);
         let bits = workers.div_ceil(64);
         Parking::new(
-            &self.parks[..workers],
-            &self.spinning[..bits],
-            &self.parked[..bits],
+            &self.writable.parks[..workers],
+            &self.writable.spinning[..bits],
+            &self.writable.parked[..bits],
         )
     }
 
@@ -334,75 +335,70 @@ impl Control {
     pub(crate) fn note_waiter(&self, core: Option<u32>) {
         let bits = core.map_or(0, |core| u64::from(core) + 1);
         // ORDERING: Relaxed; a hint.
-        self.waiter.0.store(bits, Ordering::Relaxed);
+        self.read_only.waiter.0.store(bits, Ordering::Relaxed);
     }
 
     /// Whether a thread of the parent spins on this core for an outcome: a hint.
     pub(crate) fn waiter_spins_on(&self, core: u32) -> bool {
         // ORDERING: Relaxed; a hint.
-        self.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
+        self.read_only.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
     }
 
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         // ORDERING: Relaxed; set before any worker was created.
-        (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
+        (self.read_only.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
     }
 
     /// The parent's doorbell.
     pub(crate) fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+        &self.read_only.doorbell
     }
 
     /// A worker's record; `None` for an index out of range.
     pub(crate) fn record(&self, worker: u16) -> Option<&WorkerRecord> {
-        self.records.get(worker as usize)
+        self.writable.records.get(worker as usize)
     }
 
     /// A worker's gauge; `None` for an index out of range.
     pub(crate) fn gauge(&self, worker: u16) -> Option<&Gauge> {
-        self.gauges.get(worker as usize)
+        self.writable.gauges.get(worker as usize)
     }
 
     /// What a worker does to itself at its start.
     pub(crate) fn settings(&self) -> &SettingsPage {
-        &self.settings
+        &self.read_only.settings
     }
 
-    /// Offset in the region of the block beside a slot.
+    /// Where a worker's arena is; `None` for an index out of range.
+    pub(crate) fn arena(&self, worker: u16) -> Option<&ArenaPlace> {
+        self.read_only.arenas.get(worker as usize)
+    }
+
+    /// What the task in a slot is.
+    pub(crate) fn task(&self, slot: u32) -> &TaskBody {
+        &self.read_only.tasks[slot as usize % SLOTS]
+    }
+
+    /// Offset in the region of the bytes in a slot's task for arguments that fit.
     pub(crate) const fn inline_offset(slot: u32) -> u64 {
         let index = slot as usize % SLOTS;
-        (offset_of!(Control, inline) + index * INLINE_SIZE) as u64
+        let tasks = offset_of!(Self, read_only.tasks);
+        (tasks + index * size_of::<TaskBody>() + INLINE_OFFSET) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::task::INLINE_SIZE;
 
     #[test]
-    fn a_status_speaks_for_one_incarnation_only() {
-        for status in [
-            Status::Ready,
-            Status::Refused(Refusal::Magic),
-            Status::Refused(Refusal::Layout),
-            Status::Refused(Refusal::Image),
-            Status::Unsettled(Setting::Memory, 0),
-            Status::Unsettled(Setting::Setup, u16::MAX),
-        ] {
-            let bits = status.to_bits(7);
-            assert_eq!(Status::from_bits(bits, 7), status);
-            assert_eq!(Status::from_bits(bits, 8), Status::Starting);
-        }
-        assert_eq!(Status::from_bits(u64::MAX, u16::MAX), Status::Starting);
-    }
-
-    #[test]
-    fn inline_blocks_lie_inside_the_control_area() {
+    fn arguments_lie_where_workers_cannot_write() {
         for slot in [0, 1, SLOTS as u32 - 1, u32::MAX] {
             let offset = Control::inline_offset(slot);
             assert_eq!(offset % 64, 0);
-            assert!(offset as usize + INLINE_SIZE <= CONTROL_SIZE);
+            assert!(offset + INLINE_SIZE as u64 <= WRITABLE.start);
         }
     }
 }

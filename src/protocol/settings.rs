@@ -29,7 +29,6 @@ pub(crate) struct Settings {
     pub(crate) nice: Option<i32>,
     /// One bit a core.
     pub(crate) cores: Option<[u64; CORES / 64]>,
-    pub(crate) setup: Option<FunctionId>,
     /// Where what is said through `tracing` goes, and up to which level.
     #[cfg(feature = "tracing")]
     pub(crate) echo: Option<EchoPipe>,
@@ -53,16 +52,18 @@ pub(crate) enum Setting {
     Nice,
     Cores,
     Setup,
+    Sandbox,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Memory,
         Self::CpuTime,
         Self::OpenFiles,
         Self::Nice,
         Self::Cores,
         Self::Setup,
+        Self::Sandbox,
     ];
 
     /// The builder's method.
@@ -74,6 +75,7 @@ impl Setting {
             Self::Nice => "worker_nice",
             Self::Cores => "worker_cores",
             Self::Setup => "worker_setup",
+            Self::Sandbox => "sandbox",
         }
     }
 }
@@ -82,7 +84,7 @@ impl Setting {
 ///
 /// ```text
 /// 0        8         16      24     32      40 .. 168     168 .. 248   248
-/// | memory | cpu     | open  | nice | setup | cores:      | reserved   | echo: level, fd |
+/// | memory | cpu     | open  | nice |       | cores:      | reserved   | echo: level, fd |
 /// |        | seconds | files |      |       | 1024 bits   |            |                 |
 /// ```
 /// All ones mean none; for the cores, zeros.
@@ -102,7 +104,7 @@ impl SettingsPage {
             settings
                 .nice
                 .map_or(NONE, |nice| u64::from(nice.cast_unsigned())),
-            settings.setup.map_or(NONE, FunctionId::to_bits),
+            NONE,
         ];
         let cores = settings.cores.unwrap_or_default();
         for (word, value) in self.0.iter().zip(words.into_iter().chain(cores)) {
@@ -131,7 +133,6 @@ impl SettingsPage {
             open_files: some(2),
             nice: some(3).map(|bits| (bits as u32).cast_signed()),
             cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
-            setup: some(4).map(FunctionId::from_bits),
             #[cfg(feature = "tracing")]
             echo: some(ECHO).map(|bits| EchoPipe {
                 fd: (bits as u32).cast_signed(),
@@ -168,7 +169,6 @@ mod tests {
             open_files: Some(3),
             nice: Some(-4),
             cores: Some(cores),
-            setup: Some(FunctionId::from_bits(5)),
             #[cfg(feature = "tracing")]
             echo: Some(EchoPipe { fd: 9, level: 5 }),
         };

@@ -5,11 +5,15 @@
     reason = "task functions summon their closure; outputs skip a second check"
 )]
 
+pub(crate) mod map;
+
+mod bounded;
 mod builder;
 mod handle;
 mod output;
 mod spawn;
 
+pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;

@@ -156,6 +156,8 @@ impl Started {
             index: PROBED,
             incarnation: probe as u16,
             parent,
+            setup: None,
+            sandbox: None,
         };
         let passed = [region.as_fd(), event.as_fd()];
         let value = token.to_string();
@@ -340,15 +342,15 @@ fn a_standard_stream_is_not_passed() {
 
 #[test]
 fn a_bad_token_is_refused_with_a_sentence() {
-    let closed = format!("1000:1001:0:0:{}", std::process::id());
+    let closed = format!("1000:1001:0:0:{}:-:-:-", std::process::id());
     let parent = std::process::id();
     for (token, reason) in [
-        ("yes", "expected five numbers"),
-        ("3:4:4096:0:1", "expected five numbers"),
+        ("yes", "expected eight fields"),
+        ("3:4:4096:0:1:-:-:-", "expected eight fields"),
         (&closed, "take over a descriptor: EBADF"),
         (
-            &format!("99999999999:4:0:0:{parent}"),
-            "expected five numbers",
+            &format!("99999999999:4:0:0:{parent}:-:-:-"),
+            "expected eight fields",
         ),
     ] {
         let child = Command::new("/proc/self/exe")

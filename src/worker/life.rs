@@ -76,23 +76,36 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         return Ok(EXIT_REFUSED);
     }
     gauge.begin();
-    let mut arena = Arena::attach(&region, record)?;
+    let place = control.arena(me.index()).ok_or("there is no such arena")?;
+    let mut arena = Arena::attach(&region, place.get())?;
     panic::install_hook();
-    if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
-        let errno = match reason {
-            Reason::Kernel(error) => error.errno as u16,
-            Reason::Panic(report) => {
-                let place = arena.write_report(&report).unwrap_or_default();
-                // ORDERING: Relaxed; released with the status.
-                record.report.store(place.offset, Ordering::Relaxed);
-                0
-            }
-        };
-        say(Status::Unsettled(setting, errno));
-        return Ok(EXIT_REFUSED);
-    }
+    // A confined worker has no files but its own.
     #[cfg(feature = "tracing")]
-    if let Some(pipe) = control.settings().load().echo {
+    let is_confined = handover.sandbox.is_some();
+    let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
+        // Before the sandbox, for it reads files to learn how many cores there are.
+        let idle = Idle::new(control, me.index());
+        match handover.sandbox {
+            Some((ruleset, policy)) => settle::confine(ruleset, policy).map(|()| idle),
+            None => Ok(idle),
+        }
+    });
+    let idle = match settled {
+        Ok(idle) => idle,
+        Err((setting, Reason::Kernel(error))) => {
+            say(Status::Unsettled(setting, error.errno as u16));
+            return Ok(EXIT_REFUSED);
+        }
+        Err((setting, Reason::Panic(report))) => {
+            let place = arena.write_report(&report).unwrap_or_default();
+            // ORDERING: Relaxed; released with the status.
+            record.report.store(place.offset, Ordering::Relaxed);
+            say(Status::Unsettled(setting, 0));
+            return Ok(EXIT_REFUSED);
+        }
+    };
+    #[cfg(feature = "tracing")]
+    if let Some(pipe) = control.settings().load().echo.filter(|_| !is_confined) {
         // SAFETY: the parent opened it in this process for us, and nobody else knows of it.
         let fd = unsafe { process::adopt(pipe.fd) }?;
         echo::install(fd, pipe.level);
@@ -107,7 +120,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         bell: Bell::new(control.doorbell(), &event),
         privilege,
         seen: Seen::new(),
-        idle: Idle::new(control, me.index()),
+        idle,
     };
     server.bell.ring_always();
     server.serve()

@@ -17,12 +17,12 @@ pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod error_hook;
 pub(crate) mod life;
+pub(crate) mod panic;
 
 mod bell;
 #[cfg(feature = "tracing")]
 mod echo;
 mod idle;
-mod panic;
 mod privilege;
 mod run_range;
 mod run_task;

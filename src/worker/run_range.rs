@@ -48,7 +48,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                     return true;
                 };
                 let job = body.load();
-                server.privilege.admit(&job);
+                server.privilege.admit(job.output);
+                server.arena.seal();
                 *prepared.insert(job)
             }
         };
@@ -96,8 +97,8 @@ fn perform(
     job: &RangeJob,
     chunk: u32,
 ) -> Result<(), PanicReport> {
-    let entry = server.control.board().chunk(joined.job, chunk);
-    let (start, len) = entry.range();
+    let board = server.control.board();
+    let (start, len) = board.range(joined.job, chunk);
     if job.element_limit == 0 {
         return run_elements(server, job, chunk, start, len);
     }
@@ -107,7 +108,10 @@ fn perform(
         let size = u64::min(batch, len - done);
         let beat = Beat::new(done, size);
         // ORDERING: Relaxed; a hint for the supervisor.
-        entry.detail().store(beat.to_bits(), Ordering::Relaxed);
+        board
+            .chunk(joined.job, chunk)
+            .detail()
+            .store(beat.to_bits(), Ordering::Relaxed);
         let began = Instant::now();
         run_elements(server, job, chunk, start + done, size)?;
         done += size;

@@ -1,14 +1,17 @@
 //! One task from claim to completion.
 
-#![expect(unsafe_code, reason = "calls the function that the parent named")]
+#![expect(
+    unsafe_code,
+    reason = "calls the function that the parent named; moves results that outgrow their block"
+)]
 
 use core::ptr::NonNull;
 
-use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
-use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
+use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
+use crate::protocol::task::{ReplyPlace, Task, TaskCall, TaskFault, find_function};
 use crate::ring::{Claim, Outcome};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
@@ -31,18 +34,21 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         slot: number,
         generation,
     });
-    let task = Task::load(slot);
+    let task = Task::load(server.control.task(claim.slot));
+    server.privilege.revoke();
+    server.arena.seal();
     if task.timed {
         Task::start(slot, clock::now());
     }
-    let reply = perform(server, claim, task);
-    reply.store(slot);
+    let block = server.arena.reply(claim.slot);
+    let reply = perform(server, claim, task, block);
+    reply.store(block, claim.generation);
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
     };
     // Of small results the arena knows nothing.
-    if reply.place.size > INLINE_SIZE as u64 {
+    if reply.place.size > REPLY_SIZE as u64 {
         server.gauge.set_arena(server.arena.usage());
     }
     server.gauge.count_task();
@@ -55,20 +61,22 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     }
 }
 
-fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
+fn perform(server: &mut Server<'_>, claim: Claim, task: Task, block: &ReplyBlock) -> Reply {
     // SAFETY: the parent wrote an identity made by `function_id`, and the handshake has shown
     // that it runs the same image.
     let Ok(function) = (unsafe { find_function(task.function) }) else {
         return Reply::empty(Verdict::BadArguments);
     };
     let mut place = Place {
-        region_offset: Control::inline_offset(claim.slot),
+        region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
         arena: &mut server.arena,
+        block,
+        generation: claim.generation,
         inline: None,
         given: None,
         settled: Span::default(),
     };
-    place.inline = server.region.pointer(place.region_offset, INLINE_SIZE);
+    place.inline = server.region.pointer(place.region_offset, REPLY_SIZE);
     let mut call = TaskCall {
         region: server.region,
         task,
@@ -112,8 +120,9 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
             }
         }
     };
-    // Also a result that was complete, when dropping its value panicked. What lies beside the slot
-    // is no block of the arena, which the arena knows.
+    // Also a result that was complete, when dropping its value panicked. What lies in
+    // the slot's block is none of these, which the arena knows.
+    let given = given.map(|(offset, _)| offset);
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
@@ -124,15 +133,17 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
 struct Place<'a, 'r> {
     region_offset: u64,
     arena: &'a mut Arena<'r>,
+    block: &'a ReplyBlock,
+    generation: u32,
     inline: Option<NonNull<u8>>,
-    given: Option<u64>,
+    given: Option<(u64, NonNull<u8>)>,
     settled: Span,
 }
 
 impl ReplyPlace for Place<'_, '_> {
     fn inline(&mut self) -> (NonNull<u8>, usize) {
         match self.inline {
-            Some(block) => (block, INLINE_SIZE),
+            Some(block) => (block, REPLY_SIZE),
             None => (NonNull::<u128>::dangling().cast(), 0),
         }
     }
@@ -144,12 +155,33 @@ impl ReplyPlace for Place<'_, '_> {
                 available: self.arena.available(),
             });
         };
-        self.given = Some(offset);
+        self.given = Some((offset, block));
         Ok(block)
     }
 
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault> {
+        let old = self.given;
+        let block = self.allocate(size)?;
+        if let Some((offset, bytes)) = old {
+            // SAFETY: both blocks are this task's, committed, distinct, and at least so large.
+            unsafe { block.copy_from_nonoverlapping(bytes, used.min(size)) };
+            // Before the old block goes: there is never a moment without one to be found.
+            self.announce();
+            self.arena.release(offset);
+        }
+        Ok(block)
+    }
+
+    fn announce(&mut self) {
+        if let Some((offset, _)) = self.given {
+            let inside = offset.saturating_sub(self.arena.span().offset);
+            self.block.announce(self.generation, inside);
+        }
+    }
+
     fn settle(&mut self, size: usize) {
-        let offset = self.given.take().unwrap_or(self.region_offset);
+        let given = self.given.take();
+        let offset = given.map_or(self.region_offset, |(offset, _)| offset);
         self.settled = Span {
             offset,
             size: size as u64,

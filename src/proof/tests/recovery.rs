@@ -18,8 +18,11 @@ fn the_dead_do_not_count_as_awake() {
         keep_warm: 0,
         attempts: 1,
         cancel_grace: Duration::MAX,
+        queue_depth: None,
         settings: Settings::default(),
         captured_lines: None,
+        setup: None,
+        sandbox: None,
     };
     let engine = Engine::new(config).expect("memory");
     let parking = engine.control().parking();
