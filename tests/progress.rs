@@ -52,40 +52,32 @@ fn gated(pool: &Pool, gate: &Gate, len: usize) -> Job<'static, SharedVec<u64>> {
 
 #[test]
 fn items_come_while_the_job_runs_and_the_last_is_all_of_it() {
-    const LEN: usize = 64;
+    const LEN: u64 = 1 << 16;
     let pool = pool();
     let mut gate = Gate::new();
-    let mut job = gated(&pool, &gate, LEN);
+    let xs = pool.alloc_from_fn(LEN as usize, |i| i as u64).unwrap();
+    let mut job = pool.par_map_with(Rkyv(gate.paths()), &xs.freeze(), |paths, &x| {
+        // Everything before the last chunk is done when its worker waits here.
+        if x == LEN - 1 {
+            pass(&paths.0, &paths.1);
+        }
+        x
+    });
     let mut stream = job.progress_stream(EACH);
     // Before it begins there is nothing to say.
     assert!(poll(&mut stream).is_pending());
     let job = job.start().unwrap();
-    let total = LEN as u64;
-    let first = block_on(stream.next()).unwrap();
-    assert_eq!(first, Progress { done: 0, total });
-    let mut last = first;
-    while last.done < total {
-        // The bookkeeping is by chunks: an item comes when one is done.
-        gate.await_workers(1);
-        gate.open(1);
-        while let Poll::Ready(item) = poll(&mut stream) {
-            let item = item.unwrap();
-            assert!(
-                item.done > last.done && item.total == total,
-                "{last:?} {item:?}"
-            );
-            last = item;
-        }
-        if last.done > 0 {
-            // One in the middle was seen; nobody holds up the others.
-            gate.open(LEN);
-            while let Some(item) = block_on(stream.next()) {
-                assert!(item.done > last.done, "{last:?} {item:?}");
-                last = item;
-            }
-        }
+    let mut items = Vec::new();
+    while items.last().is_none_or(|item: &Progress| item.done == 0) {
+        items.push(block_on(stream.next()).unwrap());
     }
-    assert_eq!(last, Progress { done: total, total });
+    assert!(items[items.len() - 1].done < LEN, "{items:?}");
+    gate.await_workers(1);
+    gate.open(1);
+    items.extend(block_on(stream.by_ref().collect::<Vec<_>>()));
+    assert!(items.iter().all(|item| item.total == LEN), "{items:?}");
+    assert!(items.is_sorted_by(|a, b| a.done < b.done), "{items:?}");
+    assert_eq!(items[items.len() - 1].done, LEN);
     assert_eq!(block_on(stream.next()), None);
     job.wait().unwrap();
 }

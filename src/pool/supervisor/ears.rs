@@ -129,7 +129,8 @@ impl Ears {
 
     /// The worker was started.
     pub(super) fn introduce(&mut self, worker: usize, pid: u32) {
-        for ear in self.pipes.values_mut().filter(|ear| ear.worker == worker) {
+        let fresh = |ear: &&mut Ear| ear.worker == worker && ear.pid == 0;
+        for ear in self.pipes.values_mut().filter(fresh) {
             ear.pid = pid;
         }
     }
