@@ -34,6 +34,8 @@
 //!   back its result; [`ProcessBuilder`].
 //! - Who takes which task: [`priority`](TaskBuilder::priority), [`sticky`](TaskBuilder::sticky)
 //!   keys, and several [`queues`](Builder::queues) with a [`Scheduler`].
+//! - What goes on: [`stats`](Pool::stats), [`Job::progress_stream`], and
+//!   [`output_lines`](Pool::output_lines), what workers print.
 //! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
@@ -174,6 +176,14 @@
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
 //!   such a runtime, by the pool's thread.
+//! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
+//!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
+//!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then
+//!   is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
+//!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
+//!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
+//!   to a sandbox is not heard.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 
@@ -237,11 +247,11 @@ pub use error::{
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]
-pub use par::{Isolated, Job, Progress};
+pub use par::{Isolated, Job, Progress, ProgressStream};
 #[cfg(not(gristmill_loom))]
 pub use pool::{
-    Builder, Closed, Closing, Pool, QueueId, RoundRobin, Scheduler, StartMethod, TaskInfo,
-    WorkerInfo,
+    Builder, Closed, Closing, OutputLines, OutputStream, Pool, QueueId, RoundRobin, Scheduler,
+    StartMethod, Stats, TaskInfo, WorkerInfo, WorkerLine, WorkerState, WorkerStats,
 };
 #[cfg(all(feature = "sandbox", not(gristmill_loom)))]
 pub use pool::{Sandbox, Violation};

@@ -81,6 +81,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),
+        captured_lines: None,
         setup: None,
         sandbox: None,
     };

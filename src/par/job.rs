@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, TaskError};
+use crate::par::progress::{ProgressStream, Watches};
 use crate::pool::closing::Engaged;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
@@ -53,6 +54,7 @@ pub struct Job<'a, O> {
     continues: bool,
     /// Set while somebody waits who will take that step: a pool that is closed waits for it.
     engaged: Option<Engaged>,
+    watches: Watches,
 }
 
 enum State<'a, O> {
@@ -82,6 +84,7 @@ impl<'a, O> Job<'a, O> {
             state: State::Planned(Box::new(plan)),
             continues: false,
             engaged: None,
+            watches: Watches::default(),
         }
     }
 
@@ -188,7 +191,7 @@ impl<'a, O> Job<'a, O> {
     /// [`Builder::cancel_grace`](crate::Builder::cancel_grace) for it are killed and replaced.
     pub fn cancel(&mut self) {
         match &self.state {
-            State::Planned(_) => self.state = State::Ended,
+            State::Planned(_) => self.end(),
             State::Running(entry, _) => {
                 let grace = self.engine.config().cancel_grace;
                 self.engine.cancel_job(entry, Some(grace));
@@ -226,6 +229,54 @@ impl<'a, O> Job<'a, O> {
         Some(Progress { done, total })
     }
 
+    /// How far the work has come, as a stream beside the job: an item whenever it has come
+    /// further, at most one in `interval`, and a last one when all of it is done. It ends with the
+    /// job, also when that fails, is cancelled or dropped.
+    ///
+    /// It may be asked for before the job begins and be polled anywhere, under any executor; the
+    /// pool's own thread wakes it at its times. A step that a reduction takes at its end is not
+    /// counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")] {
+    /// use std::time::Duration;
+    ///
+    /// use futures_util::StreamExt;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    /// let pool = gristmill::Pool::new()?;
+    /// let mut job = pool.par_generate(1 << 20, |i| i as f64);
+    /// let mut progress = job.progress_stream(Duration::from_millis(100));
+    /// let report = async {
+    ///     while let Some(progress) = progress.next().await {
+    ///         println!("{} of {}", progress.done, progress.total);
+    ///     }
+    /// };
+    /// let (roots, ()) = tokio::join!(job, report);
+    /// assert_eq!(roots?.len(), 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn progress_stream(&mut self, interval: Duration) -> ProgressStream {
+        let is_over = matches!(self.state, State::Ready(_) | State::Ended);
+        let running = match &self.state {
+            State::Running(entry, _) => Some((entry, self.continues)),
+            _ => None,
+        };
+        self.watches.watch(&self.engine, interval, is_over, running)
+    }
+
+    /// Nothing will come of the job any more.
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.engaged = None;
+        self.watches.end(false);
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         self.engine.check_process()?;
         match core::mem::replace(&mut self.state, State::Ended) {
@@ -247,7 +298,10 @@ impl<'a, O> Job<'a, O> {
     fn enter(&mut self, step: Step<'a, O>) -> Result<(), Error> {
         self.continues = false;
         self.state = match step {
-            Step::Ready(output) => State::Ready(output),
+            Step::Ready(output) => {
+                self.watches.end(true);
+                State::Ready(output)
+            }
             Step::Run(mut launch, finish) => {
                 self.continues = launch.grain == Grain::Partials;
                 if let Err(error) = apply(&self.terms, &mut launch) {
@@ -257,6 +311,8 @@ impl<'a, O> Job<'a, O> {
                     return Err(error);
                 }
                 let entry = Arc::new(JobEntry::new());
+                let total = launch.chunking.len();
+                self.watches.follow(&entry, total, self.continues);
                 self.engine.launch(launch, &entry);
                 State::Running(entry, finish)
             }
@@ -308,8 +364,7 @@ impl<'a, O> Job<'a, O> {
                 }
             };
             if let Err(error) = advanced {
-                self.state = State::Ended;
-                self.engaged = None;
+                self.end();
                 return Some(Err(error));
             }
         }
@@ -365,6 +420,7 @@ impl<'a, O: 'a> Job<'a, O> {
             state,
             continues: self.continues,
             engaged: self.engaged.take(),
+            watches: core::mem::take(&mut self.watches),
         }
     }
 }
@@ -392,8 +448,7 @@ impl<O: Unpin> Future for Job<'_, O> {
                 }
             };
             if let Err(error) = advanced {
-                this.state = State::Ended;
-                this.engaged = None;
+                this.end();
                 return Poll::Ready(Err(error));
             }
         }

@@ -16,9 +16,11 @@ mod isolate;
 mod job;
 mod launch;
 mod map;
+mod progress;
 mod reduce;
 mod statistics;
 mod zip;
 
 pub use isolate::Isolated;
 pub use job::{Job, Progress};
+pub use progress::ProgressStream;

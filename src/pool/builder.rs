@@ -74,6 +74,7 @@ pub struct Builder {
     preload: Option<fn()>,
     forks: bool,
     command: Vec<OsString>,
+    captured_lines: Option<usize>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
 }
@@ -93,6 +94,7 @@ pub(crate) struct Config {
     pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) manner: Manner,
+    pub(crate) captured_lines: Option<usize>,
     pub(crate) setup: Option<FunctionId>,
     /// The ruleset that workers bind themselves to, and what else they may do.
     pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
@@ -266,6 +268,21 @@ impl Builder {
         self
     }
 
+    /// Has everything that workers write to their standard output and standard error read by the
+    /// pool, and handed out by [`Pool::output_lines`]. Default: workers write where this process
+    /// does.
+    ///
+    /// So many lines are kept until somebody takes them; then the oldest are dropped and counted,
+    /// so that no worker ever waits for a reader. Each has at most 8 KiB; longer ones come in
+    /// pieces. What a worker wrote before it died is handed out, also the beginning of a line,
+    /// before its death is told; what was still in a buffer of its own, such as that of `print!`
+    /// without a newline, has died with it. Programs that a task starts write to the same place;
+    /// from their worker's end on they cannot.
+    pub fn capture_output(mut self, lines: usize) -> Self {
+        self.captured_lines = Some(lines);
+        self
+    }
+
     /// Confines workers to computing, after [`worker_setup`](Self::worker_setup) and before the
     /// first task: see [`Sandbox`]. Default: they may do what this process may. It goes with every
     /// way to start workers but [`fork`](Self::fork), where `build` fails with
@@ -359,6 +376,9 @@ impl Builder {
         if attempts == 0 {
             return Err(invalid("attempts", "at least 1", attempts));
         }
+        if let Some(0) = self.captured_lines {
+            return Err(invalid("capture_output", "at least 1 line", 0));
+        }
         if self.queue_depth == Some(0) {
             return Err(invalid("queue_depth", "at least 1", 0));
         }
@@ -370,6 +390,13 @@ impl Builder {
             None => None,
         };
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
+        if self.captured_lines.is_some() && !manner.places_descriptors() {
+            return Err(invalid(
+                "capture_output",
+                "workers that are started anew",
+                "forks, which write where what they are copies of does",
+            ));
+        }
         Ok(Config {
             workers,
             queues,
@@ -382,6 +409,7 @@ impl Builder {
             queue_depth: self.queue_depth,
             settings,
             manner,
+            captured_lines: self.captured_lines,
             setup,
             sandbox,
         })
@@ -424,6 +452,7 @@ mod tests {
             Builder::default().worker_nice(20),
             Builder::default().worker_nice(i32::MIN),
             Builder::default().worker_cores([]),
+            Builder::default().capture_output(0),
             Builder::default().worker_cores([0, 1024]),
         ];
         for builder in refused {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "tracing")]
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::{Error, TaskError};
@@ -12,6 +14,7 @@ use crate::memory::region::Region;
 use crate::pool::builder::Config;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
+use crate::pool::output::Lines;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
@@ -19,6 +22,8 @@ use crate::protocol::lanes::{Shape, Takers};
 use crate::sync::kernel::KernelFutex;
 use crate::sync::{Group, Parking};
 use crate::sys::eventfd::Bell;
+#[cfg(feature = "tracing")]
+use crate::{pool::echo::Audience, protocol::settings::EchoPipe, sys::pipe::pipe};
 
 /// Address space for one worker's results: as much as one rkyv archive can need, twice.
 const ARENA_SIZE: u64 = 4 << 30;
@@ -34,6 +39,14 @@ pub(crate) struct Engine {
     leader: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
+    /// What workers print, if it is captured.
+    output: Option<Arc<Lines>>,
+    /// Who is told what workers say through `tracing`, and the number that their ends of the
+    /// pipes have, kept free of other files by one that nobody uses.
+    #[cfg(feature = "tracing")]
+    audience: Option<(Audience, OwnedFd)>,
+    /// How many sleeping workers this process has woken for work.
+    wake_ups: AtomicU64,
     /// How many threads and listeners sleep until a worker rings.
     sleepers: AtomicU64,
     /// Whether the supervisor looks at the clock because somebody waits.
@@ -68,6 +81,8 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        #[cfg(feature = "tracing")]
+        let (config, audience) = Self::find_audience(config)?;
         let arenas = 2 * config.workers as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
@@ -86,6 +101,12 @@ impl Engine {
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
+            #[cfg(feature = "tracing")]
+            audience,
+            output: config
+                .captured_lines
+                .map(|count| Arc::new(Lines::new(count))),
+            wake_ups: AtomicU64::new(0),
             sleepers: AtomicU64::new(0),
             watched: AtomicU32::new(0),
             hub: Mutex::new(Hub::new(shape)),
@@ -95,6 +116,27 @@ impl Engine {
         Control::create(&engine.region, shape, &ImageId::current())
             .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
+    }
+
+    #[cfg(feature = "tracing")]
+    fn find_audience(mut config: Config) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
+        let audience = Audience::current().filter(|_| config.manner.places_descriptors());
+        let Some(audience) = audience else {
+            return Ok((config, None));
+        };
+        let (_, placeholder) = pipe(false)?;
+        config.settings.echo = Some(EchoPipe {
+            fd: placeholder.as_raw_fd(),
+            level: audience.level,
+        });
+        Ok((config, Some((audience, placeholder))))
+    }
+
+    /// Who is told what workers say, and the number of their ends of the pipes.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn audience(&self) -> Option<(&Audience, RawFd)> {
+        let (audience, placeholder) = self.audience.as_ref()?;
+        Some((audience, placeholder.as_raw_fd()))
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -136,6 +178,11 @@ impl Engine {
     /// What the leader of the blocked threads listens to besides.
     pub(crate) fn leader_bell(&self) -> &Arc<Bell> {
         &self.leader
+    }
+
+    /// Where lines that workers print are left, if they are captured.
+    pub(crate) fn output(&self) -> Option<&Arc<Lines>> {
+        self.output.as_ref()
     }
 
     /// What the supervisor listens to.
@@ -206,6 +253,12 @@ impl Engine {
     /// Chunks' elements done and in all, of a job on the board.
     pub(crate) fn job_progress(&self, job: u32, generation: u32) -> Option<(u64, u64)> {
         self.hub().jobs.progress(self.control(), job, generation)
+    }
+
+    /// How many sleeping workers this process has woken for work.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        // ORDERING: Relaxed; a count.
+        self.wake_ups.load(Ordering::Relaxed)
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -307,21 +360,28 @@ impl Drop for HubGuard<'_> {
             self.engine.nudge_supervisor();
         }
         let parking = self.engine.parking();
+        let mut woken = 0;
         for takers in takers {
-            match takers {
-                Takers::Worker(worker) => {
-                    parking.wake_worker(worker, &KernelFutex);
-                }
+            woken += match takers {
+                Takers::Worker(worker) => u32::from(parking.wake_worker(worker, &KernelFutex)),
                 Takers::Queue(queue) => {
                     let group = Group::new(queue, self.engine.shape().queues());
-                    parking.wake_among(group, 1, &KernelFutex);
+                    parking.wake_among(group, 1, &KernelFutex)
                 }
-            }
+            };
         }
-        if workers > 0 {
-            parking.wake(workers, &KernelFutex);
+        woken += if workers > 0 {
+            parking.wake(workers, &KernelFutex)
         } else if needs_one {
-            parking.wake_if_all_sleep(&KernelFutex);
+            u32::from(parking.wake_if_all_sleep(&KernelFutex))
+        } else {
+            0
+        };
+        if woken > 0 {
+            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
+            self.engine
+                .wake_ups
+                .fetch_add(u64::from(woken), Ordering::Relaxed);
         }
         for waker in wakers {
             waker.wake();

@@ -101,6 +101,14 @@ impl<T> Entry<T> {
         self.ready.is_raised()
     }
 
+    /// What `look` sees in the outcome; `None` if it is not there, or was taken.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        match &*self.lock() {
+            State::Ready(outcome) => Some(look(outcome)),
+            State::Pending(_) | State::Taken => None,
+        }
+    }
+
     /// Takes the outcome, if it is there and was not taken before.
     pub(crate) fn take(&self) -> Option<T> {
         let mut state = self.lock();

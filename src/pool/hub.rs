@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
@@ -101,6 +102,10 @@ pub(crate) struct Hub {
     pub(super) line: VecDeque<Arc<Entry<()>>>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
+    /// Who wants to be woken at a time.
+    pub(super) alarms: Vec<Alarm>,
+    /// How many tasks and jobs have been published: each may need a worker woken.
+    pub(super) calls: u64,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -126,6 +131,8 @@ impl Hub {
             outcomes: 0,
             rebuilds: 0,
             idle_claims: Vec::new(),
+            alarms: Vec::new(),
+            calls: 0,
             line: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
@@ -197,6 +204,7 @@ impl Hub {
             // A word that is not FILLING any more was overwritten.
             self.suspect();
         }
+        self.calls += 1;
         self.wake_takers(lane);
     }
 
@@ -311,6 +319,7 @@ impl Hub {
     /// Leaves a job's outcome; if nobody takes it, its buffers are dropped without the lock.
     pub(super) fn settle_job(&mut self, entry: Arc<JobEntry>, outcome: JobOutcome) {
         self.settle(&entry, outcome);
+        self.ring_for(&entry);
         self.aftermath.discarded.push(Box::new(entry));
     }
 
@@ -367,6 +376,15 @@ impl Hub {
     #[cfg(test)]
     pub(crate) fn vacancies(&self) -> usize {
         self.free.len()
+    }
+
+    /// How many tasks in slots wait for a worker, and how many do not any more.
+    pub(super) fn flights_begun(&self, control: &Control) -> (usize, usize) {
+        let flights = (0..).zip(&self.flights);
+        let slots = flights.filter_map(|(slot, flight)| flight.as_ref().map(|_| slot));
+        let (ready, begun): (Vec<u32>, Vec<u32>) =
+            slots.partition(|&slot| control.ring().is_ready(slot));
+        (ready.len(), begun.len())
     }
 
     /// Whether work waits in the parent, where only a harvest moves it on.

@@ -173,6 +173,14 @@ impl Jobs {
         Some((done, running.launch.chunking.len()))
     }
 
+    /// The elements of a chunk of exactly this job; the numbers may be any.
+    pub(crate) fn elements(&self, job: u32, generation: u32, chunk: u32) -> Option<Range<u64>> {
+        let running = self.running.get(job as usize)?.as_ref()?;
+        let posted = &running.posted;
+        let is_there = posted.generation() == generation && chunk < posted.chunks();
+        is_there.then(|| running.range(chunk))
+    }
+
     /// What the header of a place must say.
     pub(crate) fn known(&self, job: u32) -> Known {
         let JobPlace { generation, epoch } = self.places[job as usize];
@@ -226,7 +234,7 @@ impl Hub {
     pub(crate) fn launch(&mut self, control: &Control, mut launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let outcome = JobOutcome::failed(error.clone(), launch.keep);
-            self.settle(entry, outcome);
+            self.settle_job(Arc::clone(entry), outcome);
             return;
         }
         if let Some((end, _)) = launch.terms.deadline {
@@ -292,6 +300,7 @@ impl Hub {
         let large = launch.large || !inquiry.is_first_round();
         self.wake_workers(if large { chunks } else { 0 });
         self.aftermath.needs_one |= !large;
+        self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }

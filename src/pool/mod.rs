@@ -14,12 +14,15 @@
 //!   taken back.
 //! - Wakers are called after the hub's lock was released.
 
+pub(crate) mod alarm;
 pub(crate) mod arena;
 pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
 pub(crate) mod dispatch;
+#[cfg(feature = "tracing")]
+pub(crate) mod echo;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;
@@ -38,10 +41,12 @@ mod deadline;
 mod harvest;
 mod inquiry;
 mod memory;
+mod output;
 mod reactor;
 mod rebuild;
 mod recovery;
 mod start;
+mod stats;
 mod supervisor;
 mod wait;
 
@@ -50,10 +55,12 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+pub use output::{OutputLines, OutputStream, WorkerLine};
 #[cfg(feature = "sandbox")]
 pub use sandbox::{Sandbox, Violation};
 pub use scheduler::{QueueId, RoundRobin, Scheduler, TaskInfo, WorkerInfo};
 pub use start::StartMethod;
+pub use stats::{Stats, WorkerState, WorkerStats};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

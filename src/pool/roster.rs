@@ -20,6 +20,8 @@ pub(crate) struct Roster {
     members: Vec<Option<Member>>,
     /// The newest incarnation that each place has had.
     newest: Vec<u16>,
+    /// How many workers each place has had.
+    enlisted: Vec<u64>,
 }
 
 impl Roster {
@@ -28,7 +30,9 @@ impl Roster {
         if self.members.len() <= index {
             self.members.resize_with(index + 1, || None);
             self.newest.resize(index + 1, 0);
+            self.enlisted.resize(index + 1, 0);
         }
+        self.enlisted[index] += 1;
         self.newest[index] = member.incarnation;
         self.members[index] = Some(member);
     }
@@ -55,6 +59,14 @@ impl Roster {
         let member = self.members.get(usize::from(worker));
         let member = member.and_then(Option::as_ref);
         member.is_some_and(|member| member.pid.is_some())
+    }
+
+    /// The worker at a place, and how many have been there before the one that is there or comes.
+    pub(crate) fn at(&self, worker: u16) -> (Option<&Member>, u64) {
+        let index = usize::from(worker);
+        let member = self.members.get(index).and_then(Option::as_ref);
+        let enlisted = self.enlisted.get(index).copied().unwrap_or(0);
+        (member, enlisted.saturating_sub(u64::from(member.is_some())))
     }
 
     /// Whether this incarnation works here, or has died and is not mourned yet.

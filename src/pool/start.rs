@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ pub(super) struct Ground<'a> {
     pub(super) event: BorrowedFd<'a>,
     /// Of the sandbox, if there is to be one.
     pub(super) ruleset: Option<BorrowedFd<'a>>,
+    /// What it is to find under certain numbers; of no use to forks.
+    pub(super) placed: &'a [(BorrowedFd<'a>, RawFd)],
 }
 
 impl<'a> Ground<'a> {
@@ -78,6 +80,14 @@ impl<'a> Ground<'a> {
 pub(super) struct Starter {
     manner: Manner,
     server: Option<Server>,
+}
+
+impl Manner {
+    /// Whether workers begin with the descriptors that they are given: forks have those of what
+    /// they are copies of.
+    pub(crate) fn places_descriptors(&self) -> bool {
+        matches!(self, Self::Spawn | Self::Command(_))
+    }
 }
 
 impl Starter {
@@ -137,6 +147,7 @@ fn spawn(ground: Ground<'_>, token: &Token, command: &[OsString]) -> Result<PidF
         variable: token::VARIABLE,
         value: &token.to_string(),
         passed: &ground.descriptors(),
+        placed: ground.placed,
     };
     let started = spawn.start_through(command);
     started.map_err(|error| Error::Spawn(error.to_string()))
@@ -213,6 +224,7 @@ impl Server {
             variable: token::VARIABLE,
             value: &token.to_string(),
             passed: &passed,
+            placed: &[],
         };
         let mut server = Self {
             process: spawn.start()?,

@@ -4,6 +4,7 @@
 //! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
 //! own, and, while no other listener is there, on the bell that workers ring.
 
+mod ears;
 mod hearing;
 mod raise;
 mod watchdog;
@@ -14,6 +15,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use self::ears::Ears;
 use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
@@ -104,6 +106,7 @@ struct Watch<'a> {
     charges: Vec<Charge>,
     hears_workers: bool,
     starter: Starter,
+    ears: Ears,
     watchdog: Watchdog,
     /// As counted last.
     oom_kills: OomKills,
@@ -150,6 +153,7 @@ impl<'a> Watch<'a> {
             charges: charges.collect(),
             hears_workers: false,
             starter: Starter::new(&engine.config().manner),
+            ears: Ears::new(engine)?,
             watchdog: Watchdog::default(),
             oom_kills: OomKills::default(),
         })
@@ -168,6 +172,7 @@ impl<'a> Watch<'a> {
             self.poller.wait(None, &mut tokens)?;
             for &token in &tokens {
                 match usize::try_from(token) {
+                    _ if Ears::are_meant(token) => self.ears.hear(token, &self.poller),
                     Ok(index) if index < self.charges.len() => {
                         if let Some(death) = self.reap(index) {
                             return Err(self.refusal(index, death));
@@ -217,10 +222,12 @@ impl<'a> Watch<'a> {
                         self.hear_workers_if_asked();
                     }
                     WORKERS_BELL => self.deliver(),
+                    pipe if Ears::are_meant(pipe) => self.ears.hear(pipe, &self.poller),
                     index => self.check(index as usize),
                 }
             }
             self.end_overdue();
+            self.engine.hub().ring_due(clock::now());
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
@@ -232,13 +239,15 @@ impl<'a> Watch<'a> {
 
     /// Kills and reaps everybody, then fails what is pending.
     fn end(&mut self, reason: TaskError) {
-        for charge in &mut self.charges {
+        for (index, charge) in self.charges.iter_mut().enumerate() {
             if let Some(process) = charge.process.take() {
                 // Dead already is as good.
                 let _ = process.signal(KILL);
                 let _ = process.reap(true);
             }
+            self.ears.close_all(index, &self.poller);
         }
+        self.ears.end();
         let mut hub = self.engine.hub();
         hub.harvest_thoroughly(self.engine.control(), self.engine);
         let abandoned = hub.pending();
@@ -258,6 +267,7 @@ impl<'a> Watch<'a> {
         let exit = process.reap(false).ok().flatten()?;
         let mut death = death(process.pid() as u32, &exit);
         let _ = self.poller.remove(process);
+        self.ears.close_all(index, &self.poller);
         let charge = &mut self.charges[index];
         charge.process = None;
         if exit.signal == Some(KILL) && !charge.condemned {
@@ -304,7 +314,8 @@ impl<'a> Watch<'a> {
         let due = self.charges.iter().filter_map(|charge| charge.due).min();
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut hub = self.engine.hub();
-        let look = match hub.next_look().min(hub.end_limit()) {
+        let look = hub.next_look().min(hub.end_limit());
+        let look = match look.min(hub.next_alarm()) {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
         };

@@ -178,6 +178,7 @@ fn start(keeper: &'static Keeper, plan: Plan) -> Result<(Arc<PidFd>, Arc<Record>
         variable: token::VARIABLE,
         value: &token.to_string(),
         passed: &[envelope.fd()],
+        placed: &[],
     };
     let process = Arc::new(spawn.start_in(&variables)?);
     let record = Record::new(name, daemon, keeper, Arc::clone(&process), envelope);

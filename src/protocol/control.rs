@@ -29,6 +29,7 @@ use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
 use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
+use crate::protocol::gauge::Gauge;
 use crate::protocol::image::ImageId;
 use crate::protocol::lanes::{LANES, Shape};
 use crate::protocol::range::JobBody;
@@ -96,6 +97,7 @@ struct Writable {
     done: [AtomicU64; SLOTS / 64],
     counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
+    gauges: [Gauge; WORKERS],
     lanes: [LaneRing; LANES],
 }
 
@@ -146,9 +148,10 @@ const _: () = {
     assert!(offset_of!(Control, writable.done) == 0x2701c0);
     assert!(offset_of!(Control, writable.counts) == 0x2703c0);
     assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
+    assert!(offset_of!(Control, writable.gauges) == 0x3723c0);
     assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
     assert!(offset_of!(Control, read_only.queues) == 0x1c8200);
-    assert!(offset_of!(Control, writable.lanes) == 0x3723c0);
+    assert!(offset_of!(Control, writable.lanes) == 0x3823c0);
     assert!(CONTROL_SIZE == 14 << 20);
 };
 
@@ -427,6 +430,11 @@ impl Control {
     /// A worker's record; `None` for an index out of range.
     pub(crate) fn record(&self, worker: u16) -> Option<&WorkerRecord> {
         self.writable.records.get(worker as usize)
+    }
+
+    /// A worker's gauge; `None` for an index out of range.
+    pub(crate) fn gauge(&self, worker: u16) -> Option<&Gauge> {
+        self.writable.gauges.get(worker as usize)
     }
 
     /// What a worker does to itself at its start.

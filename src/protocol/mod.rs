@@ -5,9 +5,12 @@ pub(crate) mod batch;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod control;
+#[cfg(feature = "tracing")]
+pub(crate) mod echo;
 pub(crate) mod envelope;
 pub(crate) mod freed;
 pub(crate) mod function;
+pub(crate) mod gauge;
 pub(crate) mod image;
 pub(crate) mod lanes;
 pub(crate) mod panic;

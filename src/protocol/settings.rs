@@ -14,6 +14,9 @@ use crate::protocol::function::{BadFunction, FunctionId};
 pub(crate) const CORES: usize = 1024;
 const WORDS: usize = 32;
 const NONE: u64 = u64::MAX;
+/// The word of the echo's pipe.
+#[cfg(feature = "tracing")]
+const ECHO: usize = WORDS - 1;
 
 /// What the program asked for; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +29,18 @@ pub(crate) struct Settings {
     pub(crate) nice: Option<i32>,
     /// One bit a core.
     pub(crate) cores: Option<[u64; CORES / 64]>,
+    /// Where what is said through `tracing` goes, and up to which level.
+    #[cfg(feature = "tracing")]
+    pub(crate) echo: Option<EchoPipe>,
+}
+
+/// A descriptor that each worker finds under the same number.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EchoPipe {
+    pub(crate) fd: i32,
+    /// 1 for errors to 5 for traces.
+    pub(crate) level: u8,
 }
 
 /// One of them.
@@ -68,9 +83,9 @@ impl Setting {
 /// The same in the control area: 256 bytes, written by the parent before it starts a worker.
 ///
 /// ```text
-/// 0        8         16      24     32         40 .. 168     168 .. 256
-/// | memory | cpu     | open  | nice | reserved | cores:      | reserved
-/// |        | seconds | files |      |          | 1024 bits   |
+/// 0        8         16      24     32      40 .. 168     168 .. 248   248
+/// | memory | cpu     | open  | nice |       | cores:      | reserved   | echo: level, fd |
+/// |        | seconds | files |      |       | 1024 bits   |            |                 |
 /// ```
 /// All ones mean none; for the cores, zeros.
 #[repr(C, align(64))]
@@ -96,6 +111,14 @@ impl SettingsPage {
             // ORDERING: Relaxed; the worker that reads it is created afterwards.
             word.store(value, Ordering::Relaxed);
         }
+        #[cfg(feature = "tracing")]
+        {
+            let bits = settings.echo.map_or(NONE, |echo| {
+                u64::from(echo.level) << 32 | u64::from(echo.fd.cast_unsigned())
+            });
+            // ORDERING: Relaxed; as above.
+            self.0[ECHO].store(bits, Ordering::Relaxed);
+        }
     }
 
     /// Reads the settings; by a worker that starts.
@@ -110,6 +133,11 @@ impl SettingsPage {
             open_files: some(2),
             nice: some(3).map(|bits| (bits as u32).cast_signed()),
             cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
+            #[cfg(feature = "tracing")]
+            echo: some(ECHO).map(|bits| EchoPipe {
+                fd: (bits as u32).cast_signed(),
+                level: (bits >> 32) as u8,
+            }),
         }
     }
 }
@@ -141,6 +169,8 @@ mod tests {
             open_files: Some(3),
             nice: Some(-4),
             cores: Some(cores),
+            #[cfg(feature = "tracing")]
+            echo: Some(EchoPipe { fd: 9, level: 5 }),
         };
         page.store(&settings);
         assert_eq!(page.load(), settings);

@@ -273,6 +273,11 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// Whether a task in `slot` waits for a worker just now.
+    pub(crate) fn is_ready(&self, slot: u32) -> bool {
+        self.slot(slot).waiting().is_some()
+    }
+
     /// Whether there is probably nothing to claim: cheap enough to spin on.
     pub(crate) fn looks_empty(&self) -> bool {
         self.hints.looks_empty()

@@ -14,5 +14,6 @@ pub(crate) mod map;
 pub(crate) mod memfd;
 pub(crate) mod oom;
 pub(crate) mod pidfd;
+pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod sandbox;

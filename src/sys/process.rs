@@ -82,6 +82,8 @@ pub(crate) struct Spawn<'a> {
     pub(crate) value: &'a str,
     /// Descriptors that the worker finds under the same numbers. They must not be 0, 1 or 2.
     pub(crate) passed: &'a [BorrowedFd<'a>],
+    /// Descriptors above 2, each with the number under which the worker finds it.
+    pub(crate) placed: &'a [(BorrowedFd<'a>, RawFd)],
 }
 
 impl fmt::Debug for Spawn<'_> {
@@ -113,7 +115,7 @@ impl Spawn<'_> {
     /// one more argument: this one. Without a command, directly.
     pub(crate) fn start_through(&self, command: &[OsString]) -> Result<PidFd, SpawnError> {
         let Some((program, _)) = command.split_first() else {
-            return self.start();
+            return self.start_in(&[]);
         };
         let own = env::current_exe().map_err(refused("find this executable"))?;
         self.execute(program, &[command, &[own.into()]].concat(), &[])
@@ -180,6 +182,9 @@ impl Spawn<'_> {
         actions.add_dup2(nothing.as_raw_fd(), 0)?;
         for (duplicate, original) in duplicates.iter().zip(self.passed) {
             actions.add_dup2(duplicate.as_raw_fd(), original.as_raw_fd())?;
+        }
+        for (fd, number) in self.placed {
+            actions.add_dup2(fd.as_raw_fd(), *number)?;
         }
         Ok(actions)
     }

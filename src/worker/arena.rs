@@ -26,6 +26,7 @@ use offset_allocator::{Allocation, Allocator};
 
 use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed, SEALED_BYTES};
+use crate::protocol::gauge::ArenaUse;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::Span;
 use crate::protocol::reply::ReplyBlock;
@@ -84,6 +85,8 @@ pub(crate) struct Arena<'a> {
     /// Which steps of the replies' blocks are committed, a bit each.
     replies: u64,
     committed: u64,
+    /// Of that, in huge pages.
+    huge: u64,
     runs: Allocator,
     pages: Vec<Page>,
     /// Pages of each shelf and class that have a free block.
@@ -119,6 +122,7 @@ impl<'a> Arena<'a> {
             freed,
             replies: 1,
             committed: offset + ARENA_HEADER_SIZE,
+            huge: 0,
             runs,
             pages: (0..pages).map(|_| Page::Unused).collect(),
             partial: Default::default(),
@@ -262,6 +266,17 @@ impl<'a> Arena<'a> {
         u64::from(self.runs.storage_report().largest_free_region) * PAGE_SIZE
     }
 
+    /// What the arena takes now.
+    pub(crate) fn usage(&self) -> ArenaUse {
+        let pages = self.pages.len() as u64;
+        let free = u64::from(self.runs.storage_report().total_free_space);
+        ArenaUse {
+            in_use: pages.saturating_sub(free) * PAGE_SIZE,
+            committed: self.committed - self.range.start,
+            huge: self.huge,
+        }
+    }
+
     /// Writes the report of a panic where the parent can read it.
     pub(crate) fn write_report(&mut self, report: &PanicReport) -> Option<Span> {
         let (offset, block) = self.allocate_on(Shelf::Window, REPORT_BYTES)?;
@@ -334,7 +349,8 @@ impl<'a> Arena<'a> {
         let small = end.next_multiple_of(COMMIT_STEP).min(first_extent);
         if self.committed < small {
             let fresh = self.committed..small;
-            if !self.provide(fresh.clone(), |region| region.populate(fresh)) {
+            let provided = self.provide(fresh.clone(), |region| region.populate(fresh));
+            if provided.is_none() {
                 return false;
             }
             self.committed = small;
@@ -343,24 +359,25 @@ impl<'a> Arena<'a> {
         let goal = end.next_multiple_of(EXTENT_BYTES).min(self.range.end);
         if end > first_extent {
             let fresh = self.committed..goal;
-            if !self.provide(fresh.clone(), |region| region.commit(fresh).map(drop)) {
+            let Some(huge) = self.provide(fresh.clone(), |region| region.commit(fresh)) else {
                 return false;
-            }
+            };
+            self.huge += huge;
             self.committed = goal;
         }
         end <= self.committed
     }
 
     /// Memory is provided where it may be written; afterwards it is read-only again.
-    fn provide(
+    fn provide<T>(
         &self,
         fresh: Range<u64>,
-        commit: impl FnOnce(&Region) -> Result<(), SysError>,
-    ) -> bool {
+        commit: impl FnOnce(&Region) -> Result<T, SysError>,
+    ) -> Option<T> {
         let provided = self.region.unprotect(fresh.clone());
         let provided = provided.and_then(|()| commit(self.region));
         insist(self.region.protect(fresh));
-        provided.is_ok()
+        provided.ok()
     }
 
     /// Frees what the parent has given back since the last time.

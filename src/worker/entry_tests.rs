@@ -165,6 +165,7 @@ impl Started {
             variable: token::VARIABLE,
             value: &value,
             passed: &passed,
+            placed: &[],
         };
         let process = spawn.start().expect("a process");
         Self {
@@ -336,6 +337,7 @@ fn a_standard_stream_is_not_passed() {
         variable: token::VARIABLE,
         value: "",
         passed: &[stdout.as_fd()],
+        placed: &[],
     };
     assert!(spawn.start().is_err());
 }

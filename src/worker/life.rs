@@ -9,6 +9,7 @@ use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Control, Status};
+use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
 use crate::protocol::token::Handover;
 use crate::sys::eventfd;
@@ -19,6 +20,8 @@ use crate::worker::privilege::Privilege;
 use crate::worker::rounds::Rounds;
 use crate::worker::settle::{self, Reason};
 use crate::worker::{panic, run_range, run_task};
+#[cfg(feature = "tracing")]
+use crate::{sys::process, worker::echo};
 
 /// Exit code of a worker that could not attach to the region.
 pub(crate) const EXIT_CANNOT_ATTACH: i32 = 72;
@@ -30,6 +33,7 @@ pub(crate) struct Server<'a> {
     pub(crate) me: Owner,
     pub(crate) region: &'a Region,
     pub(crate) control: &'a Control,
+    pub(crate) gauge: &'a Gauge,
     pub(crate) arena: Arena<'a>,
     pub(crate) bell: Bell<'a>,
     pub(crate) privilege: Privilege<'a>,
@@ -59,6 +63,9 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let record = control
         .record(me.index())
         .ok_or("there is no such worker in the region")?;
+    let gauge = control
+        .gauge(me.index())
+        .ok_or("there is no such worker in the region")?;
     let say = |status: Status| {
         // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
         // sees all that this worker did before.
@@ -70,10 +77,14 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
+    gauge.begin();
     let place = control.arena(me.index()).ok_or("there is no such arena")?;
     let mut arena = Arena::attach(&region, place.get())?;
     panic::install_hook();
     let rounds = Rounds::new(control, me.index());
+    // A confined worker has no files but its own.
+    #[cfg(feature = "tracing")]
+    let is_confined = handover.sandbox.is_some();
     let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
         // Before the sandbox, for it reads files to learn how many cores there are.
         let idle = Idle::new(control, me.index(), rounds.group());
@@ -96,11 +107,18 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
             return Ok(EXIT_REFUSED);
         }
     };
+    #[cfg(feature = "tracing")]
+    if let Some(pipe) = control.settings().load().echo.filter(|_| !is_confined) {
+        // SAFETY: the parent opened it in this process for us, and nobody else knows of it.
+        let fd = unsafe { process::adopt(pipe.fd) }?;
+        echo::install(fd, pipe.level);
+    }
     say(Status::Ready);
     let mut server = Server {
         me,
         region: &region,
         control,
+        gauge,
         arena,
         bell: Bell::new(control.doorbell(), &event),
         privilege,
@@ -113,6 +131,13 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
 }
 
 impl Server<'_> {
+    /// Says what this worker is at from now on.
+    pub(crate) fn begin(&self, work: Work) {
+        self.gauge.set_now(work);
+        #[cfg(feature = "tracing")]
+        echo::begin(work);
+    }
+
     fn serve(&mut self) -> ! {
         loop {
             if !self.work_once() {

@@ -23,6 +23,8 @@ pub(crate) mod life;
 pub(crate) mod panic;
 
 mod bell;
+#[cfg(feature = "tracing")]
+mod echo;
 mod idle;
 mod privilege;
 mod rounds;

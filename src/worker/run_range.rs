@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::board::{Completion, Joined, Outcome};
 use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
+use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::{Beat, RangeCall, RangeJob, find_kernel};
 use crate::sync::kernel::KernelFutex;
@@ -51,6 +52,11 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 *prepared.insert(job)
             }
         };
+        server.begin(Work::Chunk {
+            job: joined.job,
+            generation: joined.generation,
+            chunk,
+        });
         let outcome = match perform(server, joined, &job, chunk) {
             Ok(()) => Outcome::Done,
             Err(report) => {
@@ -67,6 +73,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         if outcome == Outcome::Failed && job.fail_fast {
             board.give_up(joined);
         }
+        server.gauge.count_chunk();
         if board.tally(joined).1 <= 1 {
             server.idle.finishing();
         }

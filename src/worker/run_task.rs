@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 
+use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
 use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
@@ -30,6 +31,14 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         ..
     } = &mut *server;
     idle.claimed(|| rounds.see_more(control, control.board().join(seen).is_some()));
+    let Claim {
+        slot: number,
+        generation,
+    } = claim;
+    server.begin(Work::Task {
+        slot: number,
+        generation,
+    });
     let task = Task::load(server.control.task(claim.slot));
     server.privilege.revoke();
     server.arena.seal();
@@ -43,6 +52,11 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
     };
+    // Of small results the arena knows nothing.
+    if reply.place.size > REPLY_SIZE as u64 {
+        server.gauge.set_arena(server.arena.usage());
+    }
+    server.gauge.count_task();
     server.idle.finishing();
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);

@@ -88,6 +88,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),
+        captured_lines: None,
         sandbox: None,
         setup: None,
     };

@@ -56,6 +56,7 @@ impl Watch<'_> {
             region: engine.region(),
             event: engine.event().as_fd(),
             ruleset: sandbox.map(|(ruleset, _)| ruleset.as_fd()),
+            placed: &[],
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {
@@ -64,7 +65,18 @@ impl Watch<'_> {
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        let started = match self.starter.start(ground, &token) {
+        let started = match self.ears.open(index, &self.poller) {
+            Ok(mouths) => {
+                let placed = mouths.placed();
+                let ground = Ground {
+                    placed: &placed,
+                    ..ground
+                };
+                self.starter.start(ground, &token)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let started = match started {
             Ok(process) => self.watch(index, process),
             Err(error) => {
                 // One that was forked, and could not be held, may have claimed something.
@@ -76,10 +88,12 @@ impl Watch<'_> {
         match started {
             Ok(pid) => {
                 hub.roster.introduce(owner.index(), pid);
+                self.ears.introduce(index, pid);
                 drop(hub);
                 engine.tell_scheduler(owner.index(), pid, Event::Started);
             }
             Err(error) => {
+                self.ears.close_all(index, &self.poller);
                 hub.roster.dismiss(owner.index());
                 return Err(error);
             }

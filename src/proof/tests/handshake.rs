@@ -58,6 +58,7 @@ impl Nursery {
             queue_depth: None,
             settings: Settings::default(),
             manner: Default::default(),
+            captured_lines: None,
             setup: None,
             sandbox: None,
         };

@@ -23,6 +23,7 @@ fn the_dead_do_not_count_as_awake() {
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),
+        captured_lines: None,
         setup: None,
         sandbox: None,
     };
