@@ -10,6 +10,7 @@ use super::source::replace;
 use crate::board::{CHUNKS, JOBS};
 use crate::memory::owner::{Owner, Word};
 use crate::pool::audit::{CHECKS, Check, Part};
+use crate::pool::lanes::RESERVED;
 use crate::primitive::atomic::AtomicU64;
 use crate::protocol::control::{Control, SLOTS};
 
@@ -98,8 +99,9 @@ fn round(seed: u64, checks: &[Check]) -> Result<(), String> {
         play.judge()?;
         // What else was hit shows when it is used, or is found by a look.
         play.look_over();
-        // Every slot takes a task once more; in some rounds, for it takes time.
-        let count = if seed.is_multiple_of(32) { SLOTS } else { 100 };
+        // Every slot that plain tasks get takes one once more; in some rounds, for it takes time.
+        let all = SLOTS - RESERVED;
+        let count = if seed.is_multiple_of(32) { all } else { 100 };
         play.fill_up(count)?;
         let hub = play.engine.hub();
         match (hub.pending(), hub.vacancies()) {
@@ -144,7 +146,7 @@ fn directed_by(hand: Hand, checks: &[Check]) -> Result<Vec<Part>, String> {
         play.judge()?;
         // What was hit may not have been needed yet.
         play.look_over();
-        play.fill_up(SLOTS)?;
+        play.fill_up(SLOTS - RESERVED)?;
         Ok(std::mem::take(&mut play.parts))
     })
 }

@@ -16,7 +16,7 @@ use crate::protocol::task::Task;
 use crate::ring::{LANE_TASKS, Lane};
 
 /// Free slots that only high tasks get.
-const RESERVED: usize = 64;
+pub(crate) const RESERVED: usize = 64;
 
 /// Where a task goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

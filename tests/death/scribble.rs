@@ -16,7 +16,7 @@ use crate::replaced;
 
 /// As drawn in `docs/protocol.md`: what workers write of the control area, and where their arenas
 /// stand in the part that they do not.
-const CONTROL_WRITABLE: Range<u64> = 2 << 20..4 << 20;
+const CONTROL_WRITABLE: Range<u64> = 2 << 20..14 << 20;
 const ARENAS: u64 = 0x1200;
 
 const PAGE: u64 = 4096;
