@@ -184,7 +184,7 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
 ///
 /// # Safety
 ///
-/// Nobody else in this process owns the ruleset. All other descriptors that were passed are adopted.
+/// Nobody else in this process owns the ruleset; all else that was passed is adopted.
 unsafe fn adopt_sandbox(
     sandbox: Option<Confinement>,
 ) -> Result<Option<(OwnedFd, Policy)>, SysError> {
