@@ -276,10 +276,10 @@ impl Control {
         Some(control)
     }
 
-    /// Bytes of the control area that such a pool uses.
+    /// Bytes of the control area that such a pool uses, in whole extents.
     pub(crate) const fn used(shape: Shape) -> u64 {
         let end = offset_of!(Self, writable.lanes) + (shape.lanes() - 1) * size_of::<LaneRing>();
-        let end = end.next_multiple_of(1 << 16);
+        let end = end.next_multiple_of(EXTENT_BYTES as usize);
         if end > CONTROL_LEAST {
             end as u64
         } else {
@@ -471,6 +471,14 @@ mod tests {
             let offset = Control::inline_offset(slot);
             assert_eq!(offset % 64, 0);
             assert!(offset + INLINE_SIZE as u64 <= WRITABLE.start);
+        }
+    }
+
+    #[test]
+    fn any_pool_uses_whole_extents_of_it() {
+        for (workers, queues) in (1..=WORKERS).flat_map(|workers| [(workers, 1), (workers, 16)]) {
+            let used = Control::used(Shape::new(workers, queues));
+            assert!(used.is_multiple_of(EXTENT_BYTES) && used <= CONTROL_SIZE as u64);
         }
     }
 }
