@@ -48,14 +48,17 @@ pub enum TaskError {
     /// Workers could not be started any more, so the pool has given up.
     #[error(
         "the pool has no workers: {attempts} in a row could not be started or died before their \
-         first task{}",
-        last.as_ref().map_or(String::new(), |death| format!("; the last one: {death}"))
+         first task{}{}",
+        last.as_ref().map_or(String::new(), |death| format!("; the last one: {death}")),
+        reason.as_ref().map_or(String::new(), |reason| format!(", because {reason}"))
     )]
     NoWorkers {
         /// How many were tried.
         attempts: u32,
         /// How the last one ended, if it began at all.
         last: Option<WorkerDeath>,
+        /// Why it did not begin, if it could say so, such as the panic of an initializer.
+        reason: Option<String>,
     },
     /// The pool was shut down first.
     #[error("the pool was closed before the task was done; keep it alive until then")]

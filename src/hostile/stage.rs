@@ -19,6 +19,7 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::Hub;
 use crate::pool::job::Launch;
+use crate::pool::life::Service;
 use crate::pool::roster::Member;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
 use crate::protocol::function::FunctionId;
@@ -75,6 +76,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         keep_warm: 4 << 20,
         attempts: 2,
         cancel_grace: Duration::MAX,
+        service: Service::default(),
         settings: Settings::default(),
     };
     let engine = Engine::new(config).expect("memory");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
+use crate::pool::life::{LifePlan, Service};
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
@@ -54,6 +55,7 @@ pub struct Builder {
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
+    pub(super) life: LifePlan,
 }
 
 /// The settings, checked and completed.
@@ -66,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) settings: Settings,
+    pub(crate) service: Service,
 }
 
 impl Builder {
@@ -187,12 +190,15 @@ impl Builder {
     /// that is reserved), [`Error::Thread`] or [`Error::Spawn`] when it refuses a thread or a
     /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
     /// when a worker dies before it is ready, [`Error::SettingRefused`] when it cannot apply a
-    /// setting to itself, [`Error::Handshake`] when it finds itself in another
+    /// setting to itself or a function that it is to run first panics, [`Error::StartTimedOut`]
+    /// when it takes too long, [`Error::Handshake`] when it finds itself in another
     /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
+        let plan = self.life.clone();
         let config = self.complete()?;
         let engine = Engine::new(config)?;
-        let supervisor = Supervisor::start(Arc::clone(&engine))?;
+        let instructions = plan.instruct(&engine)?;
+        let supervisor = Supervisor::start(Arc::clone(&engine), instructions)?;
         Ok(Pool { engine, supervisor })
     }
 
@@ -254,6 +260,7 @@ impl Builder {
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             settings,
+            service: self.life.service()?,
         })
     }
 }
@@ -264,7 +271,7 @@ fn setup<F: Fn() + Copy + Sync>() {
     f();
 }
 
-fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
+pub(super) fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
     Error::InvalidConfig {
         setting,
         wanted,
@@ -291,6 +298,10 @@ mod tests {
             Builder::default().worker_nice(i32::MIN),
             Builder::default().worker_cores([]),
             Builder::default().worker_cores([0, 1024]),
+            Builder::default().max_tasks_per_worker(0),
+            Builder::default().max_worker_memory(1 << 20),
+            Builder::default().max_worker_age(Duration::ZERO),
+            Builder::default().start_timeout(Duration::ZERO),
         ];
         for builder in refused {
             let error = builder.clone().build().unwrap_err();

@@ -59,7 +59,8 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
-        let arenas = 2 * config.workers as u64 * arena_size(&config);
+        let places = config.service.places(config.workers);
+        let arenas = 2 * places as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
         let region = Arc::new(Region::create(size)?);
@@ -80,7 +81,8 @@ impl Engine {
             config,
         };
         Control::create(&engine.region, engine.workers(), &ImageId::current())
-            .expect("the region was created larger than the control area");
+            .expect("the region was created larger than the control area")
+            .set_workers(engine.workers(), places);
         Ok(Arc::new(engine))
     }
 
@@ -112,7 +114,7 @@ impl Engine {
 
     /// The workers' parking places.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        self.control().parking_of(self.workers())
+        self.control().parking_of(self.places())
     }
 
     /// What workers ring.
@@ -143,6 +145,11 @@ impl Engine {
 
     pub(crate) fn workers(&self) -> usize {
         self.config.workers
+    }
+
+    /// How many workers there may be while some succeed others.
+    pub(crate) fn places(&self) -> usize {
+        self.config.service.places(self.config.workers)
     }
 
     pub(crate) fn arena_size(&self) -> u64 {

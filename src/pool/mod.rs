@@ -22,6 +22,7 @@ pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
+pub(crate) mod life;
 pub(crate) mod reply;
 pub(crate) mod roster;
 pub(crate) mod submit;

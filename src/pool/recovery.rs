@@ -38,7 +38,7 @@ impl Engine {
         control.ring().repost();
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
-        self.parking().reset(dead.index());
+        self.parking().vacate(dead.index());
         self.parking().wake_all(&KernelFutex);
     }
 }

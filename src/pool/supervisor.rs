@@ -5,6 +5,8 @@
 //! own, and, while no other listener is there, on the bell that workers ring.
 
 mod hearing;
+mod refusal;
+mod succession;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -12,14 +14,17 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use succession::{Role, Service};
+
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
+use crate::pool::life::Instructions;
 use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::Status;
+use crate::protocol::control::{Order, Status};
 use crate::protocol::token::{self, Token};
 use crate::sys::clock;
 use crate::sys::oom::OomKills;
@@ -43,12 +48,12 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts the thread, which starts the workers; returns when all are ready.
-    pub(crate) fn start(engine: Arc<Engine>) -> Result<Self, Error> {
+    pub(crate) fn start(engine: Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
         let (report, outcome) = mpsc::sync_channel(1);
         let its_engine = Arc::clone(&engine);
         let thread = thread::Builder::new()
             .name("gristmill".into())
-            .spawn(move || run(&its_engine, &report))
+            .spawn(move || run(&its_engine, instructions, &report))
             .map_err(Error::Thread)?;
         let mut supervisor = Self {
             engine,
@@ -97,6 +102,9 @@ struct Charge {
     due: Option<Instant>,
     /// It has been sent SIGKILL by us.
     condemned: bool,
+    /// Why the last one was never ready, if it could say so.
+    reason: Option<String>,
+    service: Service,
 }
 
 struct Watch<'a> {
@@ -106,21 +114,24 @@ struct Watch<'a> {
     hears_workers: bool,
     /// As counted last.
     oom_kills: OomKills,
+    instructions: Instructions,
 }
 
-fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
-    let outcome = Watch::begin(engine).and_then(|mut watch| match watch.raise_all() {
-        Ok(()) => Ok(watch),
-        Err(error) => {
-            watch.end(TaskError::PoolClosed);
-            Err(error)
-        }
-    });
+fn run(engine: &Arc<Engine>, instructions: Instructions, report: &SyncSender<Result<(), Error>>) {
+    let outcome =
+        Watch::begin(engine, instructions).and_then(|mut watch| match watch.raise_all() {
+            Ok(()) => Ok(watch),
+            Err(error) => {
+                watch.end(TaskError::PoolClosed);
+                Err(error)
+            }
+        });
     match outcome {
         Ok(mut watch) => {
             // The pool may be gone before it heard: then `stop` was called already.
             let _ = report.send(Ok(()));
             let end = watch.keep();
+            watch.part();
             watch.end(end);
         }
         Err(error) => {
@@ -131,16 +142,21 @@ fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(engine: &'a Arc<Engine>) -> Result<Self, Error> {
+    fn begin(engine: &'a Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
         let poller = Poller::new()?;
         poller.add(engine.commands().as_fd(), COMMANDS)?;
-        let charges = (0..engine.workers()).map(|index| Charge {
+        let charges = (0..engine.places()).map(|index| Charge {
             owner: Owner::new(index as u16, 0),
             process: None,
             stillbirths: 0,
             last_death: None,
             due: None,
             condemned: false,
+            reason: None,
+            service: Service::new(match index < engine.workers() {
+                true => Role::Serving,
+                false => Role::Vacant,
+            }),
         });
         Ok(Self {
             engine,
@@ -148,20 +164,23 @@ impl<'a> Watch<'a> {
             charges: charges.collect(),
             hears_workers: false,
             oom_kills: OomKills::default(),
+            instructions,
         })
     }
 
     /// Starts every worker and waits until each has said that it is ready.
     fn raise_all(&mut self) -> Result<(), Error> {
-        self.poller.add(self.engine.event().as_fd(), WORKERS_BELL)?;
         for index in 0..self.charges.len() {
+            self.engine.parking().vacate(index as u16);
+        }
+        for index in 0..self.engine.workers() {
             self.raise(index)?;
         }
         // While they start; a worker that is killed for memory before has none to be blamed for.
         self.oom_kills = OomKills::now();
         let mut tokens = Vec::new();
         while !self.all_ready() {
-            self.poller.wait(None, &mut tokens)?;
+            self.poller.wait(self.patience(), &mut tokens)?;
             for &token in &tokens {
                 match usize::try_from(token) {
                     Ok(index) if index < self.charges.len() => {
@@ -170,20 +189,20 @@ impl<'a> Watch<'a> {
                         }
                     }
                     _ => {
-                        self.engine.event().clear()?;
+                        self.engine.commands().clear()?;
                     }
                 }
             }
             if self.engine.hub().stopping {
                 return Err(Error::PoolClosed);
             }
+            self.end_slow();
         }
-        self.poller.remove(self.engine.event().as_fd())?;
         Ok(())
     }
 
     fn all_ready(&self) -> bool {
-        (0..self.charges.len()).all(|index| self.status(index) == Status::Ready)
+        (0..self.engine.workers()).all(|index| self.status(index).has_begun())
     }
 
     fn status(&self, index: usize) -> Status {
@@ -200,6 +219,7 @@ impl<'a> Watch<'a> {
     /// Watches over the workers until the pool is dropped or cannot go on; why it ends.
     fn keep(&mut self) -> TaskError {
         let mut tokens = Vec::new();
+        self.tend();
         loop {
             // A failed wait is one without events; whatever is true is found by looking.
             let _ = self.poller.wait(self.patience(), &mut tokens);
@@ -217,6 +237,11 @@ impl<'a> Watch<'a> {
                 }
             }
             self.end_overdue();
+            // What is heard of results says nothing about workers.
+            if tokens.iter().any(|&token| token != WORKERS_BELL) || tokens.is_empty() {
+                self.end_slow();
+                self.tend();
+            }
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
@@ -264,12 +289,18 @@ impl<'a> Watch<'a> {
         record.arena_size.store(span.size, Ordering::Relaxed);
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
-        engine.parking().reset(owner.index());
+        engine.parking().vacate(owner.index());
+        record.give_order(match self.charges[index].service.role {
+            Role::Reserve(_) => Order::Wait,
+            _ => Order::Serve,
+        });
         // Each time, for a worker that ran wild may have written there.
         control.settings().store(&engine.config().settings);
+        control.life().store(&self.instructions.life);
         let token = Token {
             region: engine.region().fd().as_raw_fd(),
             event: engine.event().as_raw_fd(),
+            commands: engine.commands().as_raw_fd(),
             index: owner.index(),
             incarnation: owner.incarnation(),
             parent: std::process::id() as i32,
@@ -277,7 +308,11 @@ impl<'a> Watch<'a> {
         let spawn = Spawn {
             variable: token::VARIABLE,
             value: &token.to_string(),
-            passed: &[engine.region().fd(), engine.event().as_fd()],
+            passed: &[
+                engine.region().fd(),
+                engine.event().as_fd(),
+                engine.commands().as_fd(),
+            ],
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {
@@ -298,7 +333,10 @@ impl<'a> Watch<'a> {
                 return Err(error);
             }
         }
-        self.charges[index].condemned = false;
+        let charge = &mut self.charges[index];
+        charge.condemned = false;
+        charge.reason = None;
+        charge.service.limit = Instant::now().checked_add(engine.config().service.start_timeout);
         Ok(())
     }
 
@@ -350,15 +388,15 @@ impl<'a> Watch<'a> {
         if index >= self.charges.len() {
             return;
         }
-        let was_ready = self.status(index) == Status::Ready;
+        let was_ready = self.status(index).has_begun();
         let Some(death) = self.reap(index) else {
             return;
         };
+        if let Some(complaint) = self.complaint(index) {
+            self.charges[index].reason = Some(complaint);
+        }
         self.bury(index, &death);
-        let charge = &mut self.charges[index];
-        charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
-        self.charges[index].last_death = Some(death);
-        self.plan(index);
+        self.fill(index, was_ready, death);
     }
 
     /// Takes back what a reaped worker had; the next in its place has another name.
@@ -390,10 +428,10 @@ impl<'a> Watch<'a> {
             charge.due = None;
             if charge.stillbirths >= START_ATTEMPTS {
                 let attempts = charge.stillbirths;
-                let reason = charge.last_death.take();
                 return Some(TaskError::NoWorkers {
                     attempts,
-                    last: reason,
+                    last: charge.last_death.take(),
+                    reason: charge.reason.take(),
                 });
             }
             if self.raise(index).is_err() {
@@ -408,6 +446,7 @@ impl<'a> Watch<'a> {
     /// How long nothing will have to be done unasked.
     fn patience(&self) -> Option<Duration> {
         let due = self.charges.iter().filter_map(|charge| charge.due).min();
+        let due = due.into_iter().chain(self.next_look()).min();
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut hub = self.engine.hub();
         let look = match hub.next_look().min(hub.end_limit()) {
@@ -437,34 +476,6 @@ impl<'a> Watch<'a> {
             charge.condemned = engine.hub().condemn(engine.control(), overdue);
             // One that has ended by itself is reaped like any other.
             let _ = process.signal(if charge.condemned { KILL } else { CONTINUE });
-        }
-    }
-
-    /// The panic that ended a worker's set-up.
-    fn last_words(&self, index: usize) -> String {
-        let owner = self.charges[index].owner;
-        let record = self.engine.control().record(owner.index());
-        // ORDERING: Relaxed; acquired with the status.
-        let offset = record.map_or(0, |record| record.report.load(Ordering::Relaxed));
-        let report = self.engine.hub().panic_of(owner, offset);
-        TaskError::from(report).to_string()
-    }
-
-    fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
-        match self.status(index) {
-            Status::Refused(refusal) => Error::Handshake {
-                pid: death.pid,
-                refusal,
-            },
-            Status::Unsettled(setting, 0) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: self.last_words(index),
-            },
-            Status::Unsettled(setting, errno) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: std::io::Error::from_raw_os_error(errno.into()).to_string(),
-            },
-            _ => Error::WorkersKeepDying { attempts: 1, death },
         }
     }
 }

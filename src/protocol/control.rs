@@ -22,9 +22,10 @@ use core::ptr::NonNull;
 
 use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
 use crate::memory::region::Region;
-use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
+use crate::protocol::life::LifePage;
 use crate::protocol::range::JobBody;
 use crate::protocol::settings::{Setting, SettingsPage};
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
@@ -53,11 +54,11 @@ struct Identity {
 /// One worker's public face: 64 bytes, written by the worker unless said otherwise.
 ///
 /// ```text
-/// 0        8            16         24           32 .. 64
-/// | status | arena      | arena    | report     | reserved
-/// |        | offset (P) | size (P) | offset     |
+/// 0        8            16         24           32          36 .. 64
+/// | status | arena      | arena    | report     | order (O) | reserved
+/// |        | offset (P) | size (P) | offset     |           |
 /// ```
-/// `(P)`: written by the parent before the worker starts.
+/// `(P)`: written by the parent before the worker starts. `(O)`: by the parent at any time.
 #[repr(C, align(64))]
 pub(crate) struct WorkerRecord {
     pub(crate) status: AtomicU64,
@@ -65,10 +66,44 @@ pub(crate) struct WorkerRecord {
     pub(crate) arena_size: AtomicU64,
     /// Of the panic that ended its set-up.
     pub(crate) report: AtomicU64,
-    reserved: [AtomicU64; 4],
+    /// An [`Order`].
+    pub(crate) order: AtomicU32,
+    reserved: [AtomicU32; 7],
 }
 
 const _: () = assert!(size_of::<WorkerRecord>() == 64);
+
+/// What the parent wants of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Order {
+    /// To take work.
+    Serve,
+    /// To wait, ready, until it is told to serve.
+    Wait,
+    /// To finish what it is at, take no more, and end.
+    Retire,
+}
+
+impl WorkerRecord {
+    /// What the parent wants; nonsense is an order to serve.
+    pub(crate) fn order(&self) -> Order {
+        // ORDERING: Acquire; pairs with the Release in `give_order`. Nothing hangs on it but that
+        // a worker does not serve before the parent has done with the one before it.
+        match self.order.load(Ordering::Acquire) {
+            1 => Order::Wait,
+            2 => Order::Retire,
+            _ => Order::Serve,
+        }
+    }
+
+    /// Tells the worker what it is to do, by the parent, who then wakes it.
+    pub(crate) fn give_order(&self, order: Order) {
+        // ORDERING: Release; pairs with the Acquire in `order`. A read-modify-write, so that a
+        // fence may follow.
+        self.order.swap(order as u32, Ordering::Release);
+    }
+}
 
 /// Where a worker is in its life, with the incarnation it speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +112,12 @@ pub(crate) enum Status {
     Starting,
     /// Attached, verified, taking work.
     Ready,
+    /// As ready, and close to the last task that it may take: a successor should be there soon.
+    Waning,
+    /// As ready, and larger than it may be: to be told to retire when a successor is there.
+    Overgrown,
+    /// It takes no more work, and is about to end.
+    Spent,
     /// It refused the handshake, with the reason.
     Refused(Refusal),
     /// It could not apply a setting; the kernel's reason, or 0 and a report.
@@ -109,9 +150,20 @@ impl Status {
             Self::Refused(Refusal::Magic) => 2,
             Self::Refused(Refusal::Layout) => 3,
             Self::Refused(Refusal::Image) => 4,
+            Self::Waning => 5,
+            Self::Overgrown => 6,
+            Self::Spent => 7,
             Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
         };
         code << 16 | incarnation as u64
+    }
+
+    /// Whether a worker that says so has begun its service.
+    pub(crate) const fn has_begun(self) -> bool {
+        matches!(
+            self,
+            Self::Ready | Self::Waning | Self::Overgrown | Self::Spent
+        )
     }
 
     /// What the bits say of this incarnation; bits of another one, or nonsense, say nothing yet.
@@ -124,6 +176,9 @@ impl Status {
             2 => Self::Refused(Refusal::Magic),
             3 => Self::Refused(Refusal::Layout),
             4 => Self::Refused(Refusal::Image),
+            5 => Self::Waning,
+            6 => Self::Overgrown,
+            7 => Self::Spent,
             other => {
                 let setting = (other & 0xffff).wrapping_sub(UNSETTLED) as usize;
                 match (Setting::ALL.get(setting), other >> 16) {
@@ -156,6 +211,7 @@ pub(crate) struct Control {
     inline: [InlineBlock; SLOTS],
     settings: SettingsPage,
     waiter: Line<AtomicU64>,
+    life: LifePage,
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -190,6 +246,7 @@ const _: () = {
     assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
     assert!(offset_of!(Control, settings) == 0x2f6480);
     assert!(offset_of!(Control, waiter) == 0x2f6580);
+    assert!(offset_of!(Control, life) == 0x2f65c0);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -248,7 +305,7 @@ impl Control {
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&control.workers.0, workers as u64);
+        control.set_workers(workers, workers);
         set(&control.identity.layout, LAYOUT);
         set(&control.identity.region_size, region.size());
         for (word, value) in control.identity.image.iter().zip(image.to_words()) {
@@ -313,15 +370,16 @@ impl Control {
 
     /// The workers' parking places, as a worker sees them.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        self.parking_of(self.workers())
+        // ORDERING: Relaxed; set before any worker was created.
+        self.parking_of((self.workers.0.load(Ordering::Relaxed) >> 32) as usize)
     }
 
-    /// The parking places of so many workers: the parent knows how many, whatever is written here.
-    pub(crate) fn parking_of(&self, workers: usize) -> Parking<'_> {
-        let workers = workers.min(WORKERS);
-        let bits = workers.div_ceil(64);
+    /// So many parking places: the parent knows how many, whatever is written here.
+    pub(crate) fn parking_of(&self, places: usize) -> Parking<'_> {
+        let places = places.min(WORKERS);
+        let bits = places.div_ceil(64);
         Parking::new(
-            &self.parks[..workers],
+            &self.parks[..places],
             &self.spinning[..bits],
             &self.parked[..bits],
         )
@@ -343,7 +401,15 @@ impl Control {
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         // ORDERING: Relaxed; set before any worker was created.
-        (self.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
+        (self.workers.0.load(Ordering::Relaxed) as u32 as usize).min(WORKERS)
+    }
+
+    /// By the parent, before it starts a worker: how many serve at a time, and how many places
+    /// there are, for those that wait to succeed them as well.
+    pub(crate) fn set_workers(&self, workers: usize, places: usize) {
+        // ORDERING: Relaxed; the workers that read this are created afterwards.
+        let bits = workers as u64 | (places as u64) << 32;
+        self.workers.0.store(bits, Ordering::Relaxed);
     }
 
     /// The parent's doorbell.
@@ -361,6 +427,11 @@ impl Control {
         &self.settings
     }
 
+    /// How a worker's life begins and ends.
+    pub(crate) fn life(&self) -> &LifePage {
+        &self.life
+    }
+
     /// Offset in the region of the block beside a slot.
     pub(crate) const fn inline_offset(slot: u32) -> u64 {
         let index = slot as usize % SLOTS;
@@ -376,6 +447,9 @@ mod tests {
     fn a_status_speaks_for_one_incarnation_only() {
         for status in [
             Status::Ready,
+            Status::Waning,
+            Status::Overgrown,
+            Status::Spent,
             Status::Refused(Refusal::Magic),
             Status::Refused(Refusal::Layout),
             Status::Refused(Refusal::Image),

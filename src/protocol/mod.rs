@@ -7,6 +7,7 @@ pub(crate) mod control;
 pub(crate) mod freed;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod life;
 pub(crate) mod panic;
 pub(crate) mod range;
 pub(crate) mod remote;

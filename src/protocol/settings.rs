@@ -38,16 +38,20 @@ pub(crate) enum Setting {
     Nice,
     Cores,
     Setup,
+    Initializer,
+    State,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Memory,
         Self::CpuTime,
         Self::OpenFiles,
         Self::Nice,
         Self::Cores,
         Self::Setup,
+        Self::Initializer,
+        Self::State,
     ];
 
     /// The builder's method.
@@ -59,6 +63,8 @@ impl Setting {
             Self::Nice => "worker_nice",
             Self::Cores => "worker_cores",
             Self::Setup => "worker_setup",
+            Self::Initializer => "initializer",
+            Self::State => "worker_state",
         }
     }
 }

@@ -5,7 +5,7 @@
     reason = "turns an offset in our own image into a function; writes results in place"
 )]
 
-use core::any::type_name;
+use core::any::{Any, type_name};
 use core::mem::transmute;
 use core::ptr::NonNull;
 
@@ -200,6 +200,13 @@ pub(crate) trait ReplyPlace {
     fn settle(&mut self, size: usize);
 }
 
+/// Where a task finds what its worker keeps for tasks.
+pub(crate) trait StatePlace {
+    /// The worker's state, made anew if the last task that had it panicked; `None` when there is
+    /// none. May panic, as the program's function that makes it may.
+    fn borrow(&mut self) -> Option<&mut dyn Any>;
+}
+
 /// Why a task could not be run, or its result not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TaskFault {
@@ -233,6 +240,7 @@ pub(crate) struct TaskCall<'a> {
     pub(crate) region: &'a Region,
     pub(crate) task: Task,
     pub(crate) place: &'a mut dyn ReplyPlace,
+    pub(crate) state: &'a mut dyn StatePlace,
 }
 
 impl<'a> TaskCall<'a> {
@@ -248,6 +256,13 @@ impl<'a> TaskCall<'a> {
     /// When it cannot be read: the parent wrote nonsense, or it was overwritten.
     pub(crate) fn context<C: Context<M>, M>(&self) -> C::View<'a> {
         view::<C, M>(self.region, self.task.context)
+    }
+
+    /// The worker's state. The parent has checked its type before it sent the task, so another one
+    /// means that the task was overwritten.
+    pub(crate) fn state<S: 'static>(&mut self) -> Result<&mut S, TaskFault> {
+        let state = self.state.borrow().and_then(<dyn Any>::downcast_mut);
+        state.ok_or(TaskFault::BadArguments)
     }
 
     /// Serialises the result straight to where the parent will read it.

@@ -1,7 +1,7 @@
 //! What makes a process a worker: one environment variable, written by the pool, read by the hook.
 //!
 //! ```text
-//! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<index>:<incarnation>:<parent's pid>
+//! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<command fd>:<index>:<incarnation>:<parent's pid>
 //! ```
 //!
 //! The version stands in the name: a program may have two versions of this crate linked into it,
@@ -26,6 +26,8 @@ pub(crate) struct Token {
     pub(crate) region: RawFd,
     /// Descriptor of the eventfd that wakes the parent.
     pub(crate) event: RawFd,
+    /// Descriptor of the eventfd that wakes the supervisor.
+    pub(crate) commands: RawFd,
     /// Which worker it is, below 4096.
     pub(crate) index: u16,
     /// How many it was before.
@@ -37,7 +39,7 @@ pub(crate) struct Token {
 /// The variable holds something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "expected five numbers with colons between them (two descriptors above 2, the worker below \
+    "expected six numbers with colons between them (three descriptors above 2, the worker below \
      4096, its incarnation, its parent's process id)"
 )]
 pub(crate) struct BadToken;
@@ -47,11 +49,15 @@ impl fmt::Display for Token {
         let Self {
             region,
             event,
+            commands,
             index,
             incarnation,
             parent,
         } = self;
-        write!(f, "{region}:{event}:{index}:{incarnation}:{parent}")
+        write!(
+            f,
+            "{region}:{event}:{commands}:{index}:{incarnation}:{parent}"
+        )
     }
 }
 
@@ -63,18 +69,26 @@ impl FromStr for Token {
             text.parse().map_err(|_| BadToken)
         }
         let fields: Vec<&str> = text.split(':').collect();
-        let &[region, event, index, incarnation, parent] = &fields[..] else {
+        let &[region, event, commands, index, incarnation, parent] = &fields[..] else {
             return Err(BadToken);
         };
         let token = Self {
             region: number(region)?,
             event: number(event)?,
+            commands: number(commands)?,
             index: number(index)?,
             incarnation: number(incarnation)?,
             parent: number(parent)?,
         };
-        let descriptors = token.region > 2 && token.event > 2 && token.region != token.event;
-        (descriptors && token.index < 4096 && token.parent > 0)
+        let Self {
+            region,
+            event,
+            commands,
+            ..
+        } = token;
+        let above = region > 2 && event > 2 && commands > 2;
+        let apart = region != event && event != commands && commands != region;
+        (above && apart && token.index < 4096 && token.parent > 0)
             .then_some(token)
             .ok_or(BadToken)
     }
@@ -91,7 +105,8 @@ mod tests {
             region in 3..500, apart in 1..500, index in 0_u16..4096, incarnation: u16,
             parent in 1..i32::MAX,
         ) {
-            let token = Token { region, event: region + apart, index, incarnation, parent };
+            let (event, commands) = (region + apart, region + 2 * apart);
+            let token = Token { region, event, commands, index, incarnation, parent };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
         }
 
@@ -110,16 +125,18 @@ mod tests {
             "1",
             "yes",
             ":::::",
-            "3:4:0:0",
-            "3:4:0:0:9:",
-            "3:4:0:0:9:9",
-            "2:4:0:0:9",
-            "3:3:0:0:9",
-            "3:-1:0:0:9",
-            "3:4:4096:0:9",
-            "3:4:0:65536:9",
-            "3:4:0:0:0",
-            " 3:4:0:0:9",
+            "3:4:5:0:0",
+            "3:4:5:0:0:9:",
+            "3:4:5:0:0:9:9",
+            "2:4:5:0:0:9",
+            "3:3:5:0:0:9",
+            "3:5:5:0:0:9",
+            "3:4:3:0:0:9",
+            "3:-1:5:0:0:9",
+            "3:4:5:4096:0:9",
+            "3:4:5:0:65536:9",
+            "3:4:5:0:0:0",
+            " 3:4:5:0:0:9",
         ];
         for text in bad {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");

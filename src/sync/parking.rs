@@ -213,6 +213,35 @@ impl<'a> Parking<'a> {
         }
     }
 
+    /// Worker: looks for no work any more. If there is some, the caller wakes another, as one that
+    /// is about to sleep would see it and stay.
+    pub(crate) fn leave(&self, me: u16) {
+        self.vacate(me);
+        // ORDERING: P1, SeqCst; fence F2 above: whoever counted on this worker published before it.
+        fence_after_rmw();
+    }
+
+    /// Parent: a place where nobody is, or nobody who would look for work, counts as asleep: a
+    /// submitter that sees all asleep turns to those who are.
+    pub(crate) fn vacate(&self, index: u16) {
+        if let Some(word) = self.words.get(index as usize) {
+            word.unpark();
+            set(self.parked, index);
+            clear(self.spinning, index);
+        }
+    }
+
+    /// Wakes this worker if it is parked. The caller has just told it something with a
+    /// read-modify-write.
+    pub(crate) fn rouse(&self, index: u16, futex: &impl Futex) {
+        // ORDERING: P1, SeqCst; fence F1 above: a worker looks at its orders after its own fence.
+        fence_after_rmw();
+        if let Some(word) = self.words.get(index as usize) {
+            word.unpark();
+            futex.wake(&word.0.0, 1);
+        }
+    }
+
     fn unpark(&self, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
         let mut woken = 0;
         for (base, bits) in (0..).step_by(64).zip(self.parked) {

@@ -13,4 +13,5 @@ pub(crate) mod map;
 pub(crate) mod memfd;
 pub(crate) mod oom;
 pub(crate) mod pidfd;
+pub(crate) mod private_memory;
 pub(crate) mod process;

@@ -9,6 +9,7 @@ mod builder;
 mod handle;
 mod output;
 mod spawn;
+mod state;
 
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;

@@ -42,6 +42,8 @@ pub(crate) struct Handover {
     pub(crate) region: OwnedFd,
     /// The eventfd that wakes the parent.
     pub(crate) event: OwnedFd,
+    /// The eventfd that wakes the parent's supervisor.
+    pub(crate) commands: OwnedFd,
     /// Which worker this is, below 4096.
     pub(crate) index: u16,
     /// How many it was before.
@@ -102,8 +104,10 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
     // taken it for its own.
     let region = unsafe { process::adopt(token.region) }?;
-    // SAFETY: as above; a token names two different descriptors.
+    // SAFETY: as above; a token names three different descriptors.
     let event = unsafe { process::adopt(token.event) }?;
+    // SAFETY: as above.
+    let commands = unsafe { process::adopt(token.commands) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: these are the entries that follow ours, each called once, in order, with what the
     // loader would pass; it will not call them, as we never return to it.
@@ -114,6 +118,7 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     Ok(live(Handover {
         region,
         event,
+        commands,
         index,
         incarnation,
     }))

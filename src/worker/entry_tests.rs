@@ -150,14 +150,16 @@ impl Started {
     fn with_parent(probe: Probe, parent: i32) -> Self {
         let (region, alive) = pipe().unwrap();
         let (answer, event) = pipe().unwrap();
+        let (_nobody, commands) = pipe().unwrap();
         let token = Token {
             region: region.as_raw_fd(),
             event: event.as_raw_fd(),
+            commands: commands.as_raw_fd(),
             index: PROBED,
             incarnation: probe as u16,
             parent,
         };
-        let passed = [region.as_fd(), event.as_fd()];
+        let passed = [region.as_fd(), event.as_fd(), commands.as_fd()];
         let value = token.to_string();
         let spawn = Spawn {
             variable: token::VARIABLE,

@@ -94,6 +94,21 @@ impl<'a> Idle<'a> {
         }
     }
 
+    /// Says that this worker looks for work from now on; a worker that starts counts as asleep.
+    pub(crate) fn arrive(&self) {
+        self.control.parking().reset(self.me);
+    }
+
+    /// Says that this worker looks for no work any more, and has another one look at what is left.
+    pub(crate) fn leave(&mut self, is_more: impl FnOnce() -> bool) {
+        self.is_spinning = false;
+        let parking = self.control.parking();
+        parking.leave(self.me);
+        if is_more() {
+            parking.wake(1, &KernelFutex);
+        }
+    }
+
     /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
     /// for it on one core and leave them there, each with half of it and the other core idle;
     /// then this worker moves.

@@ -1,15 +1,21 @@
 //! From attaching to the region to the last task.
 
-#![expect(unsafe_code, reason = "takes over the event descriptor")]
+#![expect(
+    unsafe_code,
+    reason = "takes over descriptors, and calls the function that the parent named"
+)]
 
 use core::error::Error;
+use std::time::Instant;
 
 use crate::board::Seen;
 use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Control, Status};
+use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
+use crate::protocol::settings::find_setup;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
@@ -17,6 +23,8 @@ use crate::worker::entry::Handover;
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
 use crate::worker::settle::{self, Reason};
+use crate::worker::state::State;
+use crate::worker::tenure::Tenure;
 use crate::worker::{panic, run_range, run_task};
 
 /// Exit code of a worker that could not attach to the region.
@@ -34,9 +42,12 @@ pub(crate) struct Server<'a> {
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
     pub(crate) idle: Idle<'a>,
+    pub(crate) state: State<'a>,
+    pub(crate) tenure: Tenure<'a>,
+    exit: Option<FunctionId>,
 }
 
-/// Lives as a worker until the parent ends it; returns an exit code only when it cannot begin.
+/// Lives as a worker until it has served, or the parent ends it; returns the exit code.
 pub(crate) fn run(handover: Handover) -> i32 {
     match attach(handover) {
         Ok(code) => code,
@@ -48,10 +59,13 @@ pub(crate) fn run(handover: Handover) -> i32 {
 }
 
 fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
+    let born = Instant::now();
     let me = Owner::new(handover.index, handover.incarnation);
     let region = Region::attach(handover.region)?;
     // SAFETY: the parent passed its event descriptor, which it opened nonblocking.
     let event = unsafe { eventfd::Bell::from_owned(handover.event) };
+    // SAFETY: as above.
+    let supervisor = unsafe { eventfd::Bell::from_owned(handover.commands) };
     let privilege = Privilege::begin(&region)?;
     let control = Control::of(&region).ok_or("the region is smaller than its control area")?;
     let record = control
@@ -70,20 +84,26 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     }
     let mut arena = Arena::attach(&region, record)?;
     panic::install_hook();
-    if let Err((setting, reason)) = settle::settle(&control.settings().load()) {
-        let errno = match reason {
-            Reason::Kernel(error) => error.errno as u16,
-            Reason::Panic(report) => {
-                let place = arena.write_report(&report).unwrap_or_default();
-                // ORDERING: Relaxed; released with the status.
-                record.report.store(place.offset, Ordering::Relaxed);
-                0
-            }
-        };
-        say(Status::Unsettled(setting, errno));
-        return Ok(EXIT_REFUSED);
-    }
-    say(Status::Ready);
+    let life = control.life().load();
+    let settled = settle::settle(&control.settings().load()).and_then(|()| {
+        State::begin(&region, &life).map_err(|(setting, report)| (setting, Reason::Panic(report)))
+    });
+    let state = match settled {
+        Ok(state) => state,
+        Err((setting, reason)) => {
+            let errno = match reason {
+                Reason::Kernel(error) => error.errno as u16,
+                Reason::Panic(report) => {
+                    let place = arena.write_report(&report).unwrap_or_default();
+                    // ORDERING: Relaxed; released with the status.
+                    record.report.store(place.offset, Ordering::Relaxed);
+                    0
+                }
+            };
+            say(Status::Unsettled(setting, errno));
+            return Ok(EXIT_REFUSED);
+        }
+    };
     let mut server = Server {
         me,
         region: &region,
@@ -93,22 +113,55 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         privilege,
         seen: Seen::new(),
         idle: Idle::new(control, me.index()),
+        state,
+        tenure: Tenure::new(me, record, supervisor, &life, born),
+        exit: life.exit,
     };
-    server.bell.ring_always();
-    server.serve()
+    server.tenure.report(Status::Ready);
+    server.serve();
+    server.leave();
+    Ok(0)
 }
 
 impl Server<'_> {
-    fn serve(&mut self) -> ! {
-        loop {
-            if !self.work_once() {
+    fn serve(&mut self) {
+        self.tenure.await_turn();
+        self.idle.arrive();
+        self.tenure.take_stock();
+        while !self.tenure.is_over() {
+            if self.work_once() {
+                self.tenure.take_stock();
+            } else {
+                self.tenure.rest();
                 let Self {
                     idle,
                     control,
                     seen,
+                    tenure,
                     ..
                 } = self;
-                idle.wait(|| has_work(control, seen));
+                idle.wait(|| has_work(control, seen) || tenure.is_dismissed());
+            }
+        }
+    }
+
+    /// The orderly end: somebody else takes over, and the program has its last word here.
+    fn leave(&mut self) {
+        let Self {
+            idle,
+            control,
+            seen,
+            ..
+        } = self;
+        idle.leave(|| has_work(control, seen));
+        self.tenure.report(Status::Spent);
+        self.state.discard();
+        if let Some(exit) = self.exit {
+            // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same
+            // image.
+            if let Ok(exit) = unsafe { find_setup(exit) } {
+                // If it panics, nobody is left to hear of it.
+                let _ = panic::catch(exit);
             }
         }
     }

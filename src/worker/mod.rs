@@ -1,10 +1,11 @@
-//! The life of a worker process: attach, take work until there is none, wait, die.
+//! The life of a worker process: attach, take work, wait for more, and leave when it has served.
 //!
 //! ```text
 //! entry (before main) → life::run: attach, verify, say Ready
-//!   └ serve: ┌ claim a chunk of an open job → run_range
+//!   ├ serve: ┌ claim a chunk of an open job → run_range
 //!            ├ claim a task from the ring   → run_task
-//!            └ neither: spin a while, park, sleep in the kernel
+//!   │        └ neither: spin a while, park, sleep in the kernel
+//!   └ leave: say Spent, drop the state, run what the program wants at the end
 //! ```
 //!
 //! # Invariants
@@ -25,3 +26,5 @@ mod privilege;
 mod run_range;
 mod run_task;
 mod settle;
+mod state;
+mod tenure;

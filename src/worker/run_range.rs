@@ -32,7 +32,9 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
     let mut done = 0_u32;
-    while let Some(chunk) = board.claim(&mut server.seen, joined, server.me) {
+    while !server.tenure.is_dismissed()
+        && let Some(chunk) = board.claim(&mut server.seen, joined, server.me)
+    {
         // The claim pins the job, so its body may be read now and stays valid for later chunks
         // of the same generation.
         let job = match prepared {
@@ -46,6 +48,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 let Some(body) = control.job_body(joined.job) else {
                     return true;
                 };
+                // One share in a job counts as one task, however many chunks it is.
+                server.tenure.count();
                 let job = body.load();
                 server.privilege.admit(&job);
                 *prepared.insert(job)
@@ -79,6 +83,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             Completion::More | Completion::Lost => {}
         }
         done += 1;
+        server.tenure.take_stock();
     }
     prepared.is_some()
 }

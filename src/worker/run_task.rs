@@ -22,6 +22,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     server
         .idle
         .claimed(|| has_work(server.control, &server.seen));
+    server.tenure.count();
     let task = Task::load(slot);
     if task.timed {
         Task::start(slot, clock::now());
@@ -59,8 +60,10 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task) -> Reply {
         region: server.region,
         task,
         place: &mut place,
+        state: &mut server.state,
     };
     let caught = panic::catch(|| function(&mut call));
+    server.state.end_loan(caught.is_err());
     let (settled, given) = (place.settled, place.given);
     let fault = match caught {
         Ok(Ok(())) => {

@@ -20,8 +20,10 @@ use crate::memory::block::Block;
 use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
+use crate::pool::life::Service;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Status;
+use crate::protocol::life::Life;
 use crate::protocol::settings::Settings;
 use crate::protocol::token::{self, Token};
 use crate::ring::Verdict;
@@ -51,10 +53,12 @@ impl Nursery {
             attempts: 1,
             cancel_grace: Duration::MAX,
             settings: Settings::default(),
+            service: Service::default(),
         };
         let engine = Engine::new(config).expect("memory");
         let settings = &engine.config().settings;
         engine.control().settings().store(settings);
+        engine.control().life().store(&Life::default());
         Self {
             engine,
             incarnation: 0,
@@ -78,10 +82,16 @@ impl Nursery {
         set(&record.arena_offset, arena.offset());
         set(&record.arena_size, arena.size() as u64);
         set(&record.status, Status::Starting.to_bits(self.incarnation));
-        let passed = [engine.region().fd(), engine.event().as_fd()].map(|fd| fd.as_raw_fd());
+        let passed = [
+            engine.region().fd(),
+            engine.event().as_fd(),
+            engine.commands().as_fd(),
+        ];
+        let passed = passed.map(|fd| fd.as_raw_fd());
         let token = Token {
             region: passed[0],
             event: passed[1],
+            commands: passed[2],
             index: WORKER,
             incarnation: self.incarnation,
             parent: std::process::id() as i32,
@@ -132,14 +142,14 @@ impl Nursery {
         audit(view, &mut books, self.owner(), Verdict::Fail, &KernelFutex)?;
         let (successor, _arena) = self.raise(false).ok_or("no successor")?;
         let process = PidFd::open(successor.pid()).map_err(|error| error.to_string())?;
-        let event = self.engine.event();
+        let commands = self.engine.commands();
         while self.status() != Status::Ready {
-            let [_, dead] = wait_readable([event.as_fd(), process.as_fd()], None)
+            let [_, dead] = wait_readable([commands.as_fd(), process.as_fd()], None)
                 .map_err(|error| error.to_string())?;
             if dead {
                 return Err(format!("the successor ended: {:?}", self.status()));
             }
-            event.clear().map_err(|error| error.to_string())?;
+            commands.clear().map_err(|error| error.to_string())?;
         }
         successor.kill();
         Ok(())
