@@ -21,6 +21,10 @@
 //! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
 //!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
+//! - The life of a worker: [`initializer`](Builder::initializer), a state that tasks borrow
+//!   ([`worker_state`](Builder::worker_state), [`spawn_with_state`](Pool::spawn_with_state)),
+//!   [`on_worker_exit`](Builder::on_worker_exit), and recycling
+//!   ([`max_tasks_per_worker`](Builder::max_tasks_per_worker)).
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
 //!   [`par_generate`](Pool::par_generate), [`par_for_each_mut`](Pool::par_for_each_mut),

@@ -1,6 +1,9 @@
 //! Workers are killed at random while they run tasks and range jobs; every answer is checked.
 //!
-//! `cargo run --release --example soak -- [--tasks N] [--kills N] [--workers N] [--seed N] [--each N]`
+//! ```text
+//! cargo run --release --example soak -- [--tasks N] [--kills N] [--workers N] [--seed N]
+//!     [--each N]    recycle each worker after so many tasks and shares in jobs
+//! ```
 //!
 //! It ends when as many tasks were delivered and as many workers killed, and fails on the first
 //! answer that is wrong, missing or there twice.

@@ -342,15 +342,15 @@ fn a_standard_stream_is_not_passed() {
 
 #[test]
 fn a_bad_token_is_refused_with_a_sentence() {
-    let closed = format!("1000:1001:0:0:{}", std::process::id());
+    let closed = format!("1000:1001:1002:0:0:{}", std::process::id());
     let parent = std::process::id();
     for (token, reason) in [
-        ("yes", "expected five numbers"),
-        ("3:4:4096:0:1", "expected five numbers"),
+        ("yes", "expected six numbers"),
+        ("3:4:5:4096:0:1", "expected six numbers"),
         (&closed, "take over a descriptor: EBADF"),
         (
-            &format!("99999999999:4:0:0:{parent}"),
-            "expected five numbers",
+            &format!("99999999999:4:5:0:0:{parent}"),
+            "expected six numbers",
         ),
     ] {
         let child = Command::new("/proc/self/exe")
