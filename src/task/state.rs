@@ -7,6 +7,7 @@ use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::task::{TaskCall, TaskFault};
 use crate::task::builder::TaskBuilder;
 use crate::task::handle::TaskHandle;
+use crate::task::output::TaskOutput;
 
 fn function<S, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
 where
@@ -76,6 +77,7 @@ impl Pool {
         let engine = self.engine();
         engine.config().service.check_state::<S>()?;
         let function = function::<S, A, R, F>;
-        Ok(TaskBuilder::new(engine, function, (), arguments))
+        let read = TaskOutput::new;
+        Ok(TaskBuilder::new(engine, function, (), arguments, read))
     }
 }
