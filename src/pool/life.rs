@@ -21,6 +21,8 @@ use crate::protocol::range::Span;
 
 /// How long a worker may take to be ready, unless set otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many futures a worker polls at a time, unless set otherwise.
+const CONCURRENCY: u64 = 16;
 /// The least private memory for which a worker can be replaced: it begins with some of it.
 const MEMORY_LEAST: u64 = 16 << 20;
 
@@ -34,6 +36,9 @@ pub(super) struct LifePlan {
     max_memory: Option<u64>,
     max_age: Option<Duration>,
     start_timeout: Option<Duration>,
+    concurrency: Option<u64>,
+    #[cfg(feature = "tokio")]
+    runtime: Option<crate::protocol::future::RuntimeFunction>,
 }
 
 /// A function with its context, until there is memory to write that to.
@@ -137,6 +142,9 @@ impl LifePlan {
         if let Some(Duration::ZERO) = self.start_timeout {
             return Err(invalid("start_timeout", "more than nothing", 0));
         }
+        if self.concurrency == Some(0) {
+            return Err(invalid("async_concurrency", "at least 1", 0));
+        }
         Ok(Service {
             start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
             max_age: self.max_age,
@@ -168,6 +176,14 @@ impl LifePlan {
             },
             max_tasks: self.max_tasks,
             max_memory: self.max_memory,
+            concurrency: self.concurrency.unwrap_or(CONCURRENCY),
+            #[cfg(feature = "tokio")]
+            runtime: match self.runtime {
+                Some(make) => Some(FunctionId::of(make as *const ())?),
+                None => None,
+            },
+            #[cfg(not(feature = "tokio"))]
+            runtime: None,
         };
         Ok(Instructions { life, contexts })
     }
@@ -199,6 +215,16 @@ fn exit<F: Fn() + Copy + Sync>() {
     // SAFETY: the parent holds the closure whose type this function was made for.
     let f = unsafe { summon::<F>() };
     f();
+}
+
+#[cfg(feature = "tokio")]
+fn make_runtime<F>() -> tokio::runtime::Runtime
+where
+    F: Fn() -> tokio::runtime::Runtime + Copy + Sync,
+{
+    // SAFETY: the parent holds the closure whose type this function was made for.
+    let f = unsafe { summon::<F>() };
+    f()
 }
 
 /// # The life of a worker
@@ -332,6 +358,46 @@ impl Builder {
     /// Default: no limit.
     pub fn max_worker_age(mut self, age: Duration) -> Self {
         self.life.max_age = Some(age);
+        self
+    }
+
+    /// How many futures of [`Pool::spawn_async`](crate::Pool::spawn_async) a worker polls at a
+    /// time, at least 1. One that has so many takes no more tasks, but still works on jobs.
+    /// Default: 16.
+    #[cfg(feature = "tokio")]
+    pub fn async_concurrency(mut self, futures: u64) -> Self {
+        self.life.concurrency = Some(futures);
+        self
+    }
+
+    /// Makes the runtime that polls a worker's futures, when the first of them comes. Default: one
+    /// of a single thread, with I/O and timers.
+    ///
+    /// The futures themselves are always polled by one thread; a runtime of several has others for
+    /// what they spawn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tokio::runtime::{Builder, Handle, RuntimeFlavor};
+    ///
+    /// let pool = gristmill::Pool::builder()
+    ///     .async_runtime(|| Builder::new_multi_thread().worker_threads(1).build().unwrap())
+    ///     .build()?;
+    /// let many = pool.spawn_async((), async |()| {
+    ///     Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread
+    /// })?;
+    /// assert!(*many.wait()?);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn async_runtime<F>(mut self, f: F) -> Self
+    where
+        F: Fn() -> tokio::runtime::Runtime + Copy + Send + Sync + 'static,
+    {
+        const { require_no_captures::<F>() };
+        let _ = f;
+        self.life.runtime = Some(make_runtime::<F>);
         self
     }
 

@@ -18,6 +18,7 @@ use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
 use crate::pool::terms::TaskTerms;
+use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Control;
 use crate::protocol::task::Task;
 use crate::ring::Verdict as TaskVerdict;
@@ -39,6 +40,10 @@ impl Engine {
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
         self.parking().vacate(dead.index());
+        if let Some(record) = control.record(dead.index()) {
+            // ORDERING: Relaxed; a hint.
+            record.load.store(u32::MAX, Ordering::Relaxed);
+        }
         self.parking().wake_all(&KernelFutex);
     }
 }

@@ -287,6 +287,7 @@ impl<'a> Watch<'a> {
         // ORDERING: Relaxed; the worker that reads these is created below.
         record.arena_offset.store(span.offset, Ordering::Relaxed);
         record.arena_size.store(span.size, Ordering::Relaxed);
+        record.load.store(u32::MAX, Ordering::Relaxed);
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
         engine.parking().vacate(owner.index());

@@ -55,7 +55,7 @@ struct Identity {
 ///
 /// ```text
 /// 0        8            16         24           32          36 .. 64
-/// | status | arena      | arena    | report     | order (O) | reserved
+/// | status | arena      | arena    | report     | order (O) | load, reserved
 /// |        | offset (P) | size (P) | offset     |           |
 /// ```
 /// `(P)`: written by the parent before the worker starts. `(O)`: by the parent at any time.
@@ -68,7 +68,10 @@ pub(crate) struct WorkerRecord {
     pub(crate) report: AtomicU64,
     /// An [`Order`].
     pub(crate) order: AtomicU32,
-    reserved: [AtomicU32; 7],
+    /// How many futures it polls, or all ones when it takes no task: a hint. Such by the parent
+    /// too, when there is no worker.
+    pub(crate) load: AtomicU32,
+    reserved: [AtomicU32; 6],
 }
 
 const _: () = assert!(size_of::<WorkerRecord>() == 64);

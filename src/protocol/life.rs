@@ -56,6 +56,10 @@ pub(crate) struct Life {
     pub(crate) max_tasks: Option<u64>,
     /// Bytes of private memory past which it is replaced.
     pub(crate) max_memory: Option<u64>,
+    /// How many futures a worker polls at a time.
+    pub(crate) concurrency: u64,
+    /// Makes the runtime that polls them.
+    pub(crate) runtime: Option<FunctionId>,
 }
 
 /// The same in the control area: 128 bytes, written by the parent before it starts a worker.
@@ -65,7 +69,8 @@ pub(crate) struct Life {
 /// | initializer | context  | context | state's  | context  | context | exit | most | most
 /// |             | offset   | size    | function | offset   | size    |      | tasks| bytes
 /// ```
-/// All ones in place of a function or a number mean none. The rest is reserved.
+/// Then, at 72 and 80, how many futures a worker polls at a time, and the function that makes their
+/// runtime. All ones in place of a function or a number mean none. The rest is reserved.
 #[repr(C, align(64))]
 pub(crate) struct LifePage([AtomicU64; WORDS]);
 
@@ -83,9 +88,12 @@ impl LifePage {
             life.exit.map_or(NONE, FunctionId::to_bits),
             life.max_tasks.unwrap_or(NONE),
             life.max_memory.unwrap_or(NONE),
+            life.concurrency,
+            life.runtime.map_or(NONE, FunctionId::to_bits),
         ];
-        let words = [birth(life.initializer), birth(life.state), ends];
-        for (word, value) in self.0.iter().zip(words.into_iter().flatten()) {
+        let births = [birth(life.initializer), birth(life.state)];
+        let words = births.into_iter().flatten().chain(ends);
+        for (word, value) in self.0.iter().zip(words) {
             // ORDERING: Relaxed; the worker that reads it is created afterwards.
             word.store(value, Ordering::Relaxed);
         }
@@ -111,6 +119,8 @@ impl LifePage {
             exit: some(6).map(FunctionId::from_bits),
             max_tasks: some(7),
             max_memory: some(8),
+            concurrency: word(9),
+            runtime: some(10).map(FunctionId::from_bits),
         }
     }
 }
@@ -148,6 +158,8 @@ mod tests {
             exit: Some(FunctionId::from_bits(30)),
             max_tasks: Some(1),
             max_memory: Some(2),
+            concurrency: 3,
+            runtime: Some(FunctionId::from_bits(40)),
         };
         page.store(&life);
         assert_eq!(page.load(), life);

@@ -6,6 +6,8 @@ pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod freed;
 pub(crate) mod function;
+#[cfg(feature = "tokio")]
+pub(crate) mod future;
 pub(crate) mod image;
 pub(crate) mod life;
 pub(crate) mod panic;

@@ -210,6 +210,9 @@ pub(crate) trait StatePlace {
 /// Why a task could not be run, or its result not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TaskFault {
+    /// None: the task is a future, which will end later.
+    #[cfg(feature = "tokio")]
+    Deferred,
     /// The arguments are no valid archive of their type.
     BadArguments,
     /// The result's archive exceeds what the format can hold.
@@ -241,6 +244,8 @@ pub(crate) struct TaskCall<'a> {
     pub(crate) task: Task,
     pub(crate) place: &'a mut dyn ReplyPlace,
     pub(crate) state: &'a mut dyn StatePlace,
+    #[cfg(feature = "tokio")]
+    pub(crate) futures: &'a mut dyn super::future::FuturePlace,
 }
 
 impl<'a> TaskCall<'a> {

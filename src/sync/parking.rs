@@ -231,6 +231,19 @@ impl<'a> Parking<'a> {
         }
     }
 
+    /// How many places there are.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn places(&self) -> u16 {
+        self.words.len() as u16
+    }
+
+    /// Whether this worker sleeps: a hint.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_parked(&self, index: u16) -> bool {
+        let word = self.words.get(index as usize);
+        word.is_some_and(ParkWord::is_parked)
+    }
+
     /// Wakes this worker if it is parked. The caller has just told it something with a
     /// read-modify-write.
     pub(crate) fn rouse(&self, index: u16, futex: &impl Futex) {

@@ -9,6 +9,8 @@ mod builder;
 mod handle;
 mod output;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod spawn_async;
 mod state;
 
 pub use builder::TaskBuilder;

@@ -46,8 +46,9 @@ impl<'a> Idle<'a> {
         }
     }
 
-    /// Waits until there seems to be work.
-    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) {
+    /// Waits until there seems to be work. Before it sleeps it calls `pass_on`, which sees to work
+    /// that is there but not for this worker: a submitter may have counted on it.
+    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool, pass_on: impl Fn()) {
         let parking = self.control.parking();
         loop {
             let others = parking
@@ -64,6 +65,7 @@ impl<'a> Idle<'a> {
             }
             parking.announce(self.me);
             if !has_work() {
+                pass_on();
                 parking.sleep(self.me, &KernelFutex, None);
             }
         }

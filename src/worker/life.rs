@@ -6,6 +6,8 @@
 )]
 
 use core::error::Error;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::board::Seen;
@@ -16,10 +18,14 @@ use crate::protocol::control::{Control, Status};
 use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
 use crate::protocol::settings::find_setup;
+#[cfg(feature = "tokio")]
+use crate::sys::cpu;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
 use crate::worker::entry::Handover;
+#[cfg(feature = "tokio")]
+use crate::worker::futures::{self, Futures};
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
 use crate::worker::settle::{self, Reason};
@@ -31,6 +37,10 @@ use crate::worker::{panic, run_range, run_task};
 pub(crate) const EXIT_CANNOT_ATTACH: i32 = 72;
 /// Exit code of a worker that refused the handshake; the reason stands in its record.
 pub(crate) const EXIT_REFUSED: i32 = 73;
+
+/// How long a worker with futures leaves a task to one that is idle.
+#[cfg(feature = "tokio")]
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// What a worker works with.
 pub(crate) struct Server<'a> {
@@ -44,6 +54,8 @@ pub(crate) struct Server<'a> {
     pub(crate) idle: Idle<'a>,
     pub(crate) state: State<'a>,
     pub(crate) tenure: Tenure<'a>,
+    #[cfg(feature = "tokio")]
+    pub(crate) futures: Futures,
     exit: Option<FunctionId>,
 }
 
@@ -61,13 +73,14 @@ pub(crate) fn run(handover: Handover) -> i32 {
 fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let born = Instant::now();
     let me = Owner::new(handover.index, handover.incarnation);
-    let region = Region::attach(handover.region)?;
+    // For good: futures borrow from it, and nothing outlives the process.
+    let region: &'static Region = Box::leak(Box::new(Region::attach(handover.region)?));
     // SAFETY: the parent passed its event descriptor, which it opened nonblocking.
     let event = unsafe { eventfd::Bell::from_owned(handover.event) };
     // SAFETY: as above.
     let supervisor = unsafe { eventfd::Bell::from_owned(handover.commands) };
-    let privilege = Privilege::begin(&region)?;
-    let control = Control::of(&region).ok_or("the region is smaller than its control area")?;
+    let privilege = Privilege::begin(region)?;
+    let control = Control::of(region).ok_or("the region is smaller than its control area")?;
     let record = control
         .record(me.index())
         .ok_or("there is no such worker in the region")?;
@@ -82,11 +95,11 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
-    let mut arena = Arena::attach(&region, record)?;
+    let mut arena = Arena::attach(region, record)?;
     panic::install_hook();
     let life = control.life().load();
     let settled = settle::settle(&control.settings().load()).and_then(|()| {
-        State::begin(&region, &life).map_err(|(setting, report)| (setting, Reason::Panic(report)))
+        State::begin(region, &life).map_err(|(setting, report)| (setting, Reason::Panic(report)))
     });
     let state = match settled {
         Ok(state) => state,
@@ -106,7 +119,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     };
     let mut server = Server {
         me,
-        region: &region,
+        region,
         control,
         arena,
         bell: Bell::new(control.doorbell(), &event),
@@ -115,8 +128,15 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         idle: Idle::new(control, me.index()),
         state,
         tenure: Tenure::new(me, record, supervisor, &life, born),
+        #[cfg(feature = "tokio")]
+        futures: Futures::new(region, control, record, me.index(), &life),
         exit: life.exit,
     };
+    #[cfg(feature = "tokio")]
+    if !server.tenure.awaits_turn() {
+        // Before the first task is there: one of two that start together may be much ahead.
+        server.futures.be_free();
+    }
     server.tenure.report(Status::Ready);
     server.serve();
     server.leave();
@@ -127,21 +147,80 @@ impl Server<'_> {
     fn serve(&mut self) {
         self.tenure.await_turn();
         self.idle.arrive();
+        #[cfg(feature = "tokio")]
+        self.futures.be_free();
         self.tenure.take_stock();
-        while !self.tenure.is_over() {
+        while !self.tenure.is_over() || self.has_futures() {
             if self.work_once() {
                 self.tenure.take_stock();
             } else {
                 self.tenure.rest();
-                let Self {
-                    idle,
-                    control,
-                    seen,
-                    tenure,
-                    ..
-                } = self;
-                idle.wait(|| has_work(control, seen) || tenure.is_dismissed());
+                self.idle();
             }
+        }
+    }
+
+    /// Waits until there seems to be something to do for this worker.
+    fn idle(&mut self) {
+        let (is_open, has_room) = (!self.tenure.is_over(), self.has_room());
+        let Self {
+            idle,
+            control,
+            seen,
+            tenure,
+            ..
+        } = self;
+        let takes_tasks = is_open && has_room;
+        let is_called = || {
+            let ring = takes_tasks && !control.ring().looks_empty();
+            ring || is_open && (control.board().join(seen).is_some() || tenure.is_dismissed())
+        };
+        #[cfg(feature = "tokio")]
+        {
+            let futures = &self.futures;
+            let pass_on = || {
+                // What this worker must not take, though it may have been woken for it.
+                if !takes_tasks && !control.ring().looks_empty() {
+                    futures.defers_to_another(futures.limit());
+                }
+                if !is_open && control.board().join(seen).is_some() {
+                    futures.defers_to_another(futures::BUSY as usize);
+                }
+            };
+            idle.wait(|| is_called() || futures.has_ended(), pass_on);
+        }
+        #[cfg(not(feature = "tokio"))]
+        idle.wait(is_called, || ());
+    }
+
+    fn has_futures(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return !self.futures.is_empty();
+        #[cfg(not(feature = "tokio"))]
+        false
+    }
+
+    fn has_room(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.futures.has_room();
+        #[cfg(not(feature = "tokio"))]
+        true
+    }
+
+    /// Lets an idle worker with fewer futures go first, for a while.
+    #[cfg(feature = "tokio")]
+    fn let_others_go_first(&self) {
+        let load = self.futures.in_flight();
+        if load == 0 {
+            return;
+        }
+        let began = Instant::now();
+        while !self.control.ring().looks_empty()
+            && began.elapsed() < PATIENCE
+            && !self.futures.has_ended()
+            && self.futures.defers_to_another(load)
+        {
+            cpu::yield_now();
         }
     }
 
@@ -153,6 +232,8 @@ impl Server<'_> {
             seen,
             ..
         } = self;
+        #[cfg(feature = "tokio")]
+        self.futures.be_busy();
         idle.leave(|| has_work(control, seen));
         self.tenure.report(Status::Spent);
         self.state.discard();
@@ -166,14 +247,26 @@ impl Server<'_> {
         }
     }
 
-    /// Runs one task, or chunks of one job; whether there was any.
+    /// Runs one task, or chunks of one job, or answers for futures; whether there was any.
     fn work_once(&mut self) -> bool {
+        #[cfg(feature = "tokio")]
+        if run_task::answer(self) {
+            return true;
+        }
+        if self.tenure.is_over() {
+            return false;
+        }
         let board = self.control.board();
         if let Some(joined) = board.join(&self.seen)
             && run_range::run(self, joined)
         {
             return true;
         }
+        if !self.has_room() {
+            return false;
+        }
+        #[cfg(feature = "tokio")]
+        self.let_others_go_first();
         if let Some(claim) = self.control.ring().claim(self.me) {
             run_task::run(self, claim);
             return true;

@@ -20,6 +20,8 @@ pub(crate) mod error_hook;
 pub(crate) mod life;
 
 mod bell;
+#[cfg(feature = "tokio")]
+mod futures;
 mod idle;
 mod panic;
 mod privilege;

@@ -50,6 +50,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 };
                 // One share in a job counts as one task, however many chunks it is.
                 server.tenure.count();
+                #[cfg(feature = "tokio")]
+                server.futures.be_busy();
                 let job = body.load();
                 server.privilege.admit(&job);
                 *prepared.insert(job)
@@ -84,6 +86,10 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         }
         done += 1;
         server.tenure.take_stock();
+    }
+    #[cfg(feature = "tokio")]
+    if prepared.is_some() {
+        server.futures.be_free();
     }
     prepared.is_some()
 }

@@ -75,6 +75,12 @@ impl<'a> Tenure<'a> {
         let _ = self.supervisor.ring();
     }
 
+    /// Whether this worker is to wait until another has served.
+    #[cfg(feature = "tokio")]
+    pub(super) fn awaits_turn(&self) -> bool {
+        self.record.order() == Order::Wait
+    }
+
     /// Sleeps until it is this worker's turn.
     pub(super) fn await_turn(&mut self) {
         while self.record.order() == Order::Wait {

@@ -1,0 +1,296 @@
+//! The tasks of this worker that are futures: a thread of their own polls them.
+//!
+//! ```text
+//! protocol thread: claim ─ call the task's function ─ begin ──▶ channel ──▶ runtime thread: poll
+//!        ▲                                                                       │
+//!        └── complete ◀─ write the result ◀─ roused ◀───────────── ended ◀───────┘
+//! ```
+//!
+//! # Invariants
+//! - The runtime thread runs user code and touches no word of the protocol: slots, arena and
+//!   doorbell are the protocol thread's alone.
+//! - A task's slot is completed after its future was dropped.
+
+#![expect(unsafe_code, reason = "calls the function that the parent named")]
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::memory::region::Region;
+use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::protocol::control::{Control, WorkerRecord};
+use crate::protocol::function::FunctionId;
+use crate::protocol::future::{Answer, Begin, Course, FuturePlace, find_runtime};
+use crate::protocol::life::Life;
+use crate::protocol::panic::PanicReport;
+use crate::protocol::task::{Task, TaskFault};
+use crate::ring::Claim;
+use crate::sync::Parking;
+use crate::sync::kernel::KernelFutex;
+use crate::worker::panic;
+
+/// The load of a worker that takes no task: it is at one, or does not serve.
+pub(super) const BUSY: u32 = u32::MAX;
+
+/// A future that has ended.
+pub(super) struct Ended {
+    pub(super) claim: Claim,
+    pub(super) task: Task,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) type Outcome = Result<Result<Answer, TaskFault>, PanicReport>;
+
+/// What both threads know.
+struct Shared {
+    ended: Mutex<Vec<(Claim, Outcome)>>,
+    /// How many that are: looked at without the lock.
+    count: AtomicU64,
+    parking: Parking<'static>,
+    me: u16,
+}
+
+impl Shared {
+    fn end(&self, claim: Claim, outcome: Outcome) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push((claim, outcome));
+        // ORDERING: Relaxed; the lock publishes what is counted, `rouse` fences for a sleeper.
+        self.count.fetch_add(1, Ordering::Relaxed);
+        drop(ended);
+        self.parking.rouse(self.me, &KernelFutex);
+    }
+}
+
+/// A worker's futures, as its protocol thread sees them.
+pub(crate) struct Futures {
+    region: &'static Region,
+    control: &'static Control,
+    record: &'static WorkerRecord,
+    shared: Arc<Shared>,
+    limit: usize,
+    runtime: Option<FunctionId>,
+    /// What the task that is being called has left.
+    begun: Option<Begin>,
+    orders: Option<UnboundedSender<(Claim, Begin)>>,
+    flights: HashMap<u32, Task>,
+}
+
+impl Futures {
+    pub(super) fn new(
+        region: &'static Region,
+        control: &'static Control,
+        record: &'static WorkerRecord,
+        me: u16,
+        life: &Life,
+    ) -> Self {
+        Self {
+            region,
+            record,
+            shared: Arc::new(Shared {
+                ended: Mutex::default(),
+                count: AtomicU64::new(0),
+                parking: control.parking(),
+                me,
+            }),
+            control,
+            limit: usize::try_from(life.concurrency)
+                .unwrap_or(usize::MAX)
+                .max(1),
+            runtime: life.runtime,
+            begun: None,
+            orders: None,
+            flights: HashMap::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.flights.len() < self.limit
+    }
+
+    /// Whether a future has ended whose task is not completed.
+    pub(super) fn has_ended(&self) -> bool {
+        // ORDERING: Relaxed; see `Shared::end`.
+        self.shared.count.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+        if !self.has_ended() {
+            return None;
+        }
+        let ended = &self.shared.ended;
+        let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let (claim, outcome) = ended.pop()?;
+        // ORDERING: Relaxed; under the lock.
+        self.shared.count.fetch_sub(1, Ordering::Relaxed);
+        drop(ended);
+        let task = self.flights.remove(&claim.slot)?;
+        self.be_free();
+        Some(Ended {
+            claim,
+            task,
+            outcome,
+        })
+    }
+
+    /// Has the future that the task left polled; a report of why there is no runtime for it.
+    pub(super) fn launch(&mut self, claim: Claim, task: Task) -> Result<(), PanicReport> {
+        let Some(begin) = self.begun.take() else {
+            return Err(report("a task has promised a future and left none"));
+        };
+        self.flights.insert(claim.slot, task);
+        // Before a runtime is started, which takes its time.
+        self.be_free();
+        let outcome = self.order(claim, begin);
+        if outcome.is_err() {
+            self.flights.remove(&claim.slot);
+            self.be_free();
+        }
+        outcome
+    }
+
+    fn order(&mut self, claim: Claim, begin: Begin) -> Result<(), PanicReport> {
+        let orders = match &mut self.orders {
+            Some(orders) => orders,
+            none => none.insert(Self::start(&self.shared, self.runtime)?),
+        };
+        let sent = orders.send((claim, begin));
+        sent.map_err(|_| report("the worker's runtime has ended"))
+    }
+
+    /// Whether somebody who could take a task has fewer futures than that: he is to go first. If
+    /// he sleeps, he is woken.
+    pub(super) fn defers_to_another(&self, least: usize) -> bool {
+        let Shared { parking, me, .. } = *self.shared;
+        let mut others = (0..parking.places()).filter(|&other| other != me);
+        others.any(|other| {
+            let load = self.control.record(other).map_or(BUSY, |record| {
+                // ORDERING: Relaxed; a hint.
+                record.load.load(Ordering::Relaxed)
+            });
+            let is_free = (load as usize) < least;
+            if is_free && parking.is_parked(other) {
+                parking.rouse(other, &KernelFutex);
+            }
+            is_free
+        })
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Says that this worker could take a task, and how many futures it has.
+    pub(super) fn be_free(&self) {
+        self.say(self.flights.len() as u32);
+    }
+
+    /// Says that this worker takes no task for now.
+    pub(super) fn be_busy(&self) {
+        self.say(BUSY);
+    }
+
+    fn say(&self, load: u32) {
+        // ORDERING: Relaxed; a hint.
+        self.record.load.store(load, Ordering::Relaxed);
+    }
+
+    fn start(
+        shared: &Arc<Shared>,
+        runtime: Option<FunctionId>,
+    ) -> Result<UnboundedSender<(Claim, Begin)>, PanicReport> {
+        let (orders, received) = unbounded_channel();
+        let shared = Arc::clone(shared);
+        let runtime = make_runtime(runtime)?;
+        let thread = thread::Builder::new().name("gristmill-async".into());
+        thread
+            .spawn(move || serve(&runtime, received, &shared))
+            .map_err(|error| report(&format!("no thread for futures: {error}")))?;
+        Ok(orders)
+    }
+}
+
+fn make_runtime(function: Option<FunctionId>) -> Result<Runtime, PanicReport> {
+    if let Some(id) = function {
+        // SAFETY: the parent named a `RuntimeFunction`, and the handshake has shown that it runs
+        // the same image.
+        let make = unsafe { find_runtime(id) };
+        return panic::catch(|| match make {
+            Ok(make) => make(),
+            Err(error) => panic!("{error}"),
+        });
+    }
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| report(&format!("no runtime for futures: {error}")))
+}
+
+fn report(message: &str) -> PanicReport {
+    PanicReport {
+        message: message.into(),
+        ..PanicReport::default()
+    }
+}
+
+impl FuturePlace for Futures {
+    fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    fn defer(&mut self, begin: Begin) {
+        self.begun = Some(begin);
+    }
+}
+
+/// The life of the runtime thread.
+fn serve(runtime: &Runtime, mut orders: UnboundedReceiver<(Claim, Begin)>, shared: &Arc<Shared>) {
+    LocalSet::new().block_on(runtime, async move {
+        while let Some((claim, begin)) = orders.recv().await {
+            let shared = Arc::clone(shared);
+            spawn_local(async move {
+                let outcome = match panic::catch(begin) {
+                    Ok(course) => Caught(Some(course)).await,
+                    Err(report) => Err(report),
+                };
+                shared.end(claim, outcome);
+            });
+        }
+    });
+}
+
+/// A future whose panics are its outcome. It is dropped as soon as it has one.
+struct Caught(Option<Course>);
+
+impl Future for Caught {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(course) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let outcome = match panic::catch(|| course.as_mut().poll(context)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Ok(outcome),
+            Err(report) => Err(report),
+        };
+        let course = self.0.take();
+        Poll::Ready(match panic::catch(|| drop(course)) {
+            Ok(()) => outcome,
+            Err(report) => Err(report),
+        })
+    }
+}
