@@ -21,6 +21,7 @@
 //! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
 //!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
+//! - `Pool::spawn_async`, for futures that a worker polls next to other work.
 //! - The life of a worker: [`initializer`](Builder::initializer), a state that tasks borrow
 //!   ([`worker_state`](Builder::worker_state), [`spawn_with_state`](Pool::spawn_with_state)),
 //!   [`on_worker_exit`](Builder::on_worker_exit), and recycling
@@ -161,7 +162,7 @@
 //! # Features
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
-//!   such a runtime, by the pool's thread.
+//!   such a runtime, by the pool's thread. `spawn_async` needs it.
 
 #[cfg(not(all(
     target_os = "linux",

@@ -271,3 +271,101 @@ fn a_runtime_that_cannot_be_made_is_a_panic_of_its_task() {
     }
     assert_eq!(*pool.spawn(1_u8, |x| x + 1).unwrap().wait().unwrap(), 2);
 }
+
+#[test]
+fn one_of_many_is_cancelled_and_the_others_go_on() {
+    let tally = Tally::new();
+    let pool = Pool::builder()
+        .workers(1)
+        .cancel_grace(Duration::MAX)
+        .build()
+        .unwrap();
+    let first = pool
+        .spawn((), |()| std::process::id())
+        .unwrap()
+        .wait()
+        .unwrap();
+    let mut tasks: Vec<_> = (0..5)
+        .map(|_| {
+            pool.spawn_async(tally.path(), async |path| gather(path, 6).await)
+                .unwrap()
+        })
+        .collect();
+    wait_for(&tally.path(), 5);
+    let mut one = tasks.remove(2);
+    assert!(!one.cancel());
+    assert_eq!(one.wait().unwrap_err(), TaskError::Cancelled);
+    mark(&tally.path());
+    for task in tasks {
+        assert_eq!(*task.wait().unwrap(), *first);
+    }
+}
+
+/// Leaves a mark when it is dropped.
+struct Dropped<'a>(&'a str);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        mark(self.0);
+    }
+}
+
+#[test]
+fn a_future_that_takes_too_long_is_dropped_where_it_waits() {
+    let (tally, drops) = (Tally::new(), Tally::new());
+    let pool = Pool::builder()
+        .workers(1)
+        .cancel_grace(Duration::MAX)
+        .build()
+        .unwrap();
+    let other = pool
+        .spawn_async(tally.path(), async |path| gather(path, 2).await)
+        .unwrap();
+    wait_for(&tally.path(), 1);
+    let limit = Duration::from_millis(30);
+    let late = pool.task_async(drops.path(), async |path| {
+        let _dropped = Dropped(path);
+        std::future::pending::<()>().await;
+    });
+    match late.timeout(limit).spawn().unwrap().wait() {
+        Err(TaskError::TimedOut { limit: told, .. }) => assert_eq!(told, limit),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(drops.count(), 1);
+    mark(&tally.path());
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_future_that_does_not_yield_is_ended_with_its_worker() {
+    let tally = Tally::new();
+    let pool = Pool::builder()
+        .workers(1)
+        .cancel_grace(Duration::from_millis(50));
+    let pool = pool.build().unwrap();
+    let other = pool
+        .spawn_async(tally.path(), async |path| gather(path, 100).await)
+        .unwrap();
+    wait_for(&tally.path(), 1);
+    let mut hung = pool
+        .spawn_async(tally.path(), async |path| {
+            mark(path);
+            loop {
+                std::hint::spin_loop();
+            }
+        })
+        .unwrap();
+    let _: &TaskHandle<()> = &hung;
+    wait_for(&tally.path(), 2);
+    hung.cancel();
+    assert_eq!(hung.wait().unwrap_err(), TaskError::Cancelled);
+    assert!(matches!(other.wait(), Err(TaskError::WorkerDied(_))));
+    assert_eq!(
+        *pool
+            .spawn_async(1_u8, async |x| x + 1)
+            .unwrap()
+            .wait()
+            .unwrap(),
+        2
+    );
+}

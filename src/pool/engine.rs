@@ -225,6 +225,7 @@ impl Drop for HubGuard<'_> {
             workers,
             needs_one,
             wakers,
+            asked,
             nudge,
             discarded,
         } = mem::take(&mut self.aftermath);
@@ -237,6 +238,9 @@ impl Drop for HubGuard<'_> {
             parking.wake(workers, &KernelFutex);
         } else if needs_one {
             parking.wake_if_all_sleep(&KernelFutex);
+        }
+        for worker in asked {
+            parking.rouse(worker, &KernelFutex);
         }
         for waker in wakers {
             waker.wake();

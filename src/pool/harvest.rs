@@ -108,11 +108,28 @@ impl Hub {
             }
         };
         let outcome = match Reply::load(control.ring().slot(slot)) {
+            Some(Reply {
+                verdict: Verdict::Cancelled,
+                ..
+            }) => Err(self.why_dropped(slot)),
             Some(reply) => self.read_reply(engine, slot, owner, reply),
             None => Err(damaged("the verdict on a task")),
         };
         self.end_flight(control, slot, outcome);
         true
+    }
+
+    /// Why a future was dropped: one that was cancelled has its outcome already.
+    fn why_dropped(&self, slot: u32) -> TaskError {
+        let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
+        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        match terms.and_then(|terms| terms.timeout) {
+            Some(limit) => TaskError::TimedOut {
+                limit,
+                element: None,
+            },
+            None => TaskError::Cancelled,
+        }
     }
 
     /// Frees the slot and leaves its task's outcome.
@@ -150,6 +167,7 @@ impl Hub {
                 type_name: "task's result",
                 reason: report().message,
             })),
+            Verdict::Cancelled => Err(TaskError::Cancelled),
             Verdict::BadArguments => Err(damaged("the arguments of a task")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",

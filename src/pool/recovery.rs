@@ -153,6 +153,7 @@ impl Flight {
             return TaskVerdict::Fail;
         }
         terms.seen = NEVER;
+        terms.asked = NEVER;
         *generation = generation.wrapping_add(1);
         self.entry.set_place(Place::Slot {
             slot,

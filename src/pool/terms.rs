@@ -18,6 +18,10 @@ pub(crate) struct TaskTerms {
     pub(crate) end: u64,
     /// Its worker is being killed for it.
     pub(crate) condemned: bool,
+    /// It is a future: its worker is asked to drop it, and killed after this time only.
+    pub(crate) grace: Option<Duration>,
+    /// When its worker was asked.
+    pub(crate) asked: u64,
 }
 
 impl TaskTerms {
@@ -29,6 +33,8 @@ impl TaskTerms {
         seen: u64::MAX,
         end: u64::MAX,
         condemned: false,
+        grace: None,
+        asked: u64::MAX,
     };
 
     /// Whether it may be begun a second time.

@@ -68,10 +68,12 @@ pub(crate) struct WorkerRecord {
     pub(crate) report: AtomicU64,
     /// An [`Order`].
     pub(crate) order: AtomicU32,
+    /// Changes when the parent wants a future to be dropped.
+    pub(crate) asked: AtomicU32,
     /// How many futures it polls, or all ones when it takes no task: a hint. Such by the parent
     /// too, when there is no worker.
     pub(crate) load: AtomicU32,
-    reserved: [AtomicU32; 6],
+    reserved: [AtomicU32; 5],
 }
 
 const _: () = assert!(size_of::<WorkerRecord>() == 64);
@@ -141,6 +143,9 @@ pub enum Refusal {
     #[error("it runs another executable")]
     Image,
 }
+
+/// Beside the generation of a future that is to be dropped.
+const ASKED: u64 = 1 << 32;
 
 /// Codes of settings begin here.
 const UNSETTLED: u64 = 16;
@@ -215,6 +220,7 @@ pub(crate) struct Control {
     settings: SettingsPage,
     waiter: Line<AtomicU64>,
     life: LifePage,
+    cancels: [AtomicU64; SLOTS],
 }
 
 /// Bytes beside a slot; reached by offset only, never through a reference.
@@ -250,6 +256,7 @@ const _: () = {
     assert!(offset_of!(Control, settings) == 0x2f6480);
     assert!(offset_of!(Control, waiter) == 0x2f6580);
     assert!(offset_of!(Control, life) == 0x2f65c0);
+    assert!(offset_of!(Control, cancels) == 0x2f6640);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -428,6 +435,22 @@ impl Control {
     /// What a worker does to itself at its start.
     pub(crate) fn settings(&self) -> &SettingsPage {
         &self.settings
+    }
+
+    /// Asks for the future in a slot to be dropped, by the parent, who then pokes its worker.
+    pub(crate) fn ask_to_cancel(&self, slot: u32, generation: u32) {
+        if let Some(word) = self.cancels.get(slot as usize) {
+            // ORDERING: Relaxed; the worker looks after it was poked.
+            word.store(ASKED | u64::from(generation), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the future in a slot is to be dropped.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_asked_to_cancel(&self, slot: u32, generation: u32) -> bool {
+        let word = self.cancels.get(slot as usize);
+        // ORDERING: Relaxed; acquired with the record's word.
+        word.is_some_and(|word| word.load(Ordering::Relaxed) == ASKED | u64::from(generation))
     }
 
     /// How a worker's life begins and ends.

@@ -61,6 +61,8 @@ pub(crate) enum Verdict {
     TooLarge,
     /// The report of what the result's own `Serialize` had to say.
     Refused,
+    /// Nothing: it was a future, and was dropped because the parent asked for it.
+    Cancelled,
     /// Nothing: the worker's arena had no room for the result. The place is none: its offset says
     /// how many bytes there were, its size how many were wanted.
     NoRoom,
@@ -144,6 +146,7 @@ impl Reply {
             Verdict::TooLarge => 3,
             Verdict::NoRoom => 4,
             Verdict::Refused => 5,
+            Verdict::Cancelled => 6,
         };
         let words = [self.place.offset, self.place.size, verdict];
         for (index, value) in words.into_iter().enumerate() {
@@ -163,6 +166,7 @@ impl Reply {
             3 => Verdict::TooLarge,
             4 => Verdict::NoRoom,
             5 => Verdict::Refused,
+            6 => Verdict::Cancelled,
             _ => return None,
         };
         Some(Self {
@@ -213,6 +217,9 @@ pub(crate) enum TaskFault {
     /// None: the task is a future, which will end later.
     #[cfg(feature = "tokio")]
     Deferred,
+    /// The future was dropped, as the parent asked.
+    #[cfg(feature = "tokio")]
+    Cancelled,
     /// The arguments are no valid archive of their type.
     BadArguments,
     /// The result's archive exceeds what the format can hold.

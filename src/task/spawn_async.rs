@@ -6,7 +6,8 @@ use crate::protocol::archive::{self, Payload};
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::future::{Answer, Course};
 use crate::protocol::range::bytes_of;
-use crate::protocol::task::{TaskCall, TaskFault, function_id};
+use crate::protocol::task::{TaskCall, TaskFault};
+use crate::task::builder::TaskBuilder;
 use crate::task::handle::TaskHandle;
 use crate::task::output::TaskOutput;
 
@@ -37,9 +38,11 @@ impl Pool {
     /// [`Builder::async_concurrency`](crate::Builder::async_concurrency) futures at a time, and
     /// tasks and jobs next to them. An idle worker with fewer futures goes first.
     ///
-    /// A panic ends its own future only. A worker that is killed takes all of its futures along,
-    /// also one that is killed for the time limit of another task or for one that was cancelled.
-    /// A result is sent when its worker is between two tasks.
+    /// A panic ends its own future only, and so does cancelling it or a time limit: it is dropped
+    /// where it waits. If it does not come to a point where it waits within
+    /// [`Builder::cancel_grace`](crate::Builder::cancel_grace), or its worker is at another task
+    /// for so long, that worker is killed, and takes its other futures along. A result is sent when
+    /// its worker is between two tasks.
     ///
     /// # Errors
     /// As [`Pool::spawn`].
@@ -65,14 +68,37 @@ impl Pool {
     /// ```
     pub fn spawn_async<A, R, F>(&self, arguments: A, f: F) -> Result<TaskHandle<R>, Error>
     where
-        A: Payload + 'static,
+        A: Payload + Send + 'static,
+        R: Payload + Send + 'static,
+        F: AsyncFn(&A::Archived) -> R + Copy + Send + Sync + 'static,
+    {
+        self.task_async(arguments, f).spawn()
+    }
+
+    /// As [`Pool::task`], with a function that returns a future; see [`Pool::spawn_async`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::TaskError;
+    ///
+    /// let pool = gristmill::Pool::new()?;
+    /// let task = pool.task_async((), async |()| std::future::pending::<()>().await);
+    /// let task = task.timeout(Duration::from_millis(20)).spawn()?;
+    /// assert!(matches!(task.wait(), Err(TaskError::TimedOut { .. })));
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn task_async<A, R, F>(&self, arguments: A, f: F) -> TaskBuilder<'_, R>
+    where
+        A: Payload + Send + 'static,
         R: Payload + Send + 'static,
         F: AsyncFn(&A::Archived) -> R + Copy + Send + Sync + 'static,
     {
         const { require_no_captures::<F>() };
         let _ = f;
-        let id = function_id(function::<A, R, F>)?;
-        let entry = self.engine().submit(id, (), &arguments, None)?;
-        Ok(TaskHandle::new(self.engine(), entry, TaskOutput::new))
+        let function = function::<A, R, F>;
+        TaskBuilder::new(self.engine(), function, (), arguments, TaskOutput::new).future()
     }
 }

@@ -49,6 +49,13 @@ pub(super) struct Ended {
 
 pub(super) type Outcome = Result<Result<Answer, TaskFault>, PanicReport>;
 
+/// From the protocol thread to the runtime thread.
+enum Message {
+    Begin(Claim, Begin),
+    /// The future in this slot is to be dropped.
+    Drop(u32),
+}
+
 /// What both threads know.
 struct Shared {
     ended: Mutex<Vec<(Claim, Outcome)>>,
@@ -79,8 +86,10 @@ pub(crate) struct Futures {
     runtime: Option<FunctionId>,
     /// What the task that is being called has left.
     begun: Option<Begin>,
-    orders: Option<UnboundedSender<(Claim, Begin)>>,
-    flights: HashMap<u32, Task>,
+    orders: Option<UnboundedSender<Message>>,
+    flights: HashMap<u32, (Claim, Task)>,
+    /// What the parent had asked when this worker looked last.
+    heard: u32,
 }
 
 impl Futures {
@@ -108,6 +117,7 @@ impl Futures {
             begun: None,
             orders: None,
             flights: HashMap::new(),
+            heard: 0,
         }
     }
 
@@ -135,7 +145,7 @@ impl Futures {
         // ORDERING: Relaxed; under the lock.
         self.shared.count.fetch_sub(1, Ordering::Relaxed);
         drop(ended);
-        let task = self.flights.remove(&claim.slot)?;
+        let (_, task) = self.flights.remove(&claim.slot)?;
         self.be_free();
         Some(Ended {
             claim,
@@ -149,7 +159,7 @@ impl Futures {
         let Some(begin) = self.begun.take() else {
             return Err(report("a task has promised a future and left none"));
         };
-        self.flights.insert(claim.slot, task);
+        self.flights.insert(claim.slot, (claim, task));
         // Before a runtime is started, which takes its time.
         self.be_free();
         let outcome = self.order(claim, begin);
@@ -165,7 +175,7 @@ impl Futures {
             Some(orders) => orders,
             none => none.insert(Self::start(&self.shared, self.runtime)?),
         };
-        let sent = orders.send((claim, begin));
+        let sent = orders.send(Message::Begin(claim, begin));
         sent.map_err(|_| report("the worker's runtime has ended"))
     }
 
@@ -185,6 +195,32 @@ impl Futures {
             }
             is_free
         })
+    }
+
+    /// Whether the parent has asked for something since this worker looked.
+    pub(super) fn is_asked(&self) -> bool {
+        // ORDERING: Acquire; pairs with the Release of the parent, which has written which future
+        // it is about.
+        self.record.asked.load(Ordering::Acquire) != self.heard
+    }
+
+    /// Has the futures dropped that the parent wants dropped.
+    pub(super) fn hear(&mut self) {
+        if !self.is_asked() {
+            return;
+        }
+        // ORDERING: Acquire; as above.
+        self.heard = self.record.asked.load(Ordering::Acquire);
+        for &(claim, _) in self.flights.values() {
+            if self
+                .control
+                .is_asked_to_cancel(claim.slot, claim.generation)
+                && let Some(orders) = &self.orders
+            {
+                // A runtime that has ended has dropped them all.
+                let _ = orders.send(Message::Drop(claim.slot));
+            }
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -213,7 +249,7 @@ impl Futures {
     fn start(
         shared: &Arc<Shared>,
         runtime: Option<FunctionId>,
-    ) -> Result<UnboundedSender<(Claim, Begin)>, PanicReport> {
+    ) -> Result<UnboundedSender<Message>, PanicReport> {
         let (orders, received) = unbounded_channel();
         let shared = Arc::clone(shared);
         let runtime = make_runtime(runtime)?;
@@ -257,19 +293,56 @@ impl FuturePlace for Futures {
 }
 
 /// The life of the runtime thread.
-fn serve(runtime: &Runtime, mut orders: UnboundedReceiver<(Claim, Begin)>, shared: &Arc<Shared>) {
+fn serve(runtime: &Runtime, mut orders: UnboundedReceiver<Message>, shared: &Arc<Shared>) {
     LocalSet::new().block_on(runtime, async move {
-        while let Some((claim, begin)) = orders.recv().await {
-            let shared = Arc::clone(shared);
-            spawn_local(async move {
-                let outcome = match panic::catch(begin) {
-                    Ok(course) => Caught(Some(course)).await,
-                    Err(report) => Err(report),
-                };
-                shared.end(claim, outcome);
-            });
+        let mut running = HashMap::new();
+        while let Some(message) = orders.recv().await {
+            match message {
+                Message::Begin(claim, begin) => {
+                    let ending = Ending {
+                        shared: Arc::clone(shared),
+                        claim,
+                        outcome: Some(Ok(Err(TaskFault::Cancelled))),
+                    };
+                    let task = spawn_local(live(begin, ending));
+                    running.insert(claim.slot, task.abort_handle());
+                }
+                // The last one in that slot: if it has ended, nothing happens.
+                Message::Drop(slot) => {
+                    if let Some(task) = running.remove(&slot) {
+                        task.abort();
+                    }
+                }
+            }
         }
     });
+}
+
+/// From the first poll to the end.
+async fn live(begin: Begin, mut ending: Ending) {
+    ending.outcome = Some(match panic::catch(begin) {
+        Ok(course) => {
+            let caught = Caught(Some(course));
+            caught.await
+        }
+        Err(report) => Err(report),
+    });
+}
+
+/// Reports how a future ended when it is dropped, which is after the future was.
+struct Ending {
+    shared: Arc<Shared>,
+    claim: Claim,
+    /// Unless it comes to another end, it was dropped before.
+    outcome: Option<Outcome>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            self.shared.end(self.claim, outcome);
+        }
+    }
 }
 
 /// A future whose panics are its outcome. It is dropped as soon as it has one.

@@ -187,7 +187,8 @@ impl Server<'_> {
                     futures.defers_to_another(futures::BUSY as usize);
                 }
             };
-            idle.wait(|| is_called() || futures.has_ended(), pass_on);
+            let is_roused = || futures.has_ended() || futures.is_asked();
+            idle.wait(|| is_called() || is_roused(), pass_on);
         }
         #[cfg(not(feature = "tokio"))]
         idle.wait(is_called, || ());
@@ -249,6 +250,8 @@ impl Server<'_> {
 
     /// Runs one task, or chunks of one job, or answers for futures; whether there was any.
     fn work_once(&mut self) -> bool {
+        #[cfg(feature = "tokio")]
+        self.futures.hear();
         #[cfg(feature = "tokio")]
         if run_task::answer(self) {
             return true;

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! # Invariants
-//! - One thread. It holds at most one claim at a time, and its claim's word names it, so that the
-//!   parent can undo or finish whatever it was doing when it died.
+//! - One thread speaks the protocol. It works on at most one claim at a time, and each claim's word
+//!   names it, so that the parent can undo or finish whatever it was doing when it died. Futures,
+//!   which are claims as well, are polled by a second thread that touches no shared word.
 //! - It never waits for another worker.
 //! - User code runs only inside [`panic::catch`]; what escapes that is a death.
 

@@ -134,6 +134,8 @@ fn perform(
         Ok(Err(fault)) => match fault {
             #[cfg(feature = "tokio")]
             TaskFault::Deferred => return None,
+            #[cfg(feature = "tokio")]
+            TaskFault::Cancelled => Reply::empty(Verdict::Cancelled),
             TaskFault::BadArguments => Reply::empty(Verdict::BadArguments),
             TaskFault::TooLarge => Reply::empty(Verdict::TooLarge),
             TaskFault::NoRoom { wanted, available } => Reply {
