@@ -369,3 +369,23 @@ fn a_future_that_does_not_yield_is_ended_with_its_worker() {
         2
     );
 }
+
+#[test]
+fn a_successor_does_not_wait_for_the_futures_of_the_one_before() {
+    let tally = Tally::new();
+    let pool = Pool::builder()
+        .workers(1)
+        .max_tasks_per_worker(1)
+        .build()
+        .unwrap();
+    let long = pool
+        .spawn_async(tally.path(), async |path| gather(path, 2).await)
+        .unwrap();
+    let next = pool
+        .spawn((), |()| std::process::id())
+        .unwrap()
+        .wait()
+        .unwrap();
+    mark(&tally.path());
+    assert_ne!(*long.wait().unwrap(), *next);
+}

@@ -121,8 +121,10 @@ pub(crate) enum Status {
     Waning,
     /// As ready, and larger than it may be: to be told to retire when a successor is there.
     Overgrown,
-    /// It takes no more work, and is about to end.
+    /// It takes no more work; futures that it has begun go on.
     Spent,
+    /// It has nothing left, and is about to end.
+    Ending,
     /// It refused the handshake, with the reason.
     Refused(Refusal),
     /// It could not apply a setting; the kernel's reason, or 0 and a report.
@@ -161,6 +163,7 @@ impl Status {
             Self::Waning => 5,
             Self::Overgrown => 6,
             Self::Spent => 7,
+            Self::Ending => 8,
             Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
         };
         code << 16 | incarnation as u64
@@ -170,7 +173,7 @@ impl Status {
     pub(crate) const fn has_begun(self) -> bool {
         matches!(
             self,
-            Self::Ready | Self::Waning | Self::Overgrown | Self::Spent
+            Self::Ready | Self::Waning | Self::Overgrown | Self::Spent | Self::Ending
         )
     }
 
@@ -187,6 +190,7 @@ impl Status {
             5 => Self::Waning,
             6 => Self::Overgrown,
             7 => Self::Spent,
+            8 => Self::Ending,
             other => {
                 let setting = (other & 0xffff).wrapping_sub(UNSETTLED) as usize;
                 match (Setting::ALL.get(setting), other >> 16) {
@@ -466,35 +470,4 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_speaks_for_one_incarnation_only() {
-        for status in [
-            Status::Ready,
-            Status::Waning,
-            Status::Overgrown,
-            Status::Spent,
-            Status::Refused(Refusal::Magic),
-            Status::Refused(Refusal::Layout),
-            Status::Refused(Refusal::Image),
-            Status::Unsettled(Setting::Memory, 0),
-            Status::Unsettled(Setting::Setup, u16::MAX),
-        ] {
-            let bits = status.to_bits(7);
-            assert_eq!(Status::from_bits(bits, 7), status);
-            assert_eq!(Status::from_bits(bits, 8), Status::Starting);
-        }
-        assert_eq!(Status::from_bits(u64::MAX, u16::MAX), Status::Starting);
-    }
-
-    #[test]
-    fn inline_blocks_lie_inside_the_control_area() {
-        for slot in [0, 1, SLOTS as u32 - 1, u32::MAX] {
-            let offset = Control::inline_offset(slot);
-            assert_eq!(offset % 64, 0);
-            assert!(offset as usize + INLINE_SIZE <= CONTROL_SIZE);
-        }
-    }
-}
+mod tests;

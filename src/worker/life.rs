@@ -151,6 +151,7 @@ impl Server<'_> {
         self.futures.be_free();
         self.tenure.take_stock();
         while !self.tenure.is_over() || self.has_futures() {
+            self.tenure.hand_over();
             if self.work_once() {
                 self.tenure.take_stock();
             } else {
@@ -236,7 +237,7 @@ impl Server<'_> {
         #[cfg(feature = "tokio")]
         self.futures.be_busy();
         idle.leave(|| has_work(control, seen));
-        self.tenure.report(Status::Spent);
+        self.tenure.report(Status::Ending);
         self.state.discard();
         if let Some(exit) = self.exit {
             // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same

@@ -5,7 +5,7 @@
 //!   ├ serve: ┌ claim a chunk of an open job → run_range
 //!            ├ claim a task from the ring   → run_task
 //!   │        └ neither: spin a while, park, sleep in the kernel
-//!   └ leave: say Spent, drop the state, run what the program wants at the end
+//!   └ leave: say Ending, drop the state, run what the program wants at the end
 //! ```
 //!
 //! # Invariants

@@ -104,12 +104,19 @@ impl<'a> Tenure<'a> {
         self.is_dismissed() || self.most.is_some_and(|most| self.taken >= most)
     }
 
+    /// Lets another one take over, if this worker takes on nothing more.
+    pub(super) fn hand_over(&mut self) {
+        if self.said != Status::Spent && self.is_over() {
+            self.report(Status::Spent);
+        }
+    }
+
     /// Between two pieces of work: tells the supervisor in time that somebody else will be needed.
     pub(super) fn take_stock(&mut self) {
         if self.said == Status::Ready && self.is_waning() {
             self.report(Status::Waning);
         }
-        if self.said != Status::Overgrown && self.has_outgrown() {
+        if matches!(self.said, Status::Ready | Status::Waning) && self.has_outgrown() {
             self.report(Status::Overgrown);
         }
     }

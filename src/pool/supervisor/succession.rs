@@ -69,10 +69,17 @@ impl Watch<'_> {
         let now = Instant::now();
         for index in 0..self.charges.len() {
             let charge = &mut self.charges[index];
-            if charge.process.is_none() || charge.service.role != Role::Serving {
+            let role = charge.service.role;
+            if charge.process.is_none() || !matches!(role, Role::Serving | Role::Leaving) {
                 continue;
             }
             let status = self.status(index);
+            if status == Status::Ending {
+                self.limit_exit(index, now);
+            }
+            if role == Role::Leaving {
+                continue;
+            }
             if !status.has_begun() {
                 continue;
             }
@@ -81,7 +88,7 @@ impl Watch<'_> {
             let since = *service.since.get_or_insert(now);
             let is_aged = age.is_some_and(|age| now.duration_since(since) >= age);
             match status {
-                Status::Spent => self.relieve(index, now),
+                Status::Spent | Status::Ending => self.relieve(index, now),
                 _ if is_aged || status == Status::Overgrown => self.retire(index, now),
                 Status::Waning => self.provide(index, now),
                 _ => {}
@@ -98,7 +105,7 @@ impl Watch<'_> {
             };
             let status = self.status(index);
             let charge = &mut self.charges[index];
-            let has_left = status == Status::Spent;
+            let has_left = status == Status::Ending;
             if status.has_begun() && !has_left {
                 charge.service.limit = None;
             } else if limit <= now {
@@ -166,13 +173,18 @@ impl Watch<'_> {
         }
     }
 
-    /// A worker takes no more work: its successor serves, or somebody else in its stead.
-    fn relieve(&mut self, index: usize, now: Instant) {
+    /// From now on its last words take their time.
+    fn limit_exit(&mut self, index: usize, now: Instant) {
         let timeout = self.engine.config().service.start_timeout;
         let service = &mut self.charges[index].service;
         if service.limit.is_none() {
             service.limit = now.checked_add(timeout);
         }
+    }
+
+    /// A worker takes no more work: its successor serves, or somebody else in its stead.
+    fn relieve(&mut self, index: usize, now: Instant) {
+        let service = &mut self.charges[index].service;
         let next = match service.successor.take() {
             Some(heir) => {
                 self.promote(heir);
