@@ -15,6 +15,10 @@
 #[path = "kernels/contest.rs"]
 mod contest;
 mod kernels;
+#[path = "kernels/mapping.rs"]
+mod mapping;
+#[path = "kernels/recovery.rs"]
+mod recovery;
 #[path = "kernels/spawning.rs"]
 mod spawning;
 
@@ -44,8 +48,22 @@ fn main() -> ExitCode {
         }
     }
     drop(crew);
+    if options.wants("map/") || options.filter.starts_with("map/") {
+        for contest in mapping::maps(is_quick()) {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
     if options.wants("spawn/") || options.filter.starts_with("spawn") {
         for contest in spawning::spawns(is_quick()) {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
+    if options.wants("recovery/") || options.filter.starts_with("recovery") {
+        for contest in recovery::recoveries(is_quick()) {
             if options.wants(contest.name) {
                 all_right &= hold(contest, options.rounds);
             }

@@ -34,9 +34,14 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
+//!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
+//!   completed, a blocking iterator, or all at once. For single calls in great number,
+//!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
+//!   [`spawn_when_free`](Pool::spawn_when_free).
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
-//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`]; what a task's own error said:
-//!   [`RemoteError`], made of what was [`Thrown`].
+//! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
+//!   error said: [`RemoteError`], made of what was [`Thrown`].
 //!
 //! # How it works
 //!
@@ -82,9 +87,9 @@
 //!   workers are killed.
 //! - **It has one thread** of the crate's. Threads that a closure starts may go on when it has
 //!   returned, but must not keep references to buffers.
-//! - **Shared memory is read-only** to it but for the bookkeeping, its own results, and buffers
-//!   that it has worked on as outputs, which are locked again when they are large inputs of a job
-//!   that it works on. A wild write elsewhere is a `SIGSEGV`, and the worker is replaced.
+//! - **Shared memory is read-only** to it but for some of the bookkeeping, its own results until
+//!   they are delivered, and the output of the job that it works on at the moment. A wild write
+//!   elsewhere is a `SIGSEGV`, and the worker is replaced.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task
@@ -124,7 +129,9 @@
 //!
 //! What a call refuses is an [`Error`] at once or when the job begins. What became of the work is a
 //! [`TaskError`], which `Error` wraps as [`Error::Task`]. No error closes the pool, except that it
-//! gives up when five workers in a row cannot be started ([`TaskError::NoWorkers`]).
+//! gives up when five workers in a row cannot be started ([`TaskError::NoWorkers`]), or when
+//! workers that run wild have it rebuilt five times without an outcome
+//! ([`TaskError::DamagedTooOften`]).
 //!
 //! ```
 //! use gristmill::{Error, Pool, TaskError};
@@ -163,6 +170,8 @@
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
 //!   such a runtime, by the pool's thread. `spawn_async` needs it.
+//! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
+//!   network, other processes.
 
 #[cfg(not(all(
     target_os = "linux",
@@ -215,16 +224,17 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Error, Failure, Location, OomKill, Refusal, RemoteError, Result, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
+    TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
-pub use memory::heap::MemoryStats;
-#[cfg(not(gristmill_loom))]
-pub use memory::{MemoryLimit, OutOfMemory};
+pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
 pub use pool::{Builder, Closed, Closing, Pool};
+#[cfg(all(feature = "sandbox", not(gristmill_loom)))]
+pub use pool::{Sandbox, Violation};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]
@@ -236,7 +246,9 @@ pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput};
+pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
+#[cfg(not(gristmill_loom))]
+pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

@@ -2,6 +2,7 @@
 //!
 //! One test, for the counts are those of the whole process.
 
+use std::env;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use gristmill::{Pool, TaskError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const DEATHS: usize = 200;
-const POOLS: usize = 100;
+/// How many, unless the environment says otherwise; each takes some milliseconds.
+const DEATHS: (&str, usize) = ("GRISTMILL_TEST_DEATHS", 1000);
+const POOLS: (&str, usize) = ("GRISTMILL_TEST_POOLS", 1000);
 /// What is not over by then has hung; nothing is decided by it otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -79,6 +81,13 @@ fn shared() -> u64 {
         .sum()
 }
 
+fn count((variable, otherwise): (&str, usize)) -> usize {
+    match env::var(variable) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => otherwise,
+    }
+}
+
 fn pool() -> Pool {
     let builder = Pool::builder().workers(2).memory_budget(256 << 20);
     builder.build().expect("a pool")
@@ -140,14 +149,14 @@ fn deaths_and_pools_leave_nothing_behind() {
     }
     let before = Held::now();
     assert!(before.shared > 0 && before.children == 2);
-    for round in 0..DEATHS {
+    for round in 0..count(DEATHS) {
         kill_one(&pool_, round);
     }
     Held::now().is_back_at(before);
     drop(pool_);
     Held::now().is_back_at(alone);
 
-    for round in 0..POOLS {
+    for round in 0..count(POOLS) {
         let pool = pool();
         let task = pool
             .spawn(round as u64, |x| x.to_native() + 1)

@@ -181,7 +181,13 @@ fn a_pool_whose_workers_cannot_live_fails_with_the_reason() {
     let outcome = pool.spawn(1_u8, |x| x + 1).map(|task| task.wait());
     fs::remove_file(&path).unwrap();
     match outcome {
-        Ok(Err(TaskError::NoWorkers { attempts, last, .. })) => {
+        Ok(Err(TaskError::NoWorkers {
+            attempts,
+            last,
+            reason,
+            ..
+        })) => {
+            assert_eq!(reason, None);
             assert_eq!(attempts, 5);
             assert_eq!(last.unwrap().cause.signal_name(), Some("SIGABRT"));
         }

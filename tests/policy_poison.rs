@@ -150,6 +150,63 @@ fn elements_that_kill_or_panic_are_isolated() {
 }
 
 #[test]
+fn an_output_of_the_callers_has_the_other_results() {
+    let pool = pool();
+    let mut output = pool.alloc_from_fn(LEN, |_| 7_u64).unwrap();
+    let job = pool.par_map_into(&numbers(&pool), &mut output, |&x| match x {
+        3 | 250_000 => die(),
+        100 => panic!("not {x}"),
+        x => x * 2 + 1,
+    });
+    let isolated = job.isolate().wait().unwrap();
+    let missing = [3, 100, 250_000];
+    assert_eq!(elements(&isolated.failures), missing);
+    assert_rest(&output, &missing, |x| x * 2 + 1);
+}
+
+#[test]
+fn parts_that_change_in_place_are_lost_as_they_are() {
+    let pool = pool();
+    let mut data = pool.alloc_from_fn(LEN, |i| i as u64).unwrap();
+    const NEW: u64 = 1 << 32;
+    let job = pool.par_for_each_mut(&mut data, |x| match *x {
+        250_000 => die(),
+        100 => panic!("not {x}"),
+        _ => *x += NEW,
+    });
+    let isolated = job.isolate().wait().unwrap();
+    let [panicked, killed] = &isolated.failures[..] else {
+        panic!("{:?}", isolated.failures);
+    };
+    assert!(panicked.elements.contains(&100));
+    let TaskError::Panicked { element, .. } = &panicked.error else {
+        panic!("{:?}", panicked.error);
+    };
+    assert_eq!(*element, Some(100));
+    assert!(killed.elements.contains(&250_000));
+    match &killed.error {
+        TaskError::WorkerDied(death) => {
+            assert_eq!(death.attempts, 1);
+            assert_eq!(death.undefined.len(), 1);
+            assert_eq!(death.undefined[0], killed.elements);
+        }
+        error => panic!("{error}"),
+    }
+    for (index, &value) in (0_u64..).zip(&*data) {
+        let is_new = value == index + NEW;
+        // No element is changed twice, whatever became of its part.
+        assert!(is_new || value == index, "element {index}: {value}");
+        let is_lost = isolated
+            .failures
+            .iter()
+            .any(|failure| failure.elements.contains(&index));
+        let is_known = !is_lost || panicked.elements.contains(&index);
+        let wanted = !panicked.elements.contains(&index) || index < 100;
+        assert!(!is_known || is_new == wanted, "element {index}");
+    }
+}
+
+#[test]
 fn a_death_once_is_no_failure() {
     let pool = pool();
     let tally = Tally::new();

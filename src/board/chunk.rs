@@ -1,8 +1,9 @@
 //! One chunk of a range job: its word, and the range that the word stands for.
 //!
 //! ```text
-//! byte 0      8       16      24       32
-//!      [ word ][ start ][ len ][ detail ]
+//!             everybody's             the parent's to write
+//! byte 0      8        16        0       8     16
+//!      [ word ][ detail ]        [ start ][ len ]
 //!
 //! word: UNCLAIMED(g) -> CLAIMED(owner, g) -> DONE(owner, g) | FAILED(owner, g)
 //!         ^   |             |         \
@@ -37,16 +38,50 @@ const CANCELLED: u8 = 5;
 #[repr(C)]
 pub(crate) struct Chunk {
     word: AtomicU64,
-    start: AtomicU64,
-    len: AtomicU64,
     detail: AtomicU64,
 }
 
+/// What a chunk covers.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct ChunkRange {
+    start: AtomicU64,
+    len: AtomicU64,
+}
+
 #[cfg(not(gristmill_loom))]
-const _: () = assert!(size_of::<Chunk>() == 32);
+const _: () = {
+    assert!(size_of::<Chunk>() == 16);
+    assert!(size_of::<ChunkRange>() == 16);
+};
 
 const fn nobodys(state: u8, generation: u32) -> u64 {
     Word::new(state, Owner::NONE, generation).to_bits()
+}
+
+impl ChunkRange {
+    /// No elements, to be written in place.
+    pub(crate) fn new() -> Self {
+        Self {
+            start: AtomicU64::new(0),
+            len: AtomicU64::new(0),
+        }
+    }
+
+    /// Start and length, for the owner of the chunk or the parent.
+    pub(super) fn get(&self) -> (u64, u64) {
+        // Relaxed: both were published with the job (B1).
+        (
+            self.start.load(Ordering::Relaxed),
+            self.len.load(Ordering::Relaxed),
+        )
+    }
+
+    pub(super) fn set(&self, start: u64, len: u64) {
+        // Relaxed: published with the job (B1).
+        self.start.store(start, Ordering::Relaxed);
+        self.len.store(len, Ordering::Relaxed);
+    }
 }
 
 impl Chunk {
@@ -54,19 +89,8 @@ impl Chunk {
     pub(crate) fn new() -> Self {
         Self {
             word: AtomicU64::new(nobodys(VACANT, 0)),
-            start: AtomicU64::new(0),
-            len: AtomicU64::new(0),
             detail: AtomicU64::new(0),
         }
-    }
-
-    /// Start and length, for the owner of the chunk or the parent.
-    pub(crate) fn range(&self) -> (u64, u64) {
-        // Relaxed: both were published with the job (B1).
-        (
-            self.start.load(Ordering::Relaxed),
-            self.len.load(Ordering::Relaxed),
-        )
     }
 
     /// A word that the owner leaves to the parent, such as the element that failed; all ones until
@@ -75,16 +99,10 @@ impl Chunk {
         &self.detail
     }
 
-    pub(super) fn set_range(&self, start: u64, len: u64) {
-        // Relaxed: published with the job (B1).
-        self.start.store(start, Ordering::Relaxed);
-        self.len.store(len, Ordering::Relaxed);
-        // So that what an earlier owner left is not taken for this one's.
-        self.detail.store(u64::MAX, Ordering::Relaxed);
-    }
-
     /// Any -> UNCLAIMED(g), before the job opens.
     pub(super) fn reset(&self, generation: u32) {
+        // Relaxed: published with the job (B1). What an earlier owner left is not this one's.
+        self.detail.store(u64::MAX, Ordering::Relaxed);
         // Relaxed: published with the job (B1).
         self.word
             .store(nobodys(UNCLAIMED, generation), Ordering::Relaxed);
@@ -155,11 +173,11 @@ impl Chunk {
             return ChunkOutcome::Foreign(word);
         }
         match word.state() {
-            UNCLAIMED => ChunkOutcome::Unclaimed,
+            UNCLAIMED if word.owner() == Owner::NONE => ChunkOutcome::Unclaimed,
             CLAIMED => ChunkOutcome::Claimed(word.owner()),
             DONE => ChunkOutcome::Done(word.owner()),
             FAILED => ChunkOutcome::Failed(word.owner()),
-            CANCELLED => ChunkOutcome::Cancelled,
+            CANCELLED if word.owner() == Owner::NONE => ChunkOutcome::Cancelled,
             _ => ChunkOutcome::Foreign(word),
         }
     }
@@ -192,6 +210,11 @@ impl Chunk {
 
 #[cfg(test)]
 impl Chunk {
+    /// The word itself, for those that run wild.
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.word
+    }
+
     /// Whatever a wild store may leave behind.
     pub(super) fn scribble(&self, bits: u64) {
         self.word.store(bits, Ordering::Relaxed);

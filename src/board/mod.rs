@@ -17,18 +17,24 @@
 
 #[cfg(all(test, not(gristmill_loom)))]
 mod broken;
+#[cfg_attr(gristmill_loom, expect(dead_code, reason = "for the parent's audit"))]
+mod check;
 mod chunk;
 mod header;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+#[cfg(all(test, not(gristmill_loom)))]
+mod threads;
 
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
 
-pub(crate) use chunk::Chunk;
-pub(crate) use header::JobHeader;
+pub(crate) use chunk::{Chunk, ChunkRange};
+pub(crate) use header::{JobCounts, JobFront, Known};
+
+use header::JobHeader;
 
 /// How many jobs can be posted at a time: one bit each in the open bitmap.
 pub(crate) const JOBS: usize = 64;
@@ -73,9 +79,10 @@ pub(crate) enum ChunkOutcome {
 }
 
 impl ChunkOutcome {
-    /// Whether nothing more will happen to the chunk.
+    /// Whether nothing more will happen to the chunk. Behind a word that was overwritten a worker
+    /// may be at work.
     pub(crate) const fn is_settled(self) -> bool {
-        !matches!(self, Self::Unclaimed | Self::Claimed(_))
+        matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
     }
 }
 
@@ -143,48 +150,77 @@ impl Seen {
     }
 }
 
-/// The board over its borrowed memory.
+/// The board over its borrowed memory. Workers write to `counts` and `chunks` only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Board<'a> {
     open: &'a AtomicU64,
-    jobs: &'a [JobHeader],
+    fronts: &'a [JobFront],
+    ranges: &'a [ChunkRange],
+    counts: &'a [JobCounts],
     chunks: &'a [Chunk],
 }
 
 impl<'a> Board<'a> {
-    /// A view of a board that lies in the three; the chunks are divided evenly among the jobs.
+    /// A view of a board that lies in the five; the chunks are divided evenly among the jobs.
     ///
     /// # Panics
     /// Unless there are 1 to [`JOBS`] jobs and as many chunks for each: the layout is the
     /// caller's own, never read from shared memory.
-    pub(crate) fn new(open: &'a AtomicU64, jobs: &'a [JobHeader], chunks: &'a [Chunk]) -> Self {
-        assert!((1..=JOBS).contains(&jobs.len()));
-        assert!(!chunks.is_empty() && chunks.len().is_multiple_of(jobs.len()));
-        Self { open, jobs, chunks }
+    pub(crate) fn new(
+        open: &'a AtomicU64,
+        fronts: &'a [JobFront],
+        ranges: &'a [ChunkRange],
+        counts: &'a [JobCounts],
+        chunks: &'a [Chunk],
+    ) -> Self {
+        assert!((1..=JOBS).contains(&fronts.len()) && fronts.len() == counts.len());
+        assert!(!chunks.is_empty() && chunks.len().is_multiple_of(fronts.len()));
+        assert!(ranges.len() == chunks.len());
+        Self {
+            open,
+            fronts,
+            ranges,
+            counts,
+            chunks,
+        }
     }
 
-    /// The entry of a chunk, for its range and its detail.
+    /// The entry of a chunk, for its detail.
     pub(crate) fn chunk(&self, job: u32, chunk: u32) -> &'a Chunk {
         &self.table(job)[chunk as usize]
     }
 
+    /// First element and number of elements of a chunk, for its owner or the parent.
+    pub(crate) fn range(&self, job: u32, chunk: u32) -> (u64, u64) {
+        self.place_of(job, chunk).get()
+    }
+
     fn table(&self, job: u32) -> &'a [Chunk] {
-        let size = self.chunks.len() / self.jobs.len();
+        let size = self.chunks.len() / self.counts.len();
         &self.chunks[job as usize * size..][..size]
     }
 
-    fn header(&self, job: u32) -> &'a JobHeader {
-        &self.jobs[job as usize]
+    fn place_of(&self, job: u32, chunk: u32) -> &'a ChunkRange {
+        let size = self.ranges.len() / self.fronts.len();
+        &self.ranges[job as usize * size..][..size][chunk as usize]
     }
 
-    /// Begins a job in a closed place, giving its generation. The caller knows which are closed.
+    fn header(&self, job: u32) -> JobHeader<'a> {
+        JobHeader {
+            front: &self.fronts[job as usize],
+            counts: &self.counts[job as usize],
+        }
+    }
+
+    /// Begins a job in a closed place, giving its generation: for callers that keep no books.
+    #[cfg(test)]
     pub(crate) fn begin(&self, job: u32) -> u32 {
         self.header(job).next_generation()
     }
 
     /// Says what a chunk of a job not yet posted covers.
     pub(crate) fn set_chunk(&self, job: u32, chunk: u32, start: u64, len: u64) {
-        self.chunk(job, chunk).set_range(start, len);
+        self.place_of(job, chunk).set(start, len);
     }
 
     /// Opens the job to all workers.
@@ -223,9 +259,9 @@ impl<'a> Board<'a> {
             let job = open.trailing_zeros();
             open &= open - 1;
             if self
-                .jobs
+                .counts
                 .get(job as usize)
-                .is_some_and(|header| header.remaining() <= 0)
+                .is_some_and(|counts| counts.remaining() <= 0)
             {
                 return true;
             }
@@ -315,9 +351,10 @@ impl<'a> Board<'a> {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
-            let Some(header) = self.jobs.get(job as usize) else {
+            if job as usize >= self.fronts.len() {
                 continue;
-            };
+            }
+            let header = self.header(job);
             // The epoch first. The other way round a late worker could take the generation of one
             // job and the epoch of the next, find nothing, and skip the next one for good.
             let epoch = header.epoch();

@@ -16,7 +16,9 @@ use crate::primitive::model::{explore, explore_bounded, others_first};
 /// A board on the heap: one place, a few chunks, with payloads.
 struct Memory {
     open: AtomicU64,
-    jobs: Vec<JobHeader>,
+    fronts: Vec<JobFront>,
+    ranges: Vec<ChunkRange>,
+    counts: Vec<JobCounts>,
     chunks: Vec<Chunk>,
     payloads: Vec<UnsafeCell<u32>>,
 }
@@ -25,14 +27,22 @@ impl Memory {
     fn new(chunks: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicU64::new(0),
-            jobs: vec![JobHeader::new()],
+            fronts: vec![JobFront::new()],
+            ranges: (0..chunks).map(|_| ChunkRange::new()).collect(),
+            counts: vec![JobCounts::new()],
             chunks: (0..chunks).map(|_| Chunk::new()).collect(),
             payloads: (0..chunks).map(|_| UnsafeCell::new(0)).collect(),
         })
     }
 
     fn board(&self) -> Board<'_> {
-        Board::new(&self.open, &self.jobs, &self.chunks)
+        Board::new(
+            &self.open,
+            &self.fronts,
+            &self.ranges,
+            &self.counts,
+            &self.chunks,
+        )
     }
 
     fn write(&self, chunk: u32, value: u32) {
@@ -90,7 +100,7 @@ fn a_joined_job_is_whole() {
         });
         others_first();
         // Past the bitmap, which orders by itself.
-        if let Some(generation) = memory.jobs[0].generation() {
+        if let Some(generation) = memory.board().header(0).generation() {
             let joined = Joined {
                 job: 0,
                 generation,
@@ -98,7 +108,7 @@ fn a_joined_job_is_whole() {
             };
             let chunk = memory.board().claim(&mut Seen::new(), joined, worker(0));
             assert_eq!(chunk, Some(0), "the chunk is there before the job is open");
-            assert_eq!(memory.board().chunk(0, 0).range(), (10, 20));
+            assert_eq!(memory.board().range(0, 0), (10, 20));
             assert_eq!(memory.read(0), 1);
         }
         parent.join().unwrap();
@@ -250,7 +260,7 @@ fn a_late_worker_counts_down_its_own_job() {
             late.join().unwrap();
         } else {
             assert_eq!(
-                memory.jobs[0].remaining(),
+                memory.board().header(0).remaining(),
                 0,
                 "neither too high nor too low"
             );

@@ -9,7 +9,9 @@ const TABLE: usize = 8;
 /// A board in plain memory.
 struct Memory {
     open: AtomicU64,
-    jobs: Vec<JobHeader>,
+    fronts: Vec<JobFront>,
+    ranges: Vec<ChunkRange>,
+    counts: Vec<JobCounts>,
     chunks: Vec<Chunk>,
 }
 
@@ -17,13 +19,21 @@ impl Memory {
     fn new(jobs: usize) -> Self {
         Self {
             open: AtomicU64::new(0),
-            jobs: (0..jobs).map(|_| JobHeader::new()).collect(),
+            fronts: (0..jobs).map(|_| JobFront::new()).collect(),
+            ranges: (0..jobs * TABLE).map(|_| ChunkRange::new()).collect(),
+            counts: (0..jobs).map(|_| JobCounts::new()).collect(),
             chunks: (0..jobs * TABLE).map(|_| Chunk::new()).collect(),
         }
     }
 
     fn board(&self) -> Board<'_> {
-        Board::new(&self.open, &self.jobs, &self.chunks)
+        Board::new(
+            &self.open,
+            &self.fronts,
+            &self.ranges,
+            &self.counts,
+            &self.chunks,
+        )
     }
 }
 
@@ -157,7 +167,7 @@ impl Oracle<'_> {
                 .filter(|chunk| !chunk.is_settled())
                 .count();
             assert_eq!(board.settled(&mut known.posted), left == 0);
-            let remaining = self.memory.jobs[known.posted.job as usize].remaining();
+            let remaining = board.header(known.posted.job).remaining();
             assert!(remaining <= left as i64, "the count is never too high");
         }
     }
@@ -192,10 +202,7 @@ impl Oracle<'_> {
                     .expect("a claim pins the job");
                 assert_eq!(known.posted.generation, joined.generation);
                 assert_eq!(known.chunks[chunk as usize], ChunkOutcome::Unclaimed);
-                assert_eq!(
-                    board.chunk(joined.job, chunk).range(),
-                    (u64::from(chunk) * 3, 3)
-                );
+                assert_eq!(board.range(joined.job, chunk), (u64::from(chunk) * 3, 3));
                 known.chunks[chunk as usize] = ChunkOutcome::Claimed(me);
             }
         }
@@ -303,7 +310,7 @@ proptest! {
             let generation = board.begin(job);
             let mut posted = board.post(job, generation, TABLE as u32);
             memory.open.store(random(), Ordering::Relaxed);
-            for header in &memory.jobs {
+            for header in (0..memory.fronts.len() as u32).map(|job| memory.board().header(job)) {
                 header.scribble(&mut random);
             }
             for chunk in &memory.chunks {

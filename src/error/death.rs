@@ -72,19 +72,24 @@ impl fmt::Display for WorkerDeath {
                 self.attempts
             )?;
         }
-        if let Some((first, rest)) = self.undefined.split_first() {
-            write!(
-                f,
-                "; undefined are now elements {}..{}",
-                first.start, first.end
-            )?;
-            match rest {
-                [] => {}
-                [range] => write!(f, " and {}..{}", range.start, range.end)?,
-                _ => write!(f, " and {} more ranges", rest.len())?,
-            }
-        }
-        Ok(())
+        write_undefined(f, &self.undefined)
+    }
+}
+
+/// Names the elements that are neither old nor new.
+pub(super) fn write_undefined(f: &mut fmt::Formatter<'_>, ranges: &[Range<u64>]) -> fmt::Result {
+    let Some((first, rest)) = ranges.split_first() else {
+        return Ok(());
+    };
+    write!(
+        f,
+        "; undefined are now elements {}..{}",
+        first.start, first.end
+    )?;
+    match rest {
+        [] => Ok(()),
+        [range] => write!(f, " and {}..{}", range.start, range.end),
+        _ => write!(f, " and {} more ranges", rest.len()),
     }
 }
 
@@ -153,6 +158,9 @@ impl fmt::Display for Cause {
                         ", as after a wild pointer, a write to memory that is read-only in \
                          workers, or a stack overflow",
                     ),
+                    Some("SIGSYS") => {
+                        f.write_str(", as after a system call that its sandbox does not allow")
+                    }
                     _ => Ok(()),
                 }
             }

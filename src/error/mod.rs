@@ -3,13 +3,15 @@
 //! [`Error`] is about the pool and its memory; [`TaskError`] about one piece of work, whose pool
 //! lives on.
 
+mod damage;
 mod death;
 mod remote;
 mod task;
 
+pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use remote::RemoteError;
-pub use task::{Failure, Location, TaskError};
+pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
@@ -104,6 +106,15 @@ pub enum Error {
         /// What the workers have.
         found: Option<&'static str>,
     },
+    /// The kernel lacks what a sandbox is made of; no worker was started.
+    #[cfg(feature = "sandbox")]
+    #[error("this kernel has no {facility}, without which workers are not confined; {wanted}")]
+    SandboxUnavailable {
+        /// What is missing.
+        facility: &'static str,
+        /// Which kernels have it.
+        wanted: &'static str,
+    },
     /// Workers die as soon as they start, so that replacing them any further is no use.
     #[error("{attempts} workers in a row died before their first task; the last one: {death}")]
     WorkersKeepDying {
@@ -139,6 +150,9 @@ pub enum Error {
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),
+    /// An item of a map failed.
+    #[error(transparent)]
+    Item(#[from] ItemError),
 }
 
 impl From<ContextError> for Error {

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::{RemoteError, WorkerDeath};
+use super::{Damage, RemoteError, WorkerDeath};
 use crate::memory::OutOfMemory;
 use crate::protocol::archive::ArchiveError;
 use crate::protocol::context::ContextError;
@@ -49,15 +49,16 @@ pub enum TaskError {
     #[error(
         "the pool has no workers: {attempts} in a row could not be started or died before their \
          first task{}{}",
-        last.as_ref().map_or(String::new(), |death| format!("; the last one: {death}")),
-        reason.as_ref().map_or(String::new(), |reason| format!(", because {reason}"))
+        last.as_ref().map_or(String::new(), |death| format!("; the last that died: {death}")),
+        reason.as_ref().map_or(String::new(), |why| format!("; the last attempt: {why}"))
     )]
     NoWorkers {
         /// How many were tried.
         attempts: u32,
-        /// How the last one ended, if it began at all.
-        last: Option<WorkerDeath>,
-        /// Why it did not begin, if it could say so, such as the panic of an initializer.
+        /// How the last one ended, if any began at all.
+        last: Option<Box<WorkerDeath>>,
+        /// Why the last one did not come to be, if that is known: what the kernel said when it
+        /// refused one, or what the worker said, such as the panic of an initializer.
         reason: Option<String>,
     },
     /// The pool was shut down first.
@@ -75,11 +76,20 @@ pub enum TaskError {
     /// There was no shared memory for the result.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// The worker found a task that makes no sense, or left a result that makes none.
-    #[error("shared memory was overwritten by a wild pointer in a worker: {what}")]
-    Damaged {
-        /// What was wrong with it.
-        what: &'static str,
+    /// A worker ran wild, and this task or job was hurt: by what it wrote, or because it was
+    /// running when all workers had to be replaced.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The bookkeeping that workers share was overwritten again and again, without any outcome in
+    /// between, so the pool has given up.
+    #[error(
+        "the pool was rebuilt {rebuilds} times in a row and has given up; the last time, {last}"
+    )]
+    DamagedTooOften {
+        /// How often it was rebuilt.
+        rebuilds: u32,
+        /// What was found the last time.
+        last: Damage,
     },
 }
 
@@ -95,6 +105,18 @@ impl TaskError {
         }
         self
     }
+}
+
+/// An item of a map that has no result. The others go on.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("item {index}: {error}")]
+#[non_exhaustive]
+pub struct ItemError {
+    /// Its place in the input, from 0 on.
+    pub index: u64,
+    /// What became of it.
+    #[source]
+    pub error: TaskError,
 }
 
 /// What failed in a job that went on without it; see [`Job::isolate`](crate::Job::isolate).

@@ -37,6 +37,25 @@ fn a_death_names_process_signal_and_ranges() {
 }
 
 #[test]
+fn damage_says_what_was_wanted_and_found_and_what_became_of_the_pool() {
+    let damage = Damage {
+        rebuilt: true,
+        undefined: vec![3..5, 7..9],
+        ..Damage::new(
+            "the state of a task",
+            "one that its workers can leave",
+            "0x7".into(),
+        )
+    };
+    assert_eq!(
+        TaskError::from(damage).to_string(),
+        "a worker overwrote shared bookkeeping through a wild pointer: the state of a task was \
+         0x7; wanted one that its workers can leave; all workers have been replaced, and the pool \
+         goes on; undefined are now elements 3..5 and 7..9"
+    );
+}
+
+#[test]
 fn signals_are_named_by_their_numbers() {
     for (number, name) in [
         (1, "SIGHUP"),

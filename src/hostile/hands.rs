@@ -1,14 +1,16 @@
 //! What the workers of a play do: as the product's workers, or nearly.
 
+use std::sync::Arc;
+
 use super::oracle::Call;
 use super::source::{read, replace};
 use super::stage::{Stage, WORKERS, Work, Worker};
 use super::wild::{value, word_at};
 use crate::board::{Joined, Outcome as ChunkEnd};
 use crate::memory::owner::Owner;
-use crate::protocol::control::Control;
 use crate::protocol::range::Span;
-use crate::protocol::task::{Reply, Task, Verdict};
+use crate::protocol::reply::{Reply, ReplyBlock, Verdict};
+use crate::protocol::task::Task;
 use crate::ring::{Claim, Outcome};
 
 impl Stage<'_> {
@@ -72,7 +74,7 @@ impl Stage<'_> {
         let Some((joined, chunk)) = claimed else {
             return false;
         };
-        let (start, len) = board.chunk(joined.job, chunk).range();
+        let (start, len) = board.range(joined.job, chunk);
         if let (false, Some(job)) = (self.is_hostile(), self.job_in(joined.job)) {
             let job = &mut self.jobs[job];
             for (begun, _) in &mut job.elements[start as usize..(start + len) as usize] {
@@ -85,8 +87,8 @@ impl Stage<'_> {
     }
 
     pub(super) fn call_in(&self, slot: u32) -> Option<usize> {
-        let slot = self.engine.control().ring().slot(slot);
-        let number = Task::load(slot).function.to_bits() as usize;
+        let task = self.engine.control().task(slot);
+        let number = Task::load(task).function.to_bits() as usize;
         (number < self.calls.len()).then_some(number)
     }
 
@@ -113,9 +115,15 @@ impl Stage<'_> {
 
     pub(super) fn finish_task(&mut self, owner: Owner, claim: Claim, done: bool) {
         let control = self.engine.control();
-        let slot = control.ring().slot(claim.slot);
         let call = self.call_in(claim.slot);
-        let offset = Control::inline_offset(claim.slot);
+        let arena = self.engine.hub().roster.arena(owner).cloned();
+        let arena = arena.map_or(Span::default(), |arena| arena.span());
+        let region = Arc::clone(self.engine.region());
+        // A worker whose arena cannot be had any more has nowhere to reply.
+        let Some(block) = ReplyBlock::of(&region, arena, claim.slot) else {
+            return;
+        };
+        let offset = ReplyBlock::inline_offset(arena, claim.slot);
         let number = call.unwrap_or(0) as u64;
         replace(word_at(self.engine.region(), offset), number);
         let (verdict, size) = if done {
@@ -124,14 +132,12 @@ impl Stage<'_> {
             (Verdict::Panicked, 0)
         };
         let place = Span { offset, size };
-        Reply { place, verdict }.store(slot);
+        Reply { place, verdict }.store(block, claim.generation);
         if self.is_hostile() && self.source.byte().is_multiple_of(2) {
-            let arena = self.engine.hub().roster.arena(owner).cloned();
-            let arena = arena.map_or(Span::default(), |arena| arena.span());
-            for index in 4..7 {
-                let now = read(slot.body(index));
-                let next = value(&mut self.source, now, arena);
-                replace(slot.body(index), next);
+            let words = arena.offset + ReplyBlock::offset_in_arena(claim.slot);
+            for word in [words, words + 8, words + 16].map(|offset| word_at(&region, offset)) {
+                let next = value(&mut self.source, read(word), arena);
+                replace(word, next);
             }
         }
         let end = if done { Outcome::Done } else { Outcome::Failed };
@@ -160,7 +166,7 @@ impl Stage<'_> {
             replace(board.chunk(joined.job, chunk).detail(), next);
         } else {
             let job = &mut self.jobs[number.expect("a job that was launched")];
-            let (start, len) = board.chunk(joined.job, chunk).range();
+            let (start, len) = board.range(joined.job, chunk);
             job.failed |= !done;
             for (_, is_done) in &mut job.elements[start as usize..(start + len) as usize] {
                 *is_done |= done;

@@ -14,6 +14,8 @@ mod hands;
 mod heap;
 mod oracle;
 mod report;
+#[cfg(test)]
+mod scribble;
 mod source;
 mod stage;
 #[cfg(test)]

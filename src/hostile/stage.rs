@@ -77,7 +77,10 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         attempts: 2,
         cancel_grace: Duration::MAX,
         service: Service::default(),
+        queue_depth: None,
         settings: Settings::default(),
+        setup: None,
+        sandbox: None,
     };
     let engine = Engine::new(config).expect("memory");
     let snapshot = Snapshot::take(engine.region());
@@ -316,7 +319,27 @@ impl Stage<'_> {
             for overdue in hub.overdue(control).unwrap_or_default() {
                 hub.condemn(control, overdue);
             }
+            drop(hub);
+            self.look_over();
         }
+    }
+
+    /// All is looked over, and begun anew if need be.
+    fn look_over(&mut self) {
+        let findings = self.engine.look_over();
+        let Some(first) = findings.first() else {
+            return;
+        };
+        let ended: Vec<Owner> = self.workers.iter().map(|worker| worker.owner).collect();
+        self.engine.rebuild(&first.to_damage(), &ended);
+        for worker in &mut self.workers {
+            *worker = Worker {
+                owner: worker.owner.next(),
+                work: Work::Nothing,
+                seen: Seen::new(),
+            };
+        }
+        (0..WORKERS).for_each(|worker| self.enlist(worker));
     }
 
     fn end(&mut self) {

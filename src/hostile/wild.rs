@@ -14,22 +14,22 @@ use crate::protocol::range::Span;
 /// Where it hurts: offset, size of one thing, and how many of the first are aimed at. As drawn in
 /// `docs/protocol.md`; were it out of date, the aim would be worse, and nothing else.
 const AIMS: [(usize, usize, usize); 8] = [
-    // The doorbell, the bits of open jobs, the number of workers, bits of idle workers, parks.
-    (0x1000, 8, 72),
+    // Bits of idle workers, parks.
+    (0x20_0000, 8, 72),
     // Workers' records.
-    (0x111c0, 64, 3),
+    (0x21_0100, 64, 3),
     // Head, tail and misses of the ring; the first cells.
-    (0x211c0, 8, 56),
+    (0x22_0100, 8, 56),
     // Slots.
-    (0x31280, 64, 16),
+    (0x23_01c0, 64, 16),
     // Done bits.
-    (0x71280, 8, 4),
-    // Jobs.
-    (0x71480, 192, 4),
-    // Bodies of jobs.
-    (0x74480, 128, 4),
+    (0x27_01c0, 8, 4),
+    // Counts of jobs.
+    (0x27_03c0, 128, 4),
     // Chunks of the first job.
-    (0x76480, 32, 64),
+    (0x27_23c0, 16, 64),
+    // What only the parent writes; it survives there, too, what no worker can do.
+    (0x1000, 64, 8),
 ];
 
 /// The control area as it is at first.

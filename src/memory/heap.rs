@@ -1,8 +1,10 @@
 //! The heap: hands out blocks of the region, commits them first, keeps them warm afterwards.
 //!
 //! The books are private to the parent. Large blocks are runs of whole extents; small ones are
-//! pieces of spans, which are extents themselves. Two locks: `spans` may be held while `extents`
-//! is taken, never the reverse. Neither is held while memory is committed, but for a span's.
+//! pieces of spans, which are extents themselves: packed for what workers only read, in pages of
+//! their own for buffers, which a worker may be allowed to write.
+//! Two locks: `small` may be held while `large` is taken, never the reverse. Neither is held
+//! while memory is committed, but for a span's.
 
 #![expect(unsafe_code, reason = "zeroes recycled memory")]
 
@@ -15,7 +17,8 @@ use super::block::{Block, Place};
 use super::extents::{Counts, Extents, Run, total};
 use super::limit::{AllocError, MemoryLimit, OutOfMemory};
 use super::region::{EXTENT_BYTES, Region};
-use super::span::{GRANULE_BYTES, Spans};
+use super::span::{Families, Family, GRANULE_BYTES};
+use super::stats::MemoryStats;
 use crate::sys::cpu;
 use crate::sys::failure::SysError;
 use crate::sys::map::{ForkMark, HUGE_PAGE_BYTES};
@@ -41,27 +44,6 @@ pub(crate) enum Contents {
     Zeroed,
 }
 
-/// What a pool's shared memory takes and gives, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// The most that may be committed.
-    pub budget: u64,
-    /// Asked for by the blocks there are, without those only reserved.
-    pub in_use: u64,
-    /// Address space of the reserved blocks; what is committed there, the heap does not know.
-    pub reserved: u64,
-    /// Memory taken from the kernel by the heap: for blocks, for the rest of their extents, and
-    /// warm.
-    pub committed: u64,
-    /// Of that, free and kept for later.
-    pub warm: u64,
-    /// Of that, in huge pages.
-    pub huge: u64,
-    /// What all processes together take of the machine for the region, workers' results included.
-    pub resident: u64,
-}
-
 #[derive(Debug)]
 struct LargeState {
     extents: Extents,
@@ -69,9 +51,9 @@ struct LargeState {
     reserved: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SmallState {
-    spans: Spans,
+    families: Families,
     in_use: u64,
 }
 
@@ -114,7 +96,10 @@ impl Heap {
                 in_use: 0,
                 reserved: 0,
             }),
-            small: Mutex::default(),
+            small: Mutex::new(SmallState {
+                families: Families::new(),
+                in_use: 0,
+            }),
             origin: ForkMark::new()?,
         }))
     }
@@ -129,12 +114,33 @@ impl Heap {
         self.origin.is_here()
     }
 
-    /// A block of `size` bytes at a multiple of `align` (and of 64), with memory behind it.
+    /// A block of `size` bytes at a multiple of `align` (and of 64), with memory behind it, in
+    /// pages that no other block has a part in.
     ///
     /// A small block takes less than a tenth of a microsecond, a large one that is warm about one;
     /// a cold one is committed first, in 120 to 170 ms/GiB. No bytes need no memory.
     pub(crate) fn allocate(
         self: &Arc<Self>,
+        size: usize,
+        align: usize,
+        contents: Contents,
+    ) -> Result<Block, AllocError> {
+        self.allocate_of(Family::Paged, size, align, contents)
+    }
+
+    /// As [`Heap::allocate`], side by side with others of its kind, and with any contents: for what
+    /// workers only read.
+    pub(crate) fn allocate_packed(
+        self: &Arc<Self>,
+        size: usize,
+        align: usize,
+    ) -> Result<Block, AllocError> {
+        self.allocate_of(Family::Packed, size, align, Contents::Any)
+    }
+
+    fn allocate_of(
+        self: &Arc<Self>,
+        family: Family,
         size: usize,
         align: usize,
         contents: Contents,
@@ -150,10 +156,15 @@ impl Heap {
         }
         let attempt = || {
             // What a granule may have to be moved on by.
-            let padding = align.saturating_sub(GRANULE_BYTES);
+            let padding = align.saturating_sub(family.granule_bytes());
             match size.saturating_add(padding) {
                 padded if padded < LARGE_BYTES => {
-                    self.allocate_small(size, align, padded, contents)
+                    let block = self.allocate_small(family, size, align, padded)?;
+                    if contents == Contents::Zeroed {
+                        // SAFETY: the block is ours alone and committed.
+                        unsafe { block.as_ptr().write_bytes(0, size) };
+                    }
+                    Ok(block)
                 }
                 _ => self.allocate_large(size, contents),
             }
@@ -227,7 +238,7 @@ impl Heap {
 
     /// Gives back the spans that nothing is in; says whether there were any.
     fn release_spans(&self) -> bool {
-        let empty = lock(&self.small).spans.trim();
+        let empty = lock(&self.small).families.trim();
         let found = !empty.is_empty();
         for run in empty {
             self.give_back(&mut lock(&self.large), run);
@@ -237,21 +248,22 @@ impl Heap {
 
     fn allocate_small(
         self: &Arc<Self>,
+        family: Family,
         size: usize,
         align: usize,
         padded: usize,
-        contents: Contents,
     ) -> Result<Block, AllocError> {
         // Less than LARGE_BYTES, so this fits.
-        let granules = padded.div_ceil(GRANULE_BYTES).max(1) as u16;
+        let granules = padded.div_ceil(family.granule_bytes()).max(1) as u16;
         let mut small = lock(&self.small);
-        let piece = match small.spans.allocate(granules) {
+        let piece = match small.families.spans(family).allocate(granules) {
             Some(found) => found,
             None => {
                 let (run, _) = self.take_run(1, size)?;
-                small.spans.add(run);
+                small.families.spans(family).add(run);
                 small
-                    .spans
+                    .families
+                    .spans(family)
                     .allocate(granules)
                     .expect("an empty span has room for a small block")
             }
@@ -259,12 +271,7 @@ impl Heap {
         small.in_use += size as u64;
         drop(small);
         let offset = (self.start + piece.offset()).next_multiple_of(align as u64);
-        let block = self.block(Place::Piece(piece), offset, size);
-        if contents == Contents::Zeroed {
-            // SAFETY: the block is ours alone and committed.
-            unsafe { block.as_ptr().write_bytes(0, size) };
-        }
-        Ok(block)
+        Ok(self.block(Place::Piece(piece), offset, size))
     }
 
     fn allocate_large(
@@ -322,7 +329,7 @@ impl Heap {
             Place::Piece(piece) => {
                 let mut small = lock(&self.small);
                 small.in_use -= size as u64;
-                let empty = small.spans.free(piece);
+                let empty = small.families.spans(piece.family()).free(piece);
                 drop(small);
                 if let Some(run) = empty {
                     self.give_back(&mut lock(&self.large), run);

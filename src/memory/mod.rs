@@ -15,8 +15,12 @@ pub(crate) mod owner;
 pub(crate) mod region;
 #[cfg(not(gristmill_loom))]
 pub(crate) mod span;
+#[cfg(not(gristmill_loom))]
+mod stats;
 
 #[cfg(not(gristmill_loom))]
 pub(crate) use limit::AllocError;
 #[cfg(not(gristmill_loom))]
 pub use limit::{MemoryLimit, OutOfMemory};
+#[cfg(not(gristmill_loom))]
+pub use stats::MemoryStats;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::block::Block;
 use super::heap::{Contents, Heap, HeapLimits, LARGE_BYTES};
 use super::limit::{AllocError, MemoryLimit, OutOfMemory};
-use super::region::{EXTENT_BYTES, Region};
+use super::region::{EXTENT_BYTES, PAGE_BYTES, Region};
 
 const EXTENT: usize = EXTENT_BYTES as usize;
 
@@ -295,7 +295,7 @@ fn address_space_runs_out_before_the_budget_with_an_error() {
 fn spans_fill_up_and_make_way() {
     let heap = heap(64, 4, 4);
     let blocks: Vec<_> = (0..20_000)
-        .map(|_| heap.allocate(1, 1, Contents::Any).unwrap())
+        .map(|_| heap.allocate_packed(1, 1).unwrap())
         .collect();
     let mut offsets: Vec<_> = blocks.iter().map(Block::offset).collect();
     offsets.sort_unstable();
@@ -307,6 +307,35 @@ fn spans_fill_up_and_make_way() {
     // All of the budget can be had nevertheless.
     drop(heap.allocate(4 * EXTENT, 64, Contents::Any).unwrap());
     let _small = heap.allocate(1, 1, Contents::Any).unwrap();
+}
+
+#[test]
+fn a_buffer_shares_no_page_with_anything() {
+    let heap = heap(64, 16, 4);
+    let sizes = [1, 64, 100, 4095, 4096, 4097, 70_000, LARGE_BYTES - 1];
+    let buffers = || sizes.map(|size| heap.allocate(size, 8, Contents::Any).unwrap());
+    let packed = || sizes.map(|size| heap.allocate_packed(size, 8).unwrap());
+    let (_first, _between, again) = (buffers(), packed(), buffers());
+    // What was given back is handed out again in whole pages, too.
+    drop(again);
+    let all = [buffers(), packed(), buffers(), packed()];
+    let pages = |block: &Block| {
+        let end = block.offset() + block.size() as u64;
+        block.offset() / PAGE_BYTES..end.div_ceil(PAGE_BYTES)
+    };
+    let [first, second, third, fourth] = &all;
+    for buffer in first.iter().chain(third) {
+        for other in all.iter().flatten() {
+            let (mine, others) = (pages(buffer), pages(other));
+            let apart = mine.end <= others.start || others.end <= mine.start;
+            assert!(
+                apart || buffer.offset() == other.offset(),
+                "{buffer:?} {other:?}"
+            );
+        }
+    }
+    let side_by_side = second[0].offset().abs_diff(second[1].offset()) < PAGE_BYTES;
+    assert!(side_by_side, "{second:?} {fourth:?}");
 }
 
 #[test]

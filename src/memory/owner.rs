@@ -43,6 +43,11 @@ impl Owner {
         Self((((index as u32) << INCARNATION_BITS) | incarnation as u32) & OWNER_MASK)
     }
 
+    /// The process that takes the place of this one.
+    pub(crate) const fn next(self) -> Self {
+        Self::new(self.index(), self.incarnation().wrapping_add(1))
+    }
+
     /// The place in the pool; any value below 4096 if the bits came from shared memory.
     pub(crate) const fn index(self) -> u16 {
         (self.0 >> INCARNATION_BITS) as u16

@@ -16,9 +16,9 @@ use crate::sys::memfd;
 /// The unit of commitment: one huge page.
 pub(crate) const EXTENT_BYTES: u64 = HUGE_PAGE_BYTES as u64;
 
-/// The granularity of protection. On aarch64 a kernel may have larger pages; control structures
-/// are laid out on extents, so that only this constant and `protect` care.
-const PAGE_BYTES: u64 = if cfg!(target_arch = "aarch64") {
+/// The granularity of protection. On aarch64 a kernel may have larger pages than 4 KiB: there it is
+/// the largest that one may have.
+pub(crate) const PAGE_BYTES: u64 = if cfg!(target_arch = "aarch64") {
     65536
 } else {
     4096

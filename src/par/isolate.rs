@@ -45,14 +45,48 @@ impl<R: Pod + Send> Job<'static, SharedVec<R>> {
     /// # Ok::<(), gristmill::Error>(())
     /// ```
     pub fn isolate(self) -> Job<'static, Isolated<SharedVec<R>>> {
-        self.isolated(keep_failures)
+        self.isolated(|step| keep_failures(step, blank))
+    }
+}
+
+impl<'a> Job<'a, ()> {
+    /// The same for jobs that work on a vector of the caller's, which has the results afterwards.
+    ///
+    /// After `par_map_into` the elements that failed are zeros. `par_for_each_mut` loses parts as
+    /// they are: nothing in them is run again, so that of the elements of a failure some are new,
+    /// some old, and the one at which it ended may be neither. After a panic those before the
+    /// element that the error names are new, and those behind it old.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gristmill::Pool::new()?;
+    /// let xs = pool.alloc_from_fn(10_000, |i| i as i32)?.freeze();
+    /// let mut ys = pool.alloc_zeroed::<i32>(10_000)?;
+    /// let isolated = pool.par_map_into(&xs, &mut ys, |x| 1000 / (x - 500)).isolate().wait()?;
+    /// assert_eq!(isolated.failures.len(), 1);
+    /// assert_eq!(isolated.failures[0].elements, 500..501);
+    /// assert_eq!(ys[1500], 1);
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn isolate(self) -> Job<'a, Isolated<()>> {
+        self.isolated(|step| keep_failures(step, |(), _| {}))
+    }
+}
+
+/// Leaves out of an output what failed.
+type Blank<O> = fn(&mut O, &Failure);
+
+/// Writes zeros where there is no result.
+pub(super) fn blank<R: Pod + Send>(values: &mut SharedVec<R>, failure: &Failure) {
+    let elements = failure.elements.start as usize..failure.elements.end as usize;
+    if let Some(unwritten) = values.get_mut(elements) {
+        unwritten.fill(R::zeroed());
     }
 }
 
 /// Makes the last step of a verb keep what failed.
-fn keep_failures<R: Pod + Send>(
-    step: Step<'static, SharedVec<R>>,
-) -> Step<'static, Isolated<SharedVec<R>>> {
+fn keep_failures<'a, O: 'a>(step: Step<'a, O>, blank: Blank<O>) -> Step<'a, Isolated<O>> {
     match step {
         Step::Ready(values) => Step::Ready(Isolated {
             values,
@@ -60,27 +94,25 @@ fn keep_failures<R: Pod + Send>(
         }),
         Step::Run(launch, finish) => Step::Run(
             launch,
-            Box::new(|engine, mut outcome| {
-                let failures = core::mem::take(&mut outcome.failures);
-                let step = keep_failures(finish(engine, outcome)?);
-                Ok(with_failures(step, failures))
+            Box::new(move |engine, outcome| {
+                let failures = outcome.failures.clone();
+                let step = keep_failures(finish(engine, outcome)?, blank);
+                Ok(with_failures(step, failures, blank))
             }),
         ),
     }
 }
 
-fn with_failures<R: Pod + Send>(
-    step: Step<'static, Isolated<SharedVec<R>>>,
+fn with_failures<O>(
+    step: Step<'_, Isolated<O>>,
     found: Vec<Failure>,
-) -> Step<'static, Isolated<SharedVec<R>>> {
+    blank: Blank<O>,
+) -> Step<'_, Isolated<O>> {
     match step {
         Step::Ready(mut isolated) => {
-            for failure in &found {
-                let elements = failure.elements.start as usize..failure.elements.end as usize;
-                if let Some(unwritten) = isolated.values.get_mut(elements) {
-                    unwritten.fill(R::zeroed());
-                }
-            }
+            found
+                .iter()
+                .for_each(|failure| blank(&mut isolated.values, failure));
             isolated.failures.extend(found);
             Step::Ready(isolated)
         }

@@ -206,6 +206,7 @@ impl<'a, O> Job<'a, O> {
             State::Planned(_) => false,
             State::Running(entry, _) => {
                 self.engine.harvest();
+                self.engine.keep_watch();
                 entry.is_ready()
             }
             State::Ready(_) | State::Ended => true,
@@ -332,12 +333,12 @@ fn apply(terms: &JobTerms, launch: &mut Launch) -> Result<(), Error> {
     Ok(())
 }
 
-impl<O: 'static> Job<'static, O> {
+impl<'a, O: 'a> Job<'a, O> {
     /// Changes what becomes of the output, before the job begins.
     pub(super) fn isolated<P>(
         mut self,
-        convert: impl FnOnce(Step<'static, O>) -> Step<'static, P> + Send + 'static,
-    ) -> Job<'static, P>
+        convert: impl FnOnce(Step<'a, O>) -> Step<'a, P> + Send + 'a,
+    ) -> Job<'a, P>
     where
         O: Send,
     {

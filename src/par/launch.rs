@@ -17,6 +17,7 @@ use crate::protocol::context::Context;
 use crate::protocol::range::{Kernel, RangeJob, Span, kernel_id};
 use crate::shared::{SharedSlice, SharedVec};
 
+use super::isolate::blank;
 use super::job::Step;
 
 /// Below this much input and output a second worker is woken only if the first finds the elements
@@ -179,6 +180,7 @@ where
         output: (),
         shape,
     } = verb;
+    let pure_function = shape.pure_function;
     let verb = Verb {
         kernel,
         context,
@@ -195,8 +197,14 @@ where
     };
     Ok(Step::Run(
         launch,
-        Box::new(move |_, outcome| {
-            let (result, buffer) = recover::<C, I, SharedVec<R>>(outcome);
+        Box::new(move |_, mut outcome| {
+            let failures = core::mem::take(&mut outcome.failures);
+            let (result, mut buffer) = recover::<C, I, SharedVec<R>>(outcome);
+            if pure_function {
+                failures
+                    .iter()
+                    .for_each(|failure| blank(&mut buffer, failure));
+            }
             *home = buffer;
             result?;
             Ok(Step::Ready(()))

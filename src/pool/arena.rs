@@ -6,6 +6,7 @@ use crate::memory::block::Block;
 use crate::memory::region::Region;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, BLOCK_ALIGN, Freed};
 use crate::protocol::range::{Span, bytes_of};
+use crate::protocol::reply::{REPLY_SIZE, ReplyBlock};
 
 /// One incarnation's arena. Lives until the worker is gone and nobody reads a result in it.
 #[derive(Debug)]
@@ -33,26 +34,51 @@ impl Arena {
         }
     }
 
+    /// Where this worker replies to the task in `slot`.
+    pub(crate) fn reply(&self, slot: u32) -> Option<&ReplyBlock> {
+        ReplyBlock::of(&self.region, self.span(), slot)
+    }
+
+    /// The bytes of a reply that is in the block of its slot; `None` when it is elsewhere.
+    pub(crate) fn inline_reply(&self, slot: u32, place: Span) -> Option<&[u8]> {
+        let inline = ReplyBlock::inline_offset(self.span(), slot);
+        (place.offset == inline && place.size <= REPLY_SIZE as u64)
+            .then(|| bytes_of(&self.region, place))
+    }
+
     /// Takes hold of a block that the worker handed over; `None` when it is not in the arena.
     pub(crate) fn lend(self: &Arc<Self>, span: Span) -> Option<Loan> {
-        let whole = self.span();
-        let inside = span.offset.checked_sub(whole.offset)?;
-        let end = inside.checked_add(span.size)?;
-        let sound = inside >= ARENA_HEADER_SIZE
-            && end <= whole.size
-            && span.size > 0
-            && span.offset.is_multiple_of(BLOCK_ALIGN);
-        sound.then(|| Loan {
+        self.contains(span).then(|| Loan {
             arena: Arc::clone(self),
             span,
         })
+    }
+
+    /// Looks at bytes that the worker may have written; `None` when they are not in the arena.
+    ///
+    /// For an arena whose worker has been reaped.
+    pub(crate) fn peek(&self, span: Span) -> Option<&[u8]> {
+        self.contains(span).then(|| bytes_of(&self.region, span))
+    }
+
+    fn contains(&self, span: Span) -> bool {
+        let whole = self.span();
+        let Some(inside) = span.offset.checked_sub(whole.offset) else {
+            return false;
+        };
+        let end = inside.checked_add(span.size);
+        inside >= ARENA_HEADER_SIZE
+            && end.is_some_and(|end| end <= whole.size)
+            && span.size > 0
+            && span.offset.is_multiple_of(BLOCK_ALIGN)
     }
 }
 
 impl Loan {
     /// The bytes handed over.
     ///
-    /// The worker that wrote them can still write them; it does not, unless it runs wild.
+    /// The worker that wrote them has made its view of them read-only, if they are many enough to
+    /// be read in place (`SEALED_BYTES`).
     pub(crate) fn bytes(&self) -> &[u8] {
         bytes_of(&self.arena.region, self.span)
     }

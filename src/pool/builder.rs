@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "a set-up function summons its closure")]
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,15 @@ use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
 use crate::pool::life::{LifePlan, Service};
+#[cfg(feature = "sandbox")]
+use crate::pool::sandbox::Sandbox;
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
 use crate::protocol::function::FunctionId;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
+use crate::sys::sandbox::Policy;
 
 const WORKERS_WANTED: &str = "1 to 1024";
 const _: () = assert!(WORKERS == 1024, "the sentence above says so");
@@ -52,10 +56,13 @@ pub struct Builder {
     keep_warm: Option<u64>,
     attempts: Option<u32>,
     cancel_grace: Option<Duration>,
+    queue_depth: Option<usize>,
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
     pub(super) life: LifePlan,
+    #[cfg(feature = "sandbox")]
+    sandbox: Option<Sandbox>,
 }
 
 /// The settings, checked and completed.
@@ -67,8 +74,12 @@ pub(crate) struct Config {
     pub(crate) keep_warm: u64,
     pub(crate) attempts: u32,
     pub(crate) cancel_grace: Duration,
+    pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) service: Service,
+    pub(crate) setup: Option<FunctionId>,
+    /// The ruleset that workers bind themselves to, and what else they may do.
+    pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
 }
 
 impl Builder {
@@ -115,6 +126,17 @@ impl Builder {
     /// [`Job::cancel`](crate::Job::cancel); what is merely dropped is never killed.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = Some(grace);
+        self
+    }
+
+    /// How many tasks may be pending, waiting for a worker or running, before
+    /// [`Pool::try_spawn`] gives its arguments back and [`Pool::spawn_when_free`] waits; at least
+    /// one. Default: no limit.
+    ///
+    /// [`Pool::spawn`] queues beyond it, and a [`Map`](crate::Map) has a bound of its own. Tasks of
+    /// both count.
+    pub fn queue_depth(mut self, tasks: usize) -> Self {
+        self.queue_depth = Some(tasks);
         self
     }
 
@@ -182,6 +204,14 @@ impl Builder {
         self
     }
 
+    /// Confines workers to computing, after [`worker_setup`](Self::worker_setup) and before the
+    /// first task: see [`Sandbox`]. Default: they may do what this process may.
+    #[cfg(feature = "sandbox")]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = Some(sandbox);
+        self
+    }
+
     /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
@@ -191,7 +221,8 @@ impl Builder {
     /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
     /// when a worker dies before it is ready, [`Error::SettingRefused`] when it cannot apply a
     /// setting to itself or a function that it is to run first panics, [`Error::StartTimedOut`]
-    /// when it takes too long, [`Error::Handshake`] when it finds itself in another
+    /// when it takes too long, `Error::SandboxUnavailable` when the kernel lacks what a sandbox is
+    /// made of, [`Error::Handshake`] when it finds itself in another
     /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
         let plan = self.life.clone();
@@ -227,11 +258,18 @@ impl Builder {
                 return Err(invalid("worker_cores", CORES_WANTED, "none"));
             }
         }
-        settings.setup = match self.setup {
-            Some(setup) => Some(FunctionId::of(setup as *const ())?),
-            None => None,
-        };
         Ok(settings)
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn complete_sandbox(&self) -> Result<Option<(Arc<OwnedFd>, Policy)>, Error> {
+        self.sandbox.as_ref().map(Sandbox::prepare).transpose()
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the other one can fail")]
+    fn complete_sandbox(&self) -> Result<Option<(Arc<OwnedFd>, Policy)>, Error> {
+        Ok(None)
     }
 
     fn complete(self) -> Result<Config, Error> {
@@ -250,7 +288,15 @@ impl Builder {
         if attempts == 0 {
             return Err(invalid("attempts", "at least 1", attempts));
         }
+        if self.queue_depth == Some(0) {
+            return Err(invalid("queue_depth", "at least 1", 0));
+        }
         let settings = self.complete_settings()?;
+        let sandbox = self.complete_sandbox()?;
+        let setup = match self.setup {
+            Some(setup) => Some(FunctionId::of(setup as *const ())?),
+            None => None,
+        };
         let keep_warm = self.keep_warm.unwrap_or(memory_budget / 2);
         Ok(Config {
             workers,
@@ -259,8 +305,11 @@ impl Builder {
             keep_warm,
             attempts,
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
+            queue_depth: self.queue_depth,
             settings,
             service: self.life.service()?,
+            setup,
+            sandbox,
         })
     }
 }
@@ -291,6 +340,7 @@ mod tests {
             Builder::default().memory_budget(0),
             Builder::default().memory_budget(u64::MAX),
             Builder::default().attempts(0),
+            Builder::default().queue_depth(0),
             Builder::default().worker_memory(1 << 20),
             Builder::default().worker_cpu_time(Duration::ZERO),
             Builder::default().worker_open_files(3),

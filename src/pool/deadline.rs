@@ -189,9 +189,9 @@ impl Hub {
     /// Asks a worker to drop a future. It is woken once the lock is released.
     fn ask_to_cancel(&mut self, control: &Control, slot: u32, generation: u32, owner: Owner) {
         control.ask_to_cancel(slot, generation);
-        if let Some(record) = control.record(owner.index()) {
+        if let Some(orders) = control.orders(owner.index()) {
             // ORDERING: Release; pairs with the worker's Acquire, so that it finds which future.
-            record.asked.fetch_add(1, Ordering::Release);
+            orders.asked.fetch_add(1, Ordering::Release);
             self.aftermath.asked.push(owner.index());
         }
     }

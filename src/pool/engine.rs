@@ -11,6 +11,7 @@ use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
 use crate::pool::hub::{Aftermath, Hub};
+use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
 use crate::sync::Parking;
@@ -31,6 +32,10 @@ pub(crate) struct Engine {
     leader: Arc<Bell>,
     /// Wakes the supervisor.
     commands: Bell,
+    /// How many threads and listeners sleep until a worker rings.
+    sleepers: AtomicU64,
+    /// Whether the supervisor looks at the clock because somebody waits.
+    watched: AtomicU32,
     hub: Mutex<Hub>,
 }
 
@@ -77,6 +82,8 @@ impl Engine {
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
             commands: Bell::new()?,
+            sleepers: AtomicU64::new(0),
+            watched: AtomicU32::new(0),
             hub: Mutex::new(Hub::new()),
             config,
         };
@@ -130,6 +137,60 @@ impl Engine {
     /// What the supervisor listens to.
     pub(crate) fn commands(&self) -> &Bell {
         &self.commands
+    }
+
+    /// From now on results ring. Look for results once more, then sleep.
+    pub(crate) fn arm_doorbell(&self) {
+        // ORDERING: Relaxed; a count for `mend_doorbell`, and the bell itself fences.
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        self.control().doorbell().arm();
+    }
+
+    /// Awake again, after one `arm_doorbell`.
+    pub(crate) fn disarm_doorbell(&self) {
+        // ORDERING: Relaxed; as in `arm_doorbell`.
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        self.control().doorbell().disarm();
+    }
+
+    /// Puts a doorbell right that a worker overwrote.
+    pub(super) fn mend_doorbell(&self) {
+        let sleepers = || self.sleepers.load(Ordering::Relaxed);
+        self.control().doorbell().mend(sleepers);
+    }
+
+    /// Has the supervisor look everything over should nothing be delivered for a while. For
+    /// whoever is going to wait for longer than it can spin; one load if it does so already.
+    pub(crate) fn keep_watch(&self) {
+        // ORDERING: AcqRel; what the caller waits for was submitted before, and the supervisor
+        // counts what is pending after it has lowered the flag (`stop_watch`).
+        if self.watched.load(Ordering::Acquire) == 0
+            && self.check_process().is_ok()
+            && self.watched.swap(1, Ordering::AcqRel) == 0
+        {
+            self.nudge_supervisor();
+        }
+    }
+
+    /// Whether the supervisor is to look at the clock.
+    pub(crate) fn is_watched(&self) -> bool {
+        // ORDERING: Acquire; pairs with the swap in `keep_watch`.
+        self.watched.load(Ordering::Acquire) != 0
+    }
+
+    /// By the supervisor: sleeps without a time again, unless something is pending.
+    ///
+    /// Whoever found the flag raised had submitted its work under the hub's lock before. Either
+    /// that came before our look under the lock, or it finds the flag lowered.
+    pub(crate) fn stop_watch(&self) -> bool {
+        // ORDERING: Release; seen by `keep_watch` after a later submission.
+        self.watched.store(0, Ordering::Release);
+        let idle = self.hub().pending() == 0;
+        if !idle {
+            // ORDERING: Release; as above.
+            self.watched.store(1, Ordering::Release);
+        }
+        idle
     }
 
     /// Has the supervisor look for what has changed.
@@ -220,6 +281,9 @@ impl DerefMut for HubGuard<'_> {
 
 impl Drop for HubGuard<'_> {
     fn drop(&mut self) {
+        if let (Some(depth), false) = (self.engine.config.queue_depth, self.line.is_empty()) {
+            self.call_line(depth);
+        }
         self.note_drained();
         let Aftermath {
             workers,

@@ -1,10 +1,10 @@
 //! From the words in shared memory to outcomes: what finished is delivered exactly once.
 //!
-//! Nothing read here is believed: a span that a worker hands over must lie beside its slot or in
-//! its own arena, and the archive in it is checked by whoever reads it.
+//! Nothing read here is believed: a span that a worker hands over must lie in its own
+//! arena, and the archive in it is checked by whoever reads it.
 
 use crate::board::ChunkOutcome;
-use crate::error::TaskError;
+use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
@@ -14,10 +14,11 @@ use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::archive::{self, ArchiveError};
-use crate::protocol::control::{Control, INLINE_SIZE, SLOTS};
+use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
-use crate::protocol::range::{Beat, Span, bytes_of};
-use crate::protocol::task::{Reply, Verdict};
+use crate::protocol::range::{Beat, Span};
+use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
 
 /// What a worker said of chunks, before it died.
@@ -84,14 +85,19 @@ impl Hub {
 
     /// Delivers everything that has finished, whatever the hints say; after a death.
     pub(crate) fn harvest_thoroughly(&mut self, control: &Control, engine: &Engine) {
+        self.harvest_everything(control, engine);
+        self.feed(control);
+        self.post_waiting(control);
+    }
+
+    /// The same, without taking up new work.
+    pub(super) fn harvest_everything(&mut self, control: &Control, engine: &Engine) {
         for slot in 0..SLOTS as u32 {
             self.collect(control, engine, slot);
         }
         for job in self.jobs.active() {
             self.finish_if_settled(control, job);
         }
-        self.feed(control);
-        self.post_waiting(control);
     }
 
     /// Delivers the outcome of a slot's task, if it has ended.
@@ -100,21 +106,32 @@ impl Hub {
             return false;
         };
         let owner = match control.ring().harvest(slot, *generation) {
-            Harvest::Finished { owner, .. } => owner,
+            Harvest::Finished { owner, .. } if self.roster.knows(owner) => owner,
             Harvest::Pending | Harvest::Running(_) => return false,
-            Harvest::Foreign(_) => {
-                self.end_flight(control, slot, Err(damaged("the state of a task")));
-                return true;
+            // A worker may be at work behind that word, so nothing is decided yet.
+            Harvest::Finished { .. } | Harvest::Foreign(_) => {
+                self.suspect();
+                return false;
             }
         };
-        let outcome = match Reply::load(control.ring().slot(slot)) {
+        let reply = self
+            .roster
+            .arena(owner)
+            .and_then(|arena| Reply::load(arena.reply(slot)?, *generation));
+        let outcome = match reply {
             Some(Reply {
                 verdict: Verdict::Cancelled,
                 ..
             }) => Err(self.why_dropped(slot)),
             Some(reply) => self.read_reply(engine, slot, owner, reply),
-            None => Err(damaged("the verdict on a task")),
+            None => Err(damaged(
+                "the reply to a task",
+                "one of its generation, with one of the verdicts there are",
+            )),
         };
+        if matches!(outcome, Err(TaskError::Damaged(_))) {
+            self.suspect();
+        }
         self.end_flight(control, slot, outcome);
         true
     }
@@ -155,20 +172,23 @@ impl Hub {
     ) -> Result<ReplyBytes, TaskError> {
         let Reply { place, verdict } = reply;
         let report = || {
-            let bytes = self.fetch(engine, slot, owner, place);
+            let bytes = self.fetch(slot, owner, place);
             PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
         };
         match verdict {
-            Verdict::Value => self
-                .fetch(engine, slot, owner, place)
-                .ok_or(damaged("the place of a result")),
+            Verdict::Value => self.fetch(slot, owner, place).ok_or_else(|| {
+                let Span { offset, size } = place;
+                let wanted = "a block in the worker's own arena";
+                let found = format!("{size} bytes at offset {offset}");
+                Damage::new("the place of a result", wanted, found).into()
+            }),
             Verdict::Panicked => Err(report().into()),
             Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
                 type_name: "task's result",
                 reason: report().message,
             })),
             Verdict::Cancelled => Err(TaskError::Cancelled),
-            Verdict::BadArguments => Err(damaged("the arguments of a task")),
+            Verdict::BadArguments => Err(damaged("the arguments of a task", "an archive")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",
                 limit: archive::LIMIT,
@@ -182,14 +202,20 @@ impl Hub {
     }
 
     /// The bytes of a reply, if they lie where this worker may put one.
-    fn fetch(&self, engine: &Engine, slot: u32, owner: Owner, place: Span) -> Option<ReplyBytes> {
+    fn fetch(&self, slot: u32, owner: Owner, place: Span) -> Option<ReplyBytes> {
         if place.size == 0 {
             return Some(ReplyBytes::Empty);
         }
-        if place.offset == Control::inline_offset(slot) && place.size <= INLINE_SIZE as u64 {
-            return Some(ReplyBytes::small(bytes_of(engine.region(), place)));
+        let arena = self.roster.arena(owner)?;
+        if let Some(bytes) = arena.inline_reply(slot, place) {
+            return Some(ReplyBytes::small(bytes));
         }
-        self.roster.arena(owner)?.lend(place).map(ReplyBytes::Lent)
+        let loan = arena.lend(place)?;
+        // Only larger ones are kept from their worker; dropping the loan gives the block back.
+        Some(match place.size < SEALED_BYTES {
+            true => ReplyBytes::small(loan.bytes()),
+            false => ReplyBytes::Lent(loan),
+        })
     }
 
     /// Leaves a job's outcome once none of its chunks can change any more.
@@ -199,12 +225,21 @@ impl Hub {
             return false;
         };
         if !board.settled(&mut running.posted) {
+            if board.is_stuck(&running.posted) {
+                self.suspect();
+            }
             return false;
         }
+        let Some(Some(running)) = self.jobs.running.get(job as usize) else {
+            return false;
+        };
+        let Some(found) = self.judge(control, running) else {
+            self.suspect();
+            return false;
+        };
         let Some(mut running) = self.jobs.remove(job) else {
             return false;
         };
-        let found = self.judge(control, &running);
         let first = running.inquiry.is_first_round();
         let next = if first && found.is_empty() {
             Next::Over(Ok(()), Vec::new())
@@ -223,8 +258,10 @@ impl Hub {
         board.close(posted);
         match next {
             Next::Over(mut result, failures) => {
-                if let Err(TaskError::WorkerDied(death)) = &mut result {
-                    death.undefined = undefined;
+                match &mut result {
+                    Err(TaskError::WorkerDied(death)) => death.undefined = undefined,
+                    Err(TaskError::Damaged(damage)) => damage.undefined = undefined,
+                    _ => {}
                 }
                 let outcome = JobOutcome {
                     result,
@@ -242,8 +279,9 @@ impl Hub {
         }
     }
 
-    /// The failures by chunk, ascending, with what the worker last said where it was.
-    fn judge(&self, control: &Control, running: &Running) -> Vec<(u32, TaskError, Beat)> {
+    /// The failures by chunk, ascending, with what the worker last said where it was. `None` when
+    /// a chunk was overwritten after it had ended.
+    fn judge(&self, control: &Control, running: &Running) -> Option<Vec<(u32, TaskError, Beat)>> {
         let board = control.board();
         let mut found = Vec::new();
         let mut unexplained = None;
@@ -267,7 +305,7 @@ impl Hub {
                         continue;
                     }
                 },
-                _ => damaged("the state of a chunk"),
+                _ => return None,
             };
             // ORDERING: Relaxed; acquired with the chunk's word.
             let beat = Beat::from_bits(detail.load(Ordering::Relaxed));
@@ -275,9 +313,10 @@ impl Hub {
         }
         if let (true, Some(chunk)) = (found.is_empty(), unexplained) {
             let nowhere = Beat::from_bits(u64::MAX);
-            found.push((chunk, damaged("the state of a chunk"), nowhere));
+            let error = damaged("the state of a chunk", "none cancelled without a reason");
+            found.push((chunk, error, nowhere));
         }
-        found
+        Some(found)
     }
 
     /// The panics of a worker that has died since, which go with its arena.
@@ -310,6 +349,6 @@ impl Hub {
 }
 
 /// Whatever a wild store may have left where something of ours should be.
-fn damaged(what: &'static str) -> TaskError {
-    TaskError::Damaged { what }
+fn damaged(what: &'static str, wanted: &'static str) -> TaskError {
+    Damage::new(what, wanted, "something else".into()).into()
 }

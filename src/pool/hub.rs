@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
+use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
@@ -34,7 +35,10 @@ pub(crate) struct Flight {
         reason = "kept until the task has ended, as a worker reads it"
     )]
     pub(crate) arguments: Option<Block>,
-    pub(crate) context: Option<(Block, Keep)>,
+    /// The context's block, what the caller sent along, and whatever else must live so long.
+    pub(crate) keep: Option<Keep>,
+    /// Many items in one task: when its worker dies, what they came to is looked up.
+    pub(crate) batched: bool,
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
 }
@@ -47,6 +51,15 @@ pub(crate) type Keep = Box<dyn Any + Send>;
 pub(crate) struct Filling {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+/// What is known of a slot without a flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Vacant {
+    /// Which use of the slot comes next, or is being prepared.
+    pub(super) generation: u32,
+    /// Somebody writes a task into it.
+    pub(super) filling: bool,
 }
 
 /// The state behind the lock.
@@ -66,7 +79,20 @@ pub(crate) struct Hub {
     pub(crate) followers: Vec<Thread>,
     pub(super) flights: Vec<Option<(u32, Flight)>>,
     free: Vec<u32>,
+    /// Slots that are free, but whose word was overwritten: they wait for the next rebuild.
+    lost: Vec<u32>,
+    /// Of each slot without a flight: which use comes next, and whether it is being filled.
+    pub(super) vacant: Vec<Vacant>,
     pub(super) backlog: VecDeque<(Task, Flight)>,
+    /// Something was met in shared memory that nobody honest wrote: the supervisor is to look.
+    pub(crate) suspects: bool,
+    /// How many outcomes were delivered, and how often the workers were all replaced.
+    pub(crate) outcomes: u64,
+    pub(crate) rebuilds: u32,
+    /// Work that sleeping workers seemed to hold when all was looked over last.
+    pub(super) idle_claims: Vec<Held>,
+    /// Those who wait for room in the queue.
+    pub(super) line: VecDeque<Arc<Entry<()>>>,
     /// When the supervisor is to look for overdue work.
     pub(super) look_at: u64,
     /// What follows once the lock is released.
@@ -86,7 +112,14 @@ impl Hub {
             followers: Vec::new(),
             flights: (0..SLOTS).map(|_| None).collect(),
             free: (0..SLOTS as u32).rev().collect(),
+            lost: Vec::new(),
+            vacant: vec![Vacant::default(); SLOTS],
+            suspects: false,
+            outcomes: 0,
+            rebuilds: 0,
+            idle_claims: Vec::new(),
             backlog: VecDeque::new(),
+            line: VecDeque::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -101,19 +134,41 @@ impl Hub {
     }
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
-        // A slot whose word is not FREE was scribbled on: it is not used again.
         while let Some(slot) = self.free.pop() {
-            if let Some(generation) = control.ring().fill(slot) {
+            let Vacant { generation, .. } = self.vacant[slot as usize];
+            if control.ring().fill(slot) == Some(generation) {
+                self.vacant[slot as usize].filling = true;
                 return Some(Filling { slot, generation });
             }
+            // Its word was overwritten: somebody may believe to have a task in it.
+            self.lost.push(slot);
+            self.suspect();
         }
         None
+    }
+
+    /// Has the supervisor look everything over.
+    pub(super) fn suspect(&mut self) {
+        self.suspects = true;
+        self.aftermath.nudge = true;
+    }
+
+    /// Makes the list of free slots anew.
+    pub(super) fn recount_free(&mut self) {
+        let books = self.flights.iter().zip(&self.vacant).enumerate().rev();
+        self.free.clear();
+        self.free.extend(
+            books
+                .filter(|(_, (flight, vacant))| flight.is_none() && !vacant.filling)
+                .map(|(slot, _)| slot as u32),
+        );
+        self.lost.clear();
     }
 
     /// Gives back a slot that will not be published after all.
     pub(crate) fn abandon(&mut self, control: &Control, filling: Filling) {
         control.ring().abandon(filling.slot, filling.generation);
-        self.free.push(filling.slot);
+        self.vacate(filling.slot, filling.generation.wrapping_add(1));
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
@@ -123,9 +178,12 @@ impl Hub {
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
+        self.vacant[slot as usize].filling = false;
         self.flights[slot as usize] = Some((generation, flight));
-        // A word that is not FILLING any more was scribbled on; the harvest finds it.
-        let _ = control.ring().publish(slot, generation);
+        if !control.ring().publish(slot, generation) {
+            // A word that is not FILLING any more was overwritten.
+            self.suspect();
+        }
         self.wake_workers(1);
     }
 
@@ -152,7 +210,10 @@ impl Hub {
                 self.abandon(control, filling);
                 return;
             };
-            task.store(control.ring().slot(filling.slot));
+            task.store(
+                control.task(filling.slot),
+                control.ring().slot(filling.slot),
+            );
             self.publish(control, filling, flight);
         }
     }
@@ -191,8 +252,8 @@ impl Hub {
 
     fn is_future(&self, slot: u32) -> bool {
         let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
-        let terms = flight.and_then(|(_, flight)| flight.terms.as_ref());
-        terms.is_some_and(|terms| terms.grace.is_some())
+        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        terms.is_some_and(TaskTerms::is_future)
     }
 
     /// Sets the time when a task must have ended.
@@ -224,6 +285,7 @@ impl Hub {
     /// Leaves an outcome and notes whom to wake once the lock is released.
     pub(super) fn settle<T>(&mut self, entry: &Entry<T>, outcome: T) {
         entry.set_place(Place::Nowhere);
+        self.outcomes += 1;
         self.aftermath.wakers.extend(entry.deliver(outcome));
     }
 
@@ -235,7 +297,15 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
-        control.ring().free(slot, generation);
+        let next = control.ring().free(slot, generation);
+        self.vacate(slot, next);
+    }
+
+    fn vacate(&mut self, slot: u32, generation: u32) {
+        self.vacant[slot as usize] = Vacant {
+            generation,
+            filling: false,
+        };
         self.free.push(slot);
     }
 
@@ -246,7 +316,38 @@ impl Hub {
 
     /// How many tasks and jobs have been submitted and not ended.
     pub(crate) fn pending(&self) -> usize {
-        SLOTS - self.free.len() + self.backlog.len() + self.jobs.count()
+        self.tasks() + self.jobs.count()
+    }
+
+    /// Takes somebody who has given up out of the line.
+    pub(crate) fn leave_line(&mut self, place: &Arc<Entry<()>>) {
+        self.line.retain(|waiter| !Arc::ptr_eq(waiter, place));
+    }
+
+    /// How many tasks have been submitted and not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        SLOTS - self.free.len() - self.lost.len() + self.backlog.len()
+    }
+
+    /// Calls as many of those who wait in line as the queue has room for.
+    ///
+    /// Whoever is called tries again, and stands in line again if others were quicker; so it does
+    /// no harm to call somebody who has given up.
+    pub(super) fn call_line(&mut self, depth: usize) {
+        let room = match self.accepts() {
+            true => depth.saturating_sub(self.tasks()),
+            false => usize::MAX,
+        };
+        let called = self.line.len().min(room);
+        for waiter in self.line.drain(..called) {
+            self.aftermath.wakers.extend(waiter.deliver(()));
+        }
+    }
+
+    /// How many tasks could be submitted before one has to wait.
+    #[cfg(test)]
+    pub(crate) fn vacancies(&self) -> usize {
+        self.free.len()
     }
 
     /// Whether work waits in the parent, where only a harvest moves it on.
@@ -263,8 +364,7 @@ impl Hub {
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
     pub(super) fn discard(&mut self, flight: Flight) {
-        let keep = flight.context.map(|(_, keep)| keep);
-        self.aftermath.discarded.extend(keep);
+        self.aftermath.discarded.extend(flight.keep);
     }
 }
 

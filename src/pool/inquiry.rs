@@ -31,6 +31,8 @@ pub(crate) struct Inquiry {
     suspect: Option<TaskError>,
     /// Elements done in earlier rounds.
     done: u64,
+    /// How often a round was begun again because its words were lost.
+    pub(super) restarts: u32,
     /// Chunks of the first round, as many as there are places for partial results.
     places: usize,
 }
@@ -106,7 +108,12 @@ impl Running {
     fn keep_failures(&mut self, found: Vec<(u32, TaskError, Beat)>) -> Next {
         for (chunk, error, beat) in found {
             let range = self.range(chunk);
-            match self.narrow(&range, &error, beat) {
+            // A part that changes its data in place is never run again, and lost as it is.
+            let finding = match self.launch.pure_function {
+                true => self.narrow(&range, &error, beat),
+                false => Finding::Known(range.clone()),
+            };
+            match finding {
                 Finding::Within(pieces) => self.inquiry.pending.extend(pieces),
                 Finding::Known(elements) => {
                     // What lies around it may be unwritten: it is run again.

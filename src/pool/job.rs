@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::board::{ChunkOutcome, JOBS, Posted};
+use crate::board::{ChunkOutcome, JOBS, Known, Posted};
 use crate::error::{Failure, TaskError};
 use crate::pool::chunking::Chunking;
 use crate::pool::deadline::{NEVER, Pulse};
@@ -96,8 +96,10 @@ impl Running {
     pub(super) fn undefined(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for (_, fault) in &self.faults {
-            if let TaskError::WorkerDied(death) = fault {
-                ranges.extend(death.undefined.iter().cloned());
+            match fault {
+                TaskError::WorkerDied(death) => ranges.extend(death.undefined.iter().cloned()),
+                TaskError::Damaged(damage) => ranges.extend(damage.undefined.iter().cloned()),
+                _ => {}
             }
         }
         ranges.sort_unstable_by_key(|range| range.start);
@@ -112,10 +114,19 @@ impl Running {
     }
 }
 
+/// What the header of a place says, running or not.
+#[derive(Clone, Copy, Debug, Default)]
+struct JobPlace {
+    generation: u32,
+    epoch: u64,
+}
+
 /// The jobs on the board, and those that wait for a place on it.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     pub(crate) running: Vec<Option<Running>>,
+    /// What the parent wrote into the headers.
+    places: Vec<JobPlace>,
     /// One bit a running job, lowest number first.
     active: u64,
     backlog: VecDeque<(Launch, Arc<JobEntry>)>,
@@ -126,6 +137,7 @@ impl Jobs {
         const { assert!(JOBS == 64, "`active` has one bit a job") };
         Self {
             running: (0..JOBS).map(|_| None).collect(),
+            places: vec![JobPlace::default(); JOBS],
             active: 0,
             backlog: VecDeque::new(),
         }
@@ -159,6 +171,27 @@ impl Jobs {
         }
         let done = running.inquiry.done() + running.done(control);
         Some((done, running.launch.chunking.len()))
+    }
+
+    /// What the header of a place must say.
+    pub(crate) fn known(&self, job: u32) -> Known {
+        let JobPlace { generation, epoch } = self.places[job as usize];
+        let running = self.running[job as usize].as_ref();
+        Known {
+            generation,
+            epoch,
+            chunks: running.map(|running| running.posted.chunks()),
+        }
+    }
+
+    /// Notes that workers are called back to a place; to be told them, too.
+    pub(crate) fn call_back(&mut self, job: u32) {
+        self.places[job as usize].epoch += 1;
+    }
+
+    /// The open bits as they must be.
+    pub(crate) fn open_bits(&self) -> u64 {
+        self.active
     }
 
     /// The numbers of the running jobs.
@@ -233,7 +266,7 @@ impl Hub {
         let Some(body) = control.job_body(job) else {
             return;
         };
-        let generation = board.begin(job);
+        let generation = self.jobs.places[job as usize].generation.wrapping_add(1);
         body.store(&launch.job);
         let mut chunks = 0;
         let mut set = |start, len| {
@@ -276,6 +309,8 @@ impl Hub {
             pulses: Vec::new(),
             overrun: Vec::new(),
         };
+        self.jobs.places[job as usize].generation = generation;
+        self.jobs.call_back(job);
         self.jobs.running[job as usize] = Some(running);
         self.jobs.active |= 1 << job;
     }

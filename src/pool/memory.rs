@@ -3,7 +3,8 @@
 use bytemuck::Pod;
 
 use crate::error::Error;
-use crate::memory::heap::{Contents, MemoryStats};
+use crate::memory::MemoryStats;
+use crate::memory::heap::Contents;
 use crate::pool::Pool;
 use crate::shared::SharedVec;
 

@@ -15,6 +15,7 @@
 //! - Wakers are called after the hub's lock was released.
 
 pub(crate) mod arena;
+pub(crate) mod audit;
 pub(crate) mod builder;
 pub(crate) mod chunking;
 pub(crate) mod closing;
@@ -25,6 +26,8 @@ pub(crate) mod job;
 pub(crate) mod life;
 pub(crate) mod reply;
 pub(crate) mod roster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
@@ -33,6 +36,7 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod reactor;
+mod rebuild;
 mod recovery;
 mod supervisor;
 mod wait;
@@ -42,6 +46,8 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use closing::{Closed, Closing};
+#[cfg(feature = "sandbox")]
+pub use sandbox::{Sandbox, Violation};
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

@@ -62,6 +62,7 @@ impl Engine {
         let polled = entry.poll(context);
         if polled.is_pending() {
             self.share_out();
+            self.keep_watch();
         }
         if polled.is_pending() && !is_heard {
             self.listen();
@@ -84,6 +85,7 @@ impl Engine {
         if self.check_process().is_err() {
             return;
         }
+        self.keep_watch();
         let mut hub = self.hub();
         if !hub.reactors.supervisor_listens {
             hub.reactors.supervisor_listens = true;

@@ -5,21 +5,25 @@
 //! or a chunk of a job that changes its data in place, has failed. Then everybody is woken and
 //! looks at everything again, which repairs whatever hint or wake-up died with it.
 
+use core::ops::Range;
 use std::collections::HashMap;
 use std::mem;
 use std::num::NonZeroU32;
 
 use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
-use crate::error::{TaskError, WorkerDeath};
+use crate::error::{Damage, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
+use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
 use crate::primitive::atomic::Ordering;
+use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
+use crate::protocol::range::Span;
 use crate::protocol::task::Task;
 use crate::ring::Verdict as TaskVerdict;
 use crate::sync::kernel::KernelFutex;
@@ -32,7 +36,7 @@ impl Engine {
         // First what it finished: its results lie in its arena, which the roster still names.
         hub.harvest_thoroughly(control, self);
         hub.recover_tasks(control, dead, death);
-        hub.recover_jobs(control, dead, death, self.config().attempts);
+        hub.recover_jobs(control, dead, Loss::Death(death), self.config().attempts);
         hub.harvest_thoroughly(control, self);
         hub.roster.dismiss(dead.index());
         drop(hub);
@@ -59,7 +63,7 @@ impl Hub {
                     Some(Some((current, flight))) if *current == generation => {
                         let verdict = flight.mourn(slot, current);
                         if verdict == TaskVerdict::Retry {
-                            Task::renew(control.ring().slot(slot), flight.is_timed());
+                            Task::renew(control.ring().slot(slot));
                         }
                         verdict
                     }
@@ -71,9 +75,12 @@ impl Hub {
                 verdict
             });
         for slot in lost {
-            let terms = match self.flights.get(slot as usize) {
-                Some(Some((_, flight))) => flight.terms.as_deref(),
-                _ => None,
+            let (terms, batched) = match self.flights.get(slot as usize) {
+                Some(Some((generation, flight))) => {
+                    let batched = flight.batched.then_some(*generation);
+                    (flight.terms.as_deref(), batched)
+                }
+                _ => (None, None),
             };
             let error = match terms {
                 Some(&TaskTerms {
@@ -89,13 +96,44 @@ impl Hub {
                     ..death.clone()
                 }),
             };
-            self.end_flight(control, slot, Err(error));
+            let outcome = match batched {
+                Some(generation) => Ok(self.tear(slot, generation, dead, error)),
+                None => Err(error),
+            };
+            self.end_flight(control, slot, outcome);
         }
         // What is run again has its time again.
         self.look_at(0);
     }
 
-    fn recover_jobs(&mut self, control: &Control, dead: Owner, death: &WorkerDeath, attempts: u32) {
+    /// What a batch came to, as far as its worker said before it died.
+    pub(super) fn tear(
+        &self,
+        slot: u32,
+        generation: u32,
+        dead: Owner,
+        error: TaskError,
+    ) -> ReplyBytes {
+        let results = self.roster.arena(dead).and_then(|arena| {
+            let offset = arena.reply(slot)?.announced(generation, arena.span())?;
+            let find = || {
+                let size = HEADER_BYTES as u64;
+                let header = arena.peek(Span { offset, size })?;
+                let size = Summary::read(header)?.capacity;
+                arena.lend(Span { offset, size })
+            };
+            Some(find())
+        });
+        ReplyBytes::Torn(Box::new(Torn { results, error }))
+    }
+
+    pub(super) fn recover_jobs(
+        &mut self,
+        control: &Control,
+        dead: Owner,
+        loss: Loss<'_>,
+        attempts: u32,
+    ) {
         let board = control.board();
         for job in self.jobs.active() {
             let last_words = self.last_words(control, job, dead);
@@ -110,7 +148,7 @@ impl Hub {
             board.recover(posted, dead, |chunk| {
                 let lost = Lost {
                     chunk,
-                    death,
+                    loss,
                     running,
                     attempts: launch.terms.attempts.map_or(attempts, NonZeroU32::get),
                 };
@@ -129,20 +167,15 @@ impl Hub {
             // Others may be on their way out as well.
             overrun
                 .retain(|&chunk| matches!(board.outcome(posted, chunk), ChunkOutcome::Claimed(_)));
+            self.jobs.call_back(job);
         }
     }
 }
 
 impl Flight {
-    fn is_timed(&self) -> bool {
-        self.terms
-            .as_ref()
-            .is_some_and(|terms| terms.timeout.is_some())
-    }
-
     /// What becomes of a task whose worker died. If it is run again, then under a new generation
     /// of its slot, which the books follow.
-    fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {
+    pub(super) fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {
         let Some(terms) = &mut self.terms else {
             return TaskVerdict::Fail;
         };
@@ -163,10 +196,41 @@ impl Flight {
     }
 }
 
+/// Why the work of a worker is lost.
+#[derive(Clone, Copy)]
+pub(super) enum Loss<'a> {
+    /// It died.
+    Death(&'a WorkerDeath),
+    /// It was ended with all others, because of this.
+    Damage(&'a Damage),
+}
+
+impl Loss<'_> {
+    /// The same, of a chunk of these elements.
+    fn of(self, elements: Range<u64>, attempts: u32, pure_function: bool) -> TaskError {
+        let undefined = match pure_function {
+            true => Vec::new(),
+            false => vec![elements.clone()],
+        };
+        match self {
+            Self::Death(death) => TaskError::WorkerDied(WorkerDeath {
+                attempts,
+                undefined,
+                elements: Some(elements),
+                ..death.clone()
+            }),
+            Self::Damage(damage) => TaskError::Damaged(Damage {
+                undefined,
+                ..damage.clone()
+            }),
+        }
+    }
+}
+
 /// A chunk whose worker died.
 struct Lost<'a> {
     chunk: u32,
-    death: &'a WorkerDeath,
+    loss: Loss<'a>,
     running: &'a Running,
     attempts: u32,
 }
@@ -200,13 +264,8 @@ impl Lost<'_> {
         if launch.pure_function && *deaths < self.attempts && !is_piece {
             return ChunkVerdict::Retry;
         }
-        let mut death = self.death.clone();
-        death.attempts = *deaths;
-        if !launch.pure_function {
-            death.undefined = vec![elements.clone()];
-        }
-        death.elements = Some(elements);
-        faults.push((self.chunk, TaskError::WorkerDied(death)));
+        let error = self.loss.of(elements, *deaths, launch.pure_function);
+        faults.push((self.chunk, error));
         ChunkVerdict::Fail
     }
 }

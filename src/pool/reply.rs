@@ -1,45 +1,67 @@
 //! The bytes of a result, wherever they are.
 
 use core::fmt;
+use core::ops::Range;
+use std::sync::Arc;
 
+use crate::error::TaskError;
 use crate::pool::arena::Loan;
-use crate::protocol::control::INLINE_SIZE;
+use crate::protocol::archive::ALIGN;
 
 /// A result's archive, or nothing.
 #[derive(Debug)]
 pub(crate) enum ReplyBytes {
     /// An archive of no bytes.
     Empty,
-    /// It fitted beside the slot, and has moved out so that the slot could go on.
-    Small(Box<Small>),
+    /// It was small, and has moved out of the memory that its worker can write.
+    Small(Small),
     /// It lies in the arena of the worker that wrote it.
     Lent(Loan),
+    /// It is one of several results in a block, which lives as long as any of them.
+    Part {
+        whole: Arc<ReplyBytes>,
+        range: Range<usize>,
+    },
+    /// No archive: what is left of a batch whose worker died.
+    Torn(Box<Torn>),
 }
 
-/// At most 128 bytes, aligned as archives are.
-#[repr(C, align(64))]
+/// What is left of a batch whose worker died.
+#[derive(Debug)]
+pub(crate) struct Torn {
+    /// The block of results, as far as it was written. Outer `None`: it had not begun; inner: it
+    /// cannot be found.
+    pub(crate) results: Option<Option<Loan>>,
+    pub(crate) error: TaskError,
+}
+
+/// A copy, aligned as archives are.
 pub(crate) struct Small {
-    bytes: [u8; INLINE_SIZE],
-    len: usize,
+    /// Never grows, so its bytes stay where they are.
+    bytes: Vec<u8>,
+    start: usize,
 }
 
 impl ReplyBytes {
-    /// Moves a small reply out of the block beside its slot; at most 128 bytes are taken.
+    /// Moves a small reply out of shared memory.
     pub(crate) fn small(source: &[u8]) -> Self {
         if source.is_empty() {
             return Self::Empty;
         }
-        let len = source.len().min(INLINE_SIZE);
-        let mut bytes = [0; INLINE_SIZE];
-        bytes[..len].copy_from_slice(&source[..len]);
-        Self::Small(Box::new(Small { bytes, len }))
+        let mut bytes: Vec<u8> = Vec::with_capacity(source.len() + ALIGN - 1);
+        let start = bytes.as_ptr().addr().wrapping_neg() % ALIGN;
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(source);
+        Self::Small(Small { bytes, start })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Empty => &[],
-            Self::Small(small) => &small.bytes[..small.len],
+            Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),
+            Self::Part { whole, range } => &whole.bytes()[range.clone()],
+            Self::Torn(_) => &[],
         }
     }
 }
@@ -47,7 +69,23 @@ impl ReplyBytes {
 impl fmt::Debug for Small {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Small")
-            .field("len", &self.len)
+            .field("len", &(self.bytes.len() - self.start))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_reply_is_copied_to_where_an_archive_may_lie() {
+        for len in [0_u8, 1, 63, 64, 65, 255] {
+            let source: Vec<u8> = (0..len).collect();
+            let reply = ReplyBytes::small(&source);
+            assert_eq!(reply.bytes(), source);
+            let moved = Box::new(reply);
+            assert!(len == 0 || moved.bytes().as_ptr().addr().is_multiple_of(ALIGN));
+        }
     }
 }

@@ -16,36 +16,60 @@ pub(crate) struct Member {
 
 /// The workers by index; `None` between a death and the replacement.
 #[derive(Debug, Default)]
-pub(crate) struct Roster(Vec<Option<Member>>);
+pub(crate) struct Roster {
+    members: Vec<Option<Member>>,
+    /// The newest incarnation that each place has had.
+    newest: Vec<u16>,
+}
 
 impl Roster {
     pub(crate) fn enlist(&mut self, worker: u16, member: Member) {
         let index = usize::from(worker);
-        if self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
+        if self.members.len() <= index {
+            self.members.resize_with(index + 1, || None);
+            self.newest.resize(index + 1, 0);
         }
-        self.0[index] = Some(member);
+        self.newest[index] = member.incarnation;
+        self.members[index] = Some(member);
     }
 
     /// Notes the process of the worker that was enlisted.
     pub(crate) fn introduce(&mut self, worker: u16, pid: u32) {
-        if let Some(Some(member)) = self.0.get_mut(usize::from(worker)) {
+        if let Some(Some(member)) = self.members.get_mut(usize::from(worker)) {
             member.pid = Some(pid);
         }
     }
 
     pub(crate) fn dismiss(&mut self, worker: u16) -> Option<Member> {
-        self.0.get_mut(usize::from(worker))?.take()
+        self.members.get_mut(usize::from(worker))?.take()
     }
 
     /// The arena of exactly this incarnation.
     pub(crate) fn arena(&self, owner: Owner) -> Option<&Arc<Arena>> {
-        let member = self.0.get(usize::from(owner.index()))?.as_ref()?;
+        let member = self.members.get(usize::from(owner.index()))?.as_ref()?;
         (member.incarnation == owner.incarnation()).then_some(&member.arena)
     }
 
+    /// Who works in this place.
+    pub(crate) fn owner(&self, worker: u16) -> Option<Owner> {
+        let member = self.members.get(usize::from(worker))?.as_ref()?;
+        Some(Owner::new(worker, member.incarnation))
+    }
+
+    /// Whether this incarnation works here, or has died and is not mourned yet.
+    pub(crate) fn knows(&self, owner: Owner) -> bool {
+        self.arena(owner).is_some()
+    }
+
+    /// Whether this incarnation has ever worked here. Numbers come round after 65536 deaths at one
+    /// place: half of them count as past.
+    pub(crate) fn knew(&self, owner: Owner) -> bool {
+        let newest = self.newest.get(usize::from(owner.index()));
+        newest.is_some_and(|newest| newest.wrapping_sub(owner.incarnation()) < 1 << 15)
+    }
+
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let members = self.0.iter().flatten();
+        let members = self.members.iter().flatten();
         members.filter_map(|member| member.pid).collect()
     }
 }

@@ -7,6 +7,7 @@
 
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
+use core::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use bytemuck::Pod;
 use crate::error::{Error, TaskError};
 use crate::memory::AllocError;
 use crate::memory::block::Block;
-use crate::memory::heap::Contents;
+use crate::memory::heap::{Contents, Heap};
 use crate::memory::region::Region;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
@@ -24,10 +25,10 @@ use crate::pool::job::{JobEntry, Launch};
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
-use crate::protocol::control::{Control, INLINE_SIZE};
+use crate::protocol::control::Control;
 use crate::protocol::function::FunctionId;
 use crate::protocol::range::Span;
-use crate::protocol::task::Task;
+use crate::protocol::task::{INLINE_SIZE, Task};
 use crate::shared::SharedVec;
 
 /// Archives begin at multiples of this.
@@ -47,21 +48,17 @@ impl Engine {
                 found: format!("{len} elements of {} bytes", size_of::<T>()),
                 wanted: "fewer bytes than the address space has".into(),
             })?;
-        let block = self.allocate_block(size, align_of::<T>(), contents)?;
+        let block = self.allocate_block(|heap| heap.allocate(size, align_of::<T>(), contents))?;
         Ok(SharedVec::from_block(block, len))
     }
 
     /// A block of the heap; before it is refused, what has finished gives back its own.
     fn allocate_block(
         &self,
-        size: usize,
-        align: usize,
-        contents: Contents,
+        allocate: impl Fn(&Arc<Heap>) -> Result<Block, AllocError>,
     ) -> Result<Block, AllocError> {
-        match self.heap().allocate(size, align, contents) {
-            Err(AllocError::OutOfMemory(_)) if self.harvest() > 0 => {
-                self.heap().allocate(size, align, contents)
-            }
+        match allocate(self.heap()) {
+            Err(AllocError::OutOfMemory(_)) if self.harvest() > 0 => allocate(self.heap()),
             outcome => outcome,
         }
     }
@@ -84,7 +81,7 @@ impl Engine {
         if size == 0 {
             return Ok(None);
         }
-        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         let fit = unsafe { context::write(context, region, block.as_ptr(), size) }?;
         match fit {
@@ -106,6 +103,38 @@ impl Engine {
         A: Payload + 'static,
     {
         self.check_process()?;
+        self.submit_reserved(Reserved::new(self)?, function, context, arguments, terms)
+    }
+
+    /// As [`Engine::submit`], unless so many tasks are pending as the queue may hold: then `None`,
+    /// and `waiter`, if there is one, is told when it is worth trying again.
+    pub(crate) fn try_submit<A: Payload + 'static>(
+        &self,
+        function: FunctionId,
+        arguments: &A,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Arc<TaskEntry>>, Error> {
+        self.check_process()?;
+        match Reserved::within_depth(self, waiter)? {
+            Some(reserved) => self
+                .submit_reserved(reserved, function, (), arguments, None)
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn submit_reserved<C, M, A>(
+        &self,
+        reserved: Reserved<'_>,
+        function: FunctionId,
+        context: C,
+        arguments: &A,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error>
+    where
+        C: Context<M> + Send + 'static,
+        A: Payload + 'static,
+    {
         let block = self.place_context(&context)?;
         let context_span = block.as_ref().map_or(Span::default(), span_of);
         if u32::try_from(context_span.size).is_err() {
@@ -115,14 +144,8 @@ impl Engine {
                 wanted: "less than 4 GiB of values and archives; slices count 16 bytes each".into(),
             });
         }
-        let context = block.map(|block| -> (Block, Keep) { (block, Box::new(context)) });
-        let reserved = Reserved::new(self)?;
-        // A reply may be written beside the slot, over the arguments of a task that runs once.
-        let beside = match terms.as_deref().is_some_and(TaskTerms::is_idempotent) {
-            true => None,
-            false => reserved.filling,
-        };
-        let (arguments_span, arguments) = self.place_arguments(beside, arguments)?;
+        let keep = block.map(|block| -> Keep { Box::new((block, context)) });
+        let (arguments_span, arguments) = self.place_arguments(reserved.filling, arguments)?;
         let task = Task {
             function,
             arguments: arguments_span,
@@ -135,22 +158,53 @@ impl Engine {
             Flight {
                 entry: Arc::clone(&entry),
                 arguments,
-                context,
+                keep,
+                batched: false,
                 terms,
             },
         );
         Ok(entry)
     }
 
-    /// Serialises arguments beside a slot, if there is one and they fit, else into a block of their
-    /// own.
+    /// Submits a batch, whose arguments and context are in place already and are kept alive.
+    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+        self.check_process()?;
+        let reserved = Reserved::new(self)?;
+        let entry = Arc::new(Entry::new());
+        let flight = Flight {
+            entry: Arc::clone(&entry),
+            arguments: None,
+            keep: Some(keep),
+            batched: true,
+            terms: None,
+        };
+        reserved.submit(task, flight);
+        Ok(entry)
+    }
+
+    /// A block that `fill` writes.
+    pub(crate) fn place_bytes<E: From<AllocError>>(
+        &self,
+        size: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Block, E> {
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
+        // SAFETY: the block was just allocated with this size, and nobody else knows it; its bytes
+        // are initialised, by whoever used them before or by the kernel.
+        let place = unsafe { slice::from_raw_parts_mut(block.as_ptr().as_ptr(), size) };
+        fill(place)?;
+        Ok(block)
+    }
+
+    /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into
+    /// a block of their own.
     fn place_arguments<A: Payload>(
         &self,
         beside: Option<Filling>,
         arguments: &A,
     ) -> Result<(Span, Option<Block>), Error> {
         let (inline, capacity) = self.inline(beside);
-        // SAFETY: the slot is reserved, so the block beside it is this call's alone; without a
+        // SAFETY: the slot is reserved, so the place in its body is this call's alone; without a
         // slot nothing is written.
         let fit = unsafe { archive::write(arguments, inline, capacity) }?;
         let size = match fit {
@@ -166,7 +220,7 @@ impl Engine {
             }
             Fit::Needs(size) => size,
         };
-        let block = self.allocate_block(size, ALIGN, Contents::Any)?;
+        let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
             Fit::Written(size) => {
@@ -180,7 +234,7 @@ impl Engine {
         }
     }
 
-    /// The block beside a slot and its size; no bytes without a slot.
+    /// The place in the body of a slot's task and its size; no bytes without a slot.
     fn inline(&self, filling: Option<Filling>) -> (NonNull<u8>, usize) {
         let inline = filling.and_then(|filling| {
             self.region()
@@ -259,6 +313,30 @@ impl<'a> Reserved<'a> {
         Ok(Self { engine, filling })
     }
 
+    /// `None` when the queue is as deep as it may be; then the waiter is in line.
+    fn within_depth(
+        engine: &'a Engine,
+        waiter: Option<&Arc<Entry<()>>>,
+    ) -> Result<Option<Self>, Error> {
+        if let Some(depth) = engine.config().queue_depth {
+            let mut hub = engine.hub();
+            if hub.tasks() >= depth {
+                hub.harvest(engine.control(), engine);
+            }
+            if hub.accepts() && hub.tasks() >= depth {
+                hub.line.extend(waiter.cloned());
+                return Ok(None);
+            }
+            if hub.accepts()
+                && let Some(filling) = hub.begin(engine.control())
+            {
+                let filling = Some(filling);
+                return Ok(Some(Self { engine, filling }));
+            }
+        }
+        Self::new(engine).map(Some)
+    }
+
     fn submit(mut self, task: Task, flight: Flight) {
         let control = self.engine.control();
         let mut hub = self.engine.hub();
@@ -270,7 +348,10 @@ impl<'a> Reserved<'a> {
         let filling = self.filling.take();
         match filling {
             Some(filling) => {
-                task.store(control.ring().slot(filling.slot));
+                task.store(
+                    control.task(filling.slot),
+                    control.ring().slot(filling.slot),
+                );
                 hub.publish(control, filling, flight);
             }
             None => {

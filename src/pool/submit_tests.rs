@@ -23,8 +23,9 @@ fn an_argument_block_takes_its_archive_and_no_more() {
     for len in [200_usize, 1000, 4096, 100_001, 3 << 20] {
         // What the next block of this size will be carved from holds a pattern: a block that is
         // freed is the first to be taken again.
-        let mut filled = engine.allocate::<u8>(len + AROUND, Contents::Any).unwrap();
-        filled.fill(FILLER);
+        let filled = engine.heap().allocate_packed(len + AROUND, ALIGN).unwrap();
+        // SAFETY: the block was just allocated with this size, and nobody else knows it.
+        unsafe { filled.as_ptr().write_bytes(FILLER, filled.size()) };
         let start = filled.offset();
         drop(filled);
         let reserved = Reserved::new(engine).unwrap();

@@ -5,36 +5,30 @@
 //! own, and, while no other listener is there, on the bell that workers ring.
 
 mod hearing;
+mod raise;
 mod refusal;
 mod succession;
+mod watchdog;
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use succession::{Role, Service};
-
+use self::succession::{Role, Service};
+use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
-use crate::pool::arena::Arena;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::life::Instructions;
-use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::{Order, Status};
-use crate::protocol::token::{self, Token};
+use crate::protocol::control::Status;
 use crate::sys::clock;
 use crate::sys::oom::OomKills;
 use crate::sys::pidfd::{Exit, PidFd, Poller};
-use crate::sys::process::{CONTINUE, KILL, Spawn};
-
-/// Workers that may die in a row before their first breath until the pool gives up.
-const START_ATTEMPTS: u32 = 5;
-/// The pause before a second, third … attempt to start a worker: this, doubled each time.
-const BACKOFF: Duration = Duration::from_millis(10);
+use crate::sys::process::{CONTINUE, KILL};
 
 const COMMANDS: u64 = u64::MAX;
 const WORKERS_BELL: u64 = u64::MAX - 1;
@@ -102,7 +96,7 @@ struct Charge {
     due: Option<Instant>,
     /// It has been sent SIGKILL by us.
     condemned: bool,
-    /// Why the last one was never ready, if it could say so.
+    /// Why the last one could not be started, or was never ready, if that is known.
     reason: Option<String>,
     service: Service,
 }
@@ -112,6 +106,7 @@ struct Watch<'a> {
     poller: Poller,
     charges: Vec<Charge>,
     hears_workers: bool,
+    watchdog: Watchdog,
     /// As counted last.
     oom_kills: OomKills,
     instructions: Instructions,
@@ -163,6 +158,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
+            watchdog: Watchdog::default(),
             oom_kills: OomKills::default(),
             instructions,
         })
@@ -245,7 +241,7 @@ impl<'a> Watch<'a> {
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
-            if let Some(end) = self.raise_due() {
+            if let Some(end) = self.look_over_if_due().or_else(|| self.raise_due()) {
                 return end;
             }
         }
@@ -271,88 +267,6 @@ impl<'a> Watch<'a> {
         drop(hub);
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
-    }
-
-    /// Starts a worker in a fresh arena.
-    fn raise(&mut self, index: usize) -> Result<(), Error> {
-        let engine = self.engine;
-        let control = engine.control();
-        let owner = self.charges[index].owner;
-        let block = engine.heap().reserve(engine.arena_size() as usize)?;
-        let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
-        let Some(record) = control.record(owner.index()) else {
-            return Err(Error::PoolClosed);
-        };
-        let span = arena.span();
-        // ORDERING: Relaxed; the worker that reads these is created below.
-        record.arena_offset.store(span.offset, Ordering::Relaxed);
-        record.arena_size.store(span.size, Ordering::Relaxed);
-        record.load.store(u32::MAX, Ordering::Relaxed);
-        let starting = Status::Starting.to_bits(owner.incarnation());
-        record.status.store(starting, Ordering::Relaxed);
-        engine.parking().vacate(owner.index());
-        record.give_order(match self.charges[index].service.role {
-            Role::Reserve(_) => Order::Wait,
-            _ => Order::Serve,
-        });
-        // Each time, for a worker that ran wild may have written there.
-        control.settings().store(&engine.config().settings);
-        control.life().store(&self.instructions.life);
-        let token = Token {
-            region: engine.region().fd().as_raw_fd(),
-            event: engine.event().as_raw_fd(),
-            commands: engine.commands().as_raw_fd(),
-            index: owner.index(),
-            incarnation: owner.incarnation(),
-            parent: std::process::id() as i32,
-        };
-        let spawn = Spawn {
-            variable: token::VARIABLE,
-            value: &token.to_string(),
-            passed: &[
-                engine.region().fd(),
-                engine.event().as_fd(),
-                engine.commands().as_fd(),
-            ],
-        };
-        // Before it is started, for its first result may be there before this thread runs again.
-        let member = Member {
-            incarnation: owner.incarnation(),
-            pid: None,
-            arena,
-        };
-        engine.hub().roster.enlist(owner.index(), member);
-        let started = spawn
-            .start()
-            .map_err(|error| Error::Spawn(error.to_string()))
-            .and_then(|process| self.watch(index, process));
-        let mut hub = engine.hub();
-        match started {
-            Ok(pid) => hub.roster.introduce(owner.index(), pid),
-            Err(error) => {
-                hub.roster.dismiss(owner.index());
-                return Err(error);
-            }
-        }
-        let charge = &mut self.charges[index];
-        charge.condemned = false;
-        charge.reason = None;
-        charge.service.limit = Instant::now().checked_add(engine.config().service.start_timeout);
-        Ok(())
-    }
-
-    /// Takes charge of a process that was just started; its number.
-    fn watch(&mut self, index: usize, process: PidFd) -> Result<u32, Error> {
-        if let Err(error) = self.poller.add(&process, index as u64) {
-            // Nobody would hear of its death: so it comes now.
-            let _ = process.signal(KILL);
-            let exit = process.reap(true).ok().flatten().unwrap_or_default();
-            self.bury(index, &death(process.pid() as u32, &exit));
-            return Err(error.into());
-        }
-        let pid = process.pid() as u32;
-        self.charges[index].process = Some(process);
-        Ok(pid)
     }
 
     /// Reaps a worker if it has died.
@@ -397,6 +311,7 @@ impl<'a> Watch<'a> {
             self.charges[index].reason = Some(complaint);
         }
         self.bury(index, &death);
+        self.watchdog.note(&death);
         self.fill(index, was_ready, death);
     }
 
@@ -404,44 +319,8 @@ impl<'a> Watch<'a> {
     fn bury(&mut self, index: usize, death: &WorkerDeath) {
         let charge = &mut self.charges[index];
         let dead = charge.owner;
-        charge.owner = Owner::new(dead.index(), dead.incarnation().wrapping_add(1));
+        charge.owner = dead.next();
         self.engine.recover(dead, death);
-    }
-
-    /// Sets the time of the next attempt to start a worker.
-    fn plan(&mut self, index: usize) {
-        let charge = &mut self.charges[index];
-        let pause = match charge.stillbirths {
-            0 => Duration::ZERO,
-            again => BACKOFF * 2u32.pow(again - 1),
-        };
-        charge.due = Some(Instant::now() + pause);
-    }
-
-    /// Starts the workers whose time has come; an error when that has failed too often.
-    fn raise_due(&mut self) -> Option<TaskError> {
-        let now = Instant::now();
-        for index in 0..self.charges.len() {
-            let charge = &mut self.charges[index];
-            if charge.due.is_none_or(|due| due > now) {
-                continue;
-            }
-            charge.due = None;
-            if charge.stillbirths >= START_ATTEMPTS {
-                let attempts = charge.stillbirths;
-                return Some(TaskError::NoWorkers {
-                    attempts,
-                    last: charge.last_death.take(),
-                    reason: charge.reason.take(),
-                });
-            }
-            if self.raise(index).is_err() {
-                // The kernel refused a process or memory: it may have some later.
-                self.charges[index].stillbirths += 1;
-                self.plan(index);
-            }
-        }
-        None
     }
 
     /// How long nothing will have to be done unasked.
@@ -454,7 +333,8 @@ impl<'a> Watch<'a> {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),
         };
-        start.into_iter().chain(look).min()
+        let over = self.watchdog.patience();
+        start.into_iter().chain(look).chain(over).min()
     }
 
     /// Kills the workers that hold work for too long.

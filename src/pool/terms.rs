@@ -37,9 +37,9 @@ impl TaskTerms {
         asked: u64::MAX,
     };
 
-    /// Whether it may be begun a second time.
-    pub(crate) const fn is_idempotent(&self) -> bool {
-        self.attempts > 1
+    /// Whether its worker holds it beside other work, and may sleep while it waits.
+    pub(crate) fn is_future(&self) -> bool {
+        self.grace.is_some()
     }
 }
 

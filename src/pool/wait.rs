@@ -59,6 +59,7 @@ impl Engine {
                 leads
             };
             self.share_out();
+            self.keep_watch();
             if leads {
                 self.lead(entry, left);
             } else {
@@ -103,8 +104,7 @@ impl Engine {
 
     /// Listens to the kernel for everybody, once.
     fn lead<T>(&self, entry: &Entry<T>, left: Option<Duration>) {
-        let doorbell = self.control().doorbell();
-        doorbell.arm();
+        self.arm_doorbell();
         // What finished before the doorbell was armed did not ring.
         self.harvest();
         // The supervisor and the runtimes' listeners hear the workers' bell, too. One that is
@@ -124,7 +124,7 @@ impl Engine {
             let _ = self.event().clear();
             let _ = self.leader_bell().clear();
         }
-        doorbell.disarm();
+        self.disarm_doorbell();
         self.harvest();
         self.hub().has_leader = false;
         self.call_next_leader();

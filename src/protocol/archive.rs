@@ -167,6 +167,27 @@ pub(crate) unsafe fn write<T: Payload>(
     destination: NonNull<u8>,
     capacity: usize,
 ) -> Result<Fit, ArchiveError> {
+    // SAFETY: the caller's promise.
+    let sink = unsafe { Sink::new(destination, capacity, 0) };
+    serialize(value, sink)
+}
+
+/// Archives the value into `place` behind the `position` bytes that are in use; what comes back
+/// counts from the start of the place.
+///
+/// The archive is what lies between `position` and its end, in front of which may be padding.
+pub(crate) fn append<T: Payload>(
+    value: &T,
+    place: &mut [u8],
+    position: usize,
+) -> Result<Fit, ArchiveError> {
+    let capacity = place.len();
+    // SAFETY: the place is borrowed for this call alone.
+    let sink = unsafe { Sink::new(NonNull::from(place).cast(), capacity, position) };
+    serialize(value, sink)
+}
+
+fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<Fit, ArchiveError> {
     const {
         assert!(
             align_of::<T::Archived>() <= ALIGN,
@@ -174,8 +195,6 @@ pub(crate) unsafe fn write<T: Payload>(
         );
     }
     let mut inline = [MaybeUninit::uninit(); INLINE_BYTES];
-    // SAFETY: the caller's promise about `destination`; the sink does not outlive this call.
-    let sink = unsafe { Sink::new(destination, capacity) };
     // SAFETY: `inline` lives to the end of this call and is named nowhere else in it.
     let scratch = unsafe { Scratch::new(&mut inline) };
     let mut serializer = Serializer::new(sink, scratch, Unshare);

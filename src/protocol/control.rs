@@ -1,16 +1,20 @@
 //! The control area: everything that parent and workers share besides the buffers.
 //!
-//! It lies at offset 0 of the region and is mapped writable by all. Drawn in `docs/protocol.md`:
+//! It lies at offset 0 of the region, in two halves of an extent each: what the parent says, which
+//! workers map read-only, and what they write themselves. Drawn in `docs/protocol.md`:
 //!
 //! ```text
-//! 0            4 KiB                                                        CONTROL_SIZE
-//! | Identity   | Switches | ParkWords | WorkerRecords | ring | done | jobs | chunks | inline |
+//! 0          4 KiB                                                                  2 MiB
+//! | Identity | doorbell, open jobs, … | settings | arenas | job fronts, bodies, ranges | tasks |
+//! 2 MiB                                                                             CONTROL_SIZE
+//! | idle bits | ParkWords | WorkerRecords | ring | done | job counts | chunks |
 //! ```
 //!
 //! # Invariants
-//! - Every field is an atomic, so `&Control` may be held by any number of processes.
-//! - The parent believes nothing it reads here: states are matched exhaustively, offsets and
-//!   lengths are checked against its private allocator before use.
+//! - Every field is an atomic or bytes reached by offset, so `&Control` may be held by any number
+//!   of processes.
+//! - The parent believes nothing that it reads in the second half: states are matched
+//!   exhaustively, offsets and lengths are checked against its private allocator before use.
 
 #![expect(
     unsafe_code,
@@ -18,16 +22,22 @@
 )]
 
 use core::mem::{offset_of, size_of};
+use core::ops::Range;
 use core::ptr::NonNull;
 
-use crate::board::{Board, CHUNKS, Chunk, JOBS, JobHeader};
-use crate::memory::region::Region;
-use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
+use crate::memory::region::{EXTENT_BYTES, Region};
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 use crate::protocol::image::ImageId;
 use crate::protocol::life::LifePage;
 use crate::protocol::range::JobBody;
-use crate::protocol::settings::{Setting, SettingsPage};
+use crate::protocol::record::ArenaPlace;
+pub use crate::protocol::record::Refusal;
+pub(crate) use crate::protocol::record::{Order, Orders, Status, WorkerRecord};
+use crate::protocol::reply::ReplyBlock;
+use crate::protocol::settings::SettingsPage;
+use crate::protocol::task::{INLINE_OFFSET, TaskBody};
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking};
 
@@ -37,8 +47,9 @@ pub(crate) const WORKERS: usize = 1024;
 pub(crate) const SLOTS: usize = 4096;
 /// Cells of the ring: twice the slots, so that stale hints never fill it.
 pub(crate) const CELLS: usize = 2 * SLOTS;
-/// Bytes beside each slot for arguments and results that fit.
-pub(crate) const INLINE_SIZE: usize = 128;
+
+/// Beside the generation of a future that is to be dropped.
+const ASKED: u64 = 1 << 32;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"gristml\x01");
 
@@ -51,164 +62,35 @@ struct Identity {
     image: [AtomicU64; 4],
 }
 
-/// One worker's public face: 64 bytes, written by the worker unless said otherwise.
-///
-/// ```text
-/// 0        8            16         24           32          36 .. 64
-/// | status | arena      | arena    | report     | order (O) | load, reserved
-/// |        | offset (P) | size (P) | offset     |           |
-/// ```
-/// `(P)`: written by the parent before the worker starts. `(O)`: by the parent at any time.
-#[repr(C, align(64))]
-pub(crate) struct WorkerRecord {
-    pub(crate) status: AtomicU64,
-    pub(crate) arena_offset: AtomicU64,
-    pub(crate) arena_size: AtomicU64,
-    /// Of the panic that ended its set-up.
-    pub(crate) report: AtomicU64,
-    /// An [`Order`].
-    pub(crate) order: AtomicU32,
-    /// Changes when the parent wants a future to be dropped.
-    pub(crate) asked: AtomicU32,
-    /// How many futures it polls, or all ones when it takes no task: a hint. Such by the parent
-    /// too, when there is no worker.
-    pub(crate) load: AtomicU32,
-    reserved: [AtomicU32; 5],
-}
-
-const _: () = assert!(size_of::<WorkerRecord>() == 64);
-
-/// What the parent wants of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Order {
-    /// To take work.
-    Serve,
-    /// To wait, ready, until it is told to serve.
-    Wait,
-    /// To finish what it is at, take no more, and end.
-    Retire,
-}
-
-impl WorkerRecord {
-    /// What the parent wants; nonsense is an order to serve.
-    pub(crate) fn order(&self) -> Order {
-        // ORDERING: Acquire; pairs with the Release in `give_order`. Nothing hangs on it but that
-        // a worker does not serve before the parent has done with the one before it.
-        match self.order.load(Ordering::Acquire) {
-            1 => Order::Wait,
-            2 => Order::Retire,
-            _ => Order::Serve,
-        }
-    }
-
-    /// Tells the worker what it is to do, by the parent, who then wakes it.
-    pub(crate) fn give_order(&self, order: Order) {
-        // ORDERING: Release; pairs with the Acquire in `order`. A read-modify-write, so that a
-        // fence may follow.
-        self.order.swap(order as u32, Ordering::Release);
-    }
-}
-
-/// Where a worker is in its life, with the incarnation it speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Not heard from yet.
-    Starting,
-    /// Attached, verified, taking work.
-    Ready,
-    /// As ready, and close to the last task that it may take: a successor should be there soon.
-    Waning,
-    /// As ready, and larger than it may be: to be told to retire when a successor is there.
-    Overgrown,
-    /// It takes no more work; futures that it has begun go on.
-    Spent,
-    /// It has nothing left, and is about to end.
-    Ending,
-    /// It refused the handshake, with the reason.
-    Refused(Refusal),
-    /// It could not apply a setting; the kernel's reason, or 0 and a report.
-    Unsettled(Setting, u16),
-}
-
-/// Why a worker refused to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The shared memory does not begin with our magic number.
-    #[error("the shared memory it was given is no pool's")]
-    Magic,
-    /// The control area is laid out differently: another version of the crate.
-    #[error("it lays out shared memory differently")]
-    Layout,
-    /// The parent runs another executable.
-    #[error("it runs another executable")]
-    Image,
-}
-
-/// Beside the generation of a future that is to be dropped.
-const ASKED: u64 = 1 << 32;
-
-/// Codes of settings begin here.
-const UNSETTLED: u64 = 16;
-
-impl Status {
-    pub(crate) const fn to_bits(self, incarnation: u16) -> u64 {
-        let code = match self {
-            Self::Starting => 0,
-            Self::Ready => 1,
-            Self::Refused(Refusal::Magic) => 2,
-            Self::Refused(Refusal::Layout) => 3,
-            Self::Refused(Refusal::Image) => 4,
-            Self::Waning => 5,
-            Self::Overgrown => 6,
-            Self::Spent => 7,
-            Self::Ending => 8,
-            Self::Unsettled(setting, errno) => (UNSETTLED + setting as u64) | (errno as u64) << 16,
-        };
-        code << 16 | incarnation as u64
-    }
-
-    /// Whether a worker that says so has begun its service.
-    pub(crate) const fn has_begun(self) -> bool {
-        matches!(
-            self,
-            Self::Ready | Self::Waning | Self::Overgrown | Self::Spent | Self::Ending
-        )
-    }
-
-    /// What the bits say of this incarnation; bits of another one, or nonsense, say nothing yet.
-    pub(crate) fn from_bits(bits: u64, incarnation: u16) -> Self {
-        if bits as u16 != incarnation {
-            return Self::Starting;
-        }
-        match bits >> 16 {
-            1 => Self::Ready,
-            2 => Self::Refused(Refusal::Magic),
-            3 => Self::Refused(Refusal::Layout),
-            4 => Self::Refused(Refusal::Image),
-            5 => Self::Waning,
-            6 => Self::Overgrown,
-            7 => Self::Spent,
-            8 => Self::Ending,
-            other => {
-                let setting = (other & 0xffff).wrapping_sub(UNSETTLED) as usize;
-                match (Setting::ALL.get(setting), other >> 16) {
-                    (Some(&setting), errno @ 0..=0xffff) => Self::Unsettled(setting, errno as u16),
-                    _ => Self::Starting,
-                }
-            }
-        }
-    }
-}
-
 /// The control area.
-#[repr(C, align(4096))]
+#[repr(C)]
 pub(crate) struct Control {
+    read_only: ReadOnly,
+    writable: Writable,
+}
+
+/// What the parent says: read-only in workers.
+#[repr(C, align(2097152))]
+struct ReadOnly {
     identity: Identity,
     doorbell: Doorbell,
     open_jobs: Line<AtomicU64>,
     workers: Line<AtomicU64>,
+    waiter: Line<AtomicU64>,
+    settings: SettingsPage,
+    arenas: [ArenaPlace; WORKERS],
+    fronts: [JobFront; JOBS],
+    bodies: [JobBody; JOBS],
+    ranges: [ChunkRange; JOBS * CHUNKS],
+    tasks: [TaskBody; SLOTS],
+    life: LifePage,
+    orders: [Orders; WORKERS],
+    cancels: [AtomicU64; SLOTS],
+}
+
+/// What workers write.
+#[repr(C, align(2097152))]
+struct Writable {
     spinning: [AtomicU64; WORKERS / 64],
     parked: [AtomicU64; WORKERS / 64],
     parks: [ParkWord; WORKERS],
@@ -217,23 +99,16 @@ pub(crate) struct Control {
     cells: [Cell; CELLS],
     slots: [Slot; SLOTS],
     done: [AtomicU64; SLOTS / 64],
-    jobs: [JobHeader; JOBS],
-    bodies: [JobBody; JOBS],
+    counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
-    inline: [InlineBlock; SLOTS],
-    settings: SettingsPage,
-    waiter: Line<AtomicU64>,
-    life: LifePage,
-    cancels: [AtomicU64; SLOTS],
 }
-
-/// Bytes beside a slot; reached by offset only, never through a reference.
-#[repr(C, align(64))]
-struct InlineBlock(core::cell::UnsafeCell<[u8; INLINE_SIZE]>);
 
 /// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
 /// aligned to huge pages.
-pub(crate) const CONTROL_SIZE: usize = size_of::<Control>().next_multiple_of(2 << 20);
+pub(crate) const CONTROL_SIZE: usize = size_of::<Control>();
+
+/// What workers may write of it: an extent, so that no huge page is writable in part.
+pub(crate) const WRITABLE: Range<u64> = EXTENT_BYTES..CONTROL_SIZE as u64;
 
 // What `docs/protocol.md` draws.
 const _: () = {
@@ -241,26 +116,32 @@ const _: () = {
     assert!(offset_of!(Identity, layout) == 8);
     assert!(offset_of!(Identity, region_size) == 16);
     assert!(offset_of!(Identity, image) == 24);
-    assert!(offset_of!(Control, doorbell) == 0x1000);
-    assert!(offset_of!(Control, open_jobs) == 0x1040);
-    assert!(offset_of!(Control, workers) == 0x1080);
-    assert!(offset_of!(Control, spinning) == 0x10c0);
-    assert!(offset_of!(Control, parked) == 0x1140);
-    assert!(offset_of!(Control, parks) == 0x11c0);
-    assert!(offset_of!(Control, records) == 0x111c0);
-    assert!(offset_of!(Control, ring) == 0x211c0);
-    assert!(offset_of!(Control, cells) == 0x21280);
-    assert!(offset_of!(Control, slots) == 0x31280);
-    assert!(offset_of!(Control, done) == 0x71280);
-    assert!(offset_of!(Control, jobs) == 0x71480);
-    assert!(offset_of!(Control, bodies) == 0x74480);
-    assert!(offset_of!(Control, chunks) == 0x76480);
-    assert!(offset_of!(Control, inline) == 0x276480);
-    assert!(offset_of!(Control, inline) + size_of::<[InlineBlock; SLOTS]>() == 0x2f6480);
-    assert!(offset_of!(Control, settings) == 0x2f6480);
-    assert!(offset_of!(Control, waiter) == 0x2f6580);
-    assert!(offset_of!(Control, life) == 0x2f65c0);
-    assert!(offset_of!(Control, cancels) == 0x2f6640);
+    assert!(offset_of!(Control, read_only.doorbell) == 0x1000);
+    assert!(offset_of!(Control, read_only.open_jobs) == 0x1040);
+    assert!(offset_of!(Control, read_only.workers) == 0x1080);
+    assert!(offset_of!(Control, read_only.waiter) == 0x10c0);
+    assert!(offset_of!(Control, read_only.settings) == 0x1100);
+    assert!(offset_of!(Control, read_only.arenas) == 0x1200);
+    assert!(offset_of!(Control, read_only.fronts) == 0x5200);
+    assert!(offset_of!(Control, read_only.bodies) == 0x6200);
+    assert!(offset_of!(Control, read_only.ranges) == 0x8200);
+    assert!(offset_of!(Control, read_only.tasks) == 0x108200);
+    assert!(offset_of!(Control, read_only.life) == 0x1c8200);
+    assert!(offset_of!(Control, read_only.orders) == 0x1c8280);
+    assert!(offset_of!(Control, read_only.cancels) == 0x1ca280);
+    assert!(size_of::<[AtomicU64; SLOTS]>() == 0x8000);
+    assert!(offset_of!(Control, writable) == 0x200000);
+    assert!(offset_of!(Control, writable.spinning) == 0x200000);
+    assert!(offset_of!(Control, writable.parked) == 0x200080);
+    assert!(offset_of!(Control, writable.parks) == 0x200100);
+    assert!(offset_of!(Control, writable.records) == 0x210100);
+    assert!(offset_of!(Control, writable.ring) == 0x220100);
+    assert!(offset_of!(Control, writable.cells) == 0x2201c0);
+    assert!(offset_of!(Control, writable.slots) == 0x2301c0);
+    assert!(offset_of!(Control, writable.done) == 0x2701c0);
+    assert!(offset_of!(Control, writable.counts) == 0x2703c0);
+    assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
+    assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
     assert!(CONTROL_SIZE == 4 << 20);
 };
 
@@ -268,14 +149,14 @@ const _: () = {
 const LAYOUT: u64 = {
     let facts = [
         size_of::<Control>(),
-        offset_of!(Control, ring),
-        offset_of!(Control, slots),
-        offset_of!(Control, jobs),
-        offset_of!(Control, bodies),
-        offset_of!(Control, chunks),
-        offset_of!(Control, inline),
+        offset_of!(Control, read_only.bodies),
+        offset_of!(Control, read_only.tasks),
+        offset_of!(Control, writable.ring),
+        offset_of!(Control, writable.slots),
+        offset_of!(Control, writable.chunks),
+        size_of::<TaskBody>(),
+        size_of::<ReplyBlock>(),
         size_of::<usize>(),
-        INLINE_SIZE,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut index = 0;
@@ -308,24 +189,71 @@ impl Control {
         workers: usize,
         image: &ImageId,
     ) -> Option<&'a Self> {
-        Self::fill::<Doorbell>(region, offset_of!(Self, doorbell), 1, Doorbell::new)?;
-        Self::fill::<ParkWord>(region, offset_of!(Self, parks), WORKERS, ParkWord::new)?;
-        Self::fill::<RingHeader>(region, offset_of!(Self, ring), 1, RingHeader::new)?;
-        Self::fill::<Cell>(region, offset_of!(Self, cells), CELLS, Cell::new)?;
-        Self::fill::<Slot>(region, offset_of!(Self, slots), SLOTS, Slot::new)?;
-        Self::fill::<JobHeader>(region, offset_of!(Self, jobs), JOBS, JobHeader::new)?;
-        Self::fill::<Chunk>(region, offset_of!(Self, chunks), JOBS * CHUNKS, Chunk::new)?;
+        let read_only = |offset| offset_of!(Self, read_only) + offset;
+        Self::fill::<Doorbell>(
+            region,
+            read_only(offset_of!(ReadOnly, doorbell)),
+            1,
+            Doorbell::new,
+        )?;
+        Self::fill::<JobFront>(
+            region,
+            read_only(offset_of!(ReadOnly, fronts)),
+            JOBS,
+            JobFront::new,
+        )?;
+        let ranges = read_only(offset_of!(ReadOnly, ranges));
+        Self::fill::<ChunkRange>(region, ranges, JOBS * CHUNKS, ChunkRange::new)?;
+        let writable = |offset| offset_of!(Self, writable) + offset;
+        Self::fill::<ParkWord>(
+            region,
+            writable(offset_of!(Writable, parks)),
+            WORKERS,
+            ParkWord::new,
+        )?;
+        Self::fill::<RingHeader>(
+            region,
+            writable(offset_of!(Writable, ring)),
+            1,
+            RingHeader::new,
+        )?;
+        Self::fill::<Cell>(
+            region,
+            writable(offset_of!(Writable, cells)),
+            CELLS,
+            Cell::new,
+        )?;
+        Self::fill::<Slot>(
+            region,
+            writable(offset_of!(Writable, slots)),
+            SLOTS,
+            Slot::new,
+        )?;
+        Self::fill::<JobCounts>(
+            region,
+            writable(offset_of!(Writable, counts)),
+            JOBS,
+            JobCounts::new,
+        )?;
+        let chunks = writable(offset_of!(Writable, chunks));
+        Self::fill::<Chunk>(region, chunks, JOBS * CHUNKS, Chunk::new)?;
         let control = Self::of(region)?;
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
         control.set_workers(workers, workers);
-        set(&control.identity.layout, LAYOUT);
-        set(&control.identity.region_size, region.size());
-        for (word, value) in control.identity.image.iter().zip(image.to_words()) {
+        set(&control.read_only.identity.layout, LAYOUT);
+        set(&control.read_only.identity.region_size, region.size());
+        for (word, value) in control
+            .read_only
+            .identity
+            .image
+            .iter()
+            .zip(image.to_words())
+        {
             set(word, value);
         }
-        set(&control.identity.magic, MAGIC);
+        set(&control.read_only.identity.magic, MAGIC);
         Some(control)
     }
 
@@ -349,13 +277,15 @@ impl Control {
     pub(crate) fn verify(&self, region_size: u64, image: &ImageId) -> Result<(), Refusal> {
         // ORDERING: Relaxed; written before this process was created (see `create`).
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        if get(&self.identity.magic) != MAGIC {
+        if get(&self.read_only.identity.magic) != MAGIC {
             return Err(Refusal::Magic);
         }
-        if get(&self.identity.layout) != LAYOUT || get(&self.identity.region_size) != region_size {
+        if get(&self.read_only.identity.layout) != LAYOUT
+            || get(&self.read_only.identity.region_size) != region_size
+        {
             return Err(Refusal::Layout);
         }
-        let same = self.identity.image.iter().zip(image.to_words());
+        let same = self.read_only.identity.image.iter().zip(image.to_words());
         if same.into_iter().any(|(word, value)| get(word) != value) {
             return Err(Refusal::Image);
         }
@@ -364,28 +294,38 @@ impl Control {
 
     /// The task ring.
     pub(crate) fn ring(&self) -> Ring<'_> {
-        Ring::new(&self.ring, &self.cells, &self.slots)
+        let Writable {
+            ring, cells, slots, ..
+        } = &self.writable;
+        Ring::new(ring, cells, slots)
     }
 
     /// The hints to finished tasks.
     pub(crate) fn done(&self) -> DoneBits<'_> {
-        DoneBits(&self.done)
+        DoneBits(&self.writable.done)
     }
 
     /// The board of range jobs.
     pub(crate) fn board(&self) -> Board<'_> {
-        Board::new(&self.open_jobs.0, &self.jobs, &self.chunks)
+        let (said, counted) = (&self.read_only, &self.writable);
+        Board::new(
+            &said.open_jobs.0,
+            &said.fronts,
+            &said.ranges,
+            &counted.counts,
+            &counted.chunks,
+        )
     }
 
     /// The parameters of a posted job; `None` for a number out of range.
     pub(crate) fn job_body(&self, job: u32) -> Option<&JobBody> {
-        self.bodies.get(job as usize)
+        self.read_only.bodies.get(job as usize)
     }
 
     /// The workers' parking places, as a worker sees them.
     pub(crate) fn parking(&self) -> Parking<'_> {
         // ORDERING: Relaxed; set before any worker was created.
-        self.parking_of((self.workers.0.load(Ordering::Relaxed) >> 32) as usize)
+        self.parking_of((self.read_only.workers.0.load(Ordering::Relaxed) >> 32) as usize)
     }
 
     /// So many parking places: the parent knows how many, whatever is written here.
@@ -393,9 +333,9 @@ impl Control {
         let places = places.min(WORKERS);
         let bits = places.div_ceil(64);
         Parking::new(
-            &self.parks[..places],
-            &self.spinning[..bits],
-            &self.parked[..bits],
+            &self.writable.parks[..places],
+            &self.writable.spinning[..bits],
+            &self.writable.parked[..bits],
         )
     }
 
@@ -403,19 +343,19 @@ impl Control {
     pub(crate) fn note_waiter(&self, core: Option<u32>) {
         let bits = core.map_or(0, |core| u64::from(core) + 1);
         // ORDERING: Relaxed; a hint.
-        self.waiter.0.store(bits, Ordering::Relaxed);
+        self.read_only.waiter.0.store(bits, Ordering::Relaxed);
     }
 
     /// Whether a thread of the parent spins on this core for an outcome: a hint.
     pub(crate) fn waiter_spins_on(&self, core: u32) -> bool {
         // ORDERING: Relaxed; a hint.
-        self.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
+        self.read_only.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
     }
 
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         // ORDERING: Relaxed; set before any worker was created.
-        (self.workers.0.load(Ordering::Relaxed) as u32 as usize).min(WORKERS)
+        (self.read_only.workers.0.load(Ordering::Relaxed) as u32 as usize).min(WORKERS)
     }
 
     /// By the parent, before it starts a worker: how many serve at a time, and how many places
@@ -423,27 +363,32 @@ impl Control {
     pub(crate) fn set_workers(&self, workers: usize, places: usize) {
         // ORDERING: Relaxed; the workers that read this are created afterwards.
         let bits = workers as u64 | (places as u64) << 32;
-        self.workers.0.store(bits, Ordering::Relaxed);
+        self.read_only.workers.0.store(bits, Ordering::Relaxed);
     }
 
     /// The parent's doorbell.
     pub(crate) fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+        &self.read_only.doorbell
     }
 
     /// A worker's record; `None` for an index out of range.
     pub(crate) fn record(&self, worker: u16) -> Option<&WorkerRecord> {
-        self.records.get(worker as usize)
+        self.writable.records.get(worker as usize)
     }
 
     /// What a worker does to itself at its start.
     pub(crate) fn settings(&self) -> &SettingsPage {
-        &self.settings
+        &self.read_only.settings
+    }
+
+    /// What a worker is told while it lives; `None` for an index out of range.
+    pub(crate) fn orders(&self, worker: u16) -> Option<&Orders> {
+        self.read_only.orders.get(worker as usize)
     }
 
     /// Asks for the future in a slot to be dropped, by the parent, who then pokes its worker.
     pub(crate) fn ask_to_cancel(&self, slot: u32, generation: u32) {
-        if let Some(word) = self.cancels.get(slot as usize) {
+        if let Some(word) = self.read_only.cancels.get(slot as usize) {
             // ORDERING: Relaxed; the worker looks after it was poked.
             word.store(ASKED | u64::from(generation), Ordering::Relaxed);
         }
@@ -452,22 +397,45 @@ impl Control {
     /// Whether the future in a slot is to be dropped.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_asked_to_cancel(&self, slot: u32, generation: u32) -> bool {
-        let word = self.cancels.get(slot as usize);
-        // ORDERING: Relaxed; acquired with the record's word.
+        let word = self.read_only.cancels.get(slot as usize);
+        // ORDERING: Relaxed; acquired with the word of the worker's orders.
         word.is_some_and(|word| word.load(Ordering::Relaxed) == ASKED | u64::from(generation))
     }
 
     /// How a worker's life begins and ends.
     pub(crate) fn life(&self) -> &LifePage {
-        &self.life
+        &self.read_only.life
     }
 
-    /// Offset in the region of the block beside a slot.
+    /// Where a worker's arena is; `None` for an index out of range.
+    pub(crate) fn arena(&self, worker: u16) -> Option<&ArenaPlace> {
+        self.read_only.arenas.get(worker as usize)
+    }
+
+    /// What the task in a slot is.
+    pub(crate) fn task(&self, slot: u32) -> &TaskBody {
+        &self.read_only.tasks[slot as usize % SLOTS]
+    }
+
+    /// Offset in the region of the bytes in a slot's task for arguments that fit.
     pub(crate) const fn inline_offset(slot: u32) -> u64 {
         let index = slot as usize % SLOTS;
-        (offset_of!(Control, inline) + index * INLINE_SIZE) as u64
+        let tasks = offset_of!(Self, read_only.tasks);
+        (tasks + index * size_of::<TaskBody>() + INLINE_OFFSET) as u64
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::protocol::task::INLINE_SIZE;
+
+    #[test]
+    fn arguments_lie_where_workers_cannot_write() {
+        for slot in [0, 1, SLOTS as u32 - 1, u32::MAX] {
+            let offset = Control::inline_offset(slot);
+            assert_eq!(offset % 64, 0);
+            assert!(offset + INLINE_SIZE as u64 <= WRITABLE.start);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What the bytes mean.
 
 pub(crate) mod archive;
+pub(crate) mod batch;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod control;
@@ -12,7 +13,9 @@ pub(crate) mod image;
 pub(crate) mod life;
 pub(crate) mod panic;
 pub(crate) mod range;
+pub(crate) mod record;
 pub(crate) mod remote;
+pub(crate) mod reply;
 pub(crate) mod settings;
 pub(crate) mod task;
 pub(crate) mod token;

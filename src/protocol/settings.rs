@@ -26,7 +26,6 @@ pub(crate) struct Settings {
     pub(crate) nice: Option<i32>,
     /// One bit a core.
     pub(crate) cores: Option<[u64; CORES / 64]>,
-    pub(crate) setup: Option<FunctionId>,
 }
 
 /// One of them.
@@ -38,18 +37,20 @@ pub(crate) enum Setting {
     Nice,
     Cores,
     Setup,
+    Sandbox,
     Initializer,
     State,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Memory,
         Self::CpuTime,
         Self::OpenFiles,
         Self::Nice,
         Self::Cores,
         Self::Setup,
+        Self::Sandbox,
         Self::Initializer,
         Self::State,
     ];
@@ -63,6 +64,7 @@ impl Setting {
             Self::Nice => "worker_nice",
             Self::Cores => "worker_cores",
             Self::Setup => "worker_setup",
+            Self::Sandbox => "sandbox",
             Self::Initializer => "initializer",
             Self::State => "worker_state",
         }
@@ -72,9 +74,9 @@ impl Setting {
 /// The same in the control area: 256 bytes, written by the parent before it starts a worker.
 ///
 /// ```text
-/// 0        8         16      24     32      40 .. 168     168 .. 256
-/// | memory | cpu     | open  | nice | setup | cores:      | reserved
-/// |        | seconds | files |      |       | 1024 bits   |
+/// 0        8         16      24     32         40 .. 168     168 .. 256
+/// | memory | cpu     | open  | nice | reserved | cores:      | reserved
+/// |        | seconds | files |      |          | 1024 bits   |
 /// ```
 /// All ones mean none; for the cores, zeros.
 #[repr(C, align(64))]
@@ -93,7 +95,7 @@ impl SettingsPage {
             settings
                 .nice
                 .map_or(NONE, |nice| u64::from(nice.cast_unsigned())),
-            settings.setup.map_or(NONE, FunctionId::to_bits),
+            NONE,
         ];
         let cores = settings.cores.unwrap_or_default();
         for (word, value) in self.0.iter().zip(words.into_iter().chain(cores)) {
@@ -114,7 +116,6 @@ impl SettingsPage {
             open_files: some(2),
             nice: some(3).map(|bits| (bits as u32).cast_signed()),
             cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
-            setup: some(4).map(FunctionId::from_bits),
         }
     }
 }
@@ -146,7 +147,6 @@ mod tests {
             open_files: Some(3),
             nice: Some(-4),
             cores: Some(cores),
-            setup: Some(FunctionId::from_bits(5)),
         };
         page.store(&settings);
         assert_eq!(page.load(), settings);

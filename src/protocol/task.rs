@@ -1,4 +1,4 @@
-//! A single task on the wire: what the words of its slot mean, and the call that runs it.
+//! A single task on the wire: its body in the control area, and the call that runs it.
 
 #![expect(
     unsafe_code,
@@ -6,11 +6,12 @@
 )]
 
 use core::any::{Any, type_name};
-use core::mem::transmute;
+use core::cell::UnsafeCell;
+use core::mem::{offset_of, transmute};
 use core::ptr::NonNull;
 
 use crate::memory::region::Region;
-use crate::primitive::atomic::Ordering;
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::context::Context;
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
@@ -21,17 +22,6 @@ use crate::ring::Slot;
 pub(crate) type TaskFunction = fn(&mut TaskCall<'_>) -> Result<(), TaskFault>;
 
 /// What a worker needs to run a task.
-///
-/// In the slot's body:
-///
-/// ```text
-/// word 0          1           2                   3        4       5       6
-/// | function    | arguments | arguments size:32 | context| reply | reply | verdict |
-/// |             | offset    | context size:32   | offset | offset| size  |         |
-/// ```
-/// Words 0–3 are the parent's, written before READY; words 4–6 the worker's, before DONE. Until
-/// then word 6 is the parent's too, and not zero if the worker is to write the time when it began
-/// to word 4, where the parent wrote zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     pub(crate) function: FunctionId,
@@ -41,78 +31,78 @@ pub(crate) struct Task {
     pub(crate) timed: bool,
 }
 
-/// How a task ended, by its worker's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) place: Span,
-    pub(crate) verdict: Verdict,
+/// The same in the control area: one for each slot, written by the parent before READY, on pages
+/// that workers map read-only.
+///
+/// ```text
+/// 0         8          16         20        24       32      40 .. 64  64 .. 192
+/// | function| arguments| arguments| context | context| timed | unused | arguments, if they fit |
+/// |         | offset   | size     | size    | offset |       |        |                        |
+/// ```
+#[repr(C, align(64))]
+pub(crate) struct TaskBody {
+    words: [AtomicU64; 8],
+    inline: UnsafeCell<[u8; INLINE_SIZE]>,
 }
 
-/// What the bytes of a reply are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The archived result.
-    Value,
-    /// The report of a panic.
-    Panicked,
-    /// Nothing: the arguments were no valid archive.
-    BadArguments,
-    /// Nothing: the result's archive would be larger than the format can hold.
-    TooLarge,
-    /// The report of what the result's own `Serialize` had to say.
-    Refused,
-    /// Nothing: it was a future, and was dropped because the parent asked for it.
-    Cancelled,
-    /// Nothing: the worker's arena had no room for the result. The place is none: its offset says
-    /// how many bytes there were, its size how many were wanted.
-    NoRoom,
-}
+/// Bytes in a body for arguments that fit.
+pub(crate) const INLINE_SIZE: usize = 128;
+/// Where they are.
+pub(crate) const INLINE_OFFSET: usize = offset_of!(TaskBody, inline);
 
-const STARTED: usize = 4;
-const TIMED: usize = 6;
+const _: () = assert!(size_of::<TaskBody>() == 192);
+
+impl TaskBody {
+    /// No task.
+    #[cfg(test)]
+    pub(crate) fn new() -> Self {
+        Self {
+            words: Default::default(),
+            inline: UnsafeCell::new([0; INLINE_SIZE]),
+        }
+    }
+}
 
 impl Task {
-    /// Writes the task into its slot; by the submitter that is filling it.
-    pub(crate) fn store(&self, slot: &Slot) {
-        let sizes = self.arguments.size | self.context.size << 32;
+    /// Writes the task into the body of its slot; by the submitter that is filling it.
+    pub(crate) fn store(&self, body: &TaskBody, slot: &Slot) {
         let words = [
             self.function.to_bits(),
             self.arguments.offset,
-            sizes,
+            self.arguments.size | self.context.size << 32,
             self.context.offset,
+            u64::from(self.timed),
         ];
-        for (index, value) in words.into_iter().enumerate() {
+        for (word, value) in body.words.iter().zip(words) {
             // ORDERING: Relaxed; the ring's `publish` releases them with READY.
-            slot.body(index).store(value, Ordering::Relaxed);
+            word.store(value, Ordering::Relaxed);
         }
-        Self::renew(slot, self.timed);
+        Self::renew(slot);
     }
 
-    /// Writes what a worker that died over the task may have overwritten.
-    pub(crate) fn renew(slot: &Slot, timed: bool) {
-        // ORDERING: Relaxed; the ring releases them with READY.
-        slot.body(STARTED).store(0, Ordering::Relaxed);
-        // ORDERING: Relaxed; as above.
-        slot.body(TIMED).store(u64::from(timed), Ordering::Relaxed);
+    /// Forgets when an attempt began; before the slot is READY.
+    pub(crate) fn renew(slot: &Slot) {
+        // ORDERING: Relaxed; the ring releases it with READY.
+        slot.note().store(0, Ordering::Relaxed);
     }
 
     /// Says that the task begins at this time; by the worker that claimed it.
     pub(crate) fn start(slot: &Slot, time: u64) {
         // ORDERING: Relaxed; a number for the supervisor, who may as well miss it.
-        slot.body(STARTED).store(time, Ordering::Relaxed);
+        slot.note().store(time, Ordering::Relaxed);
     }
 
     /// When a timed task that is running began, if its worker has said so.
     pub(crate) fn started(slot: &Slot) -> Option<u64> {
         // ORDERING: Relaxed; see `start`.
-        let time = slot.body(STARTED).load(Ordering::Relaxed);
+        let time = slot.note().load(Ordering::Relaxed);
         (time != 0).then_some(time)
     }
 
-    /// Reads the task from a slot that the caller has claimed.
-    pub(crate) fn load(slot: &Slot) -> Self {
+    /// Reads the task of a slot that the caller has claimed.
+    pub(crate) fn load(body: &TaskBody) -> Self {
         // ORDERING: Relaxed; the claim acquired what `publish` released.
-        let word = |index| slot.body(index).load(Ordering::Relaxed);
+        let word = |index: usize| body.words[index].load(Ordering::Relaxed);
         Self {
             function: FunctionId::from_bits(word(0)),
             arguments: Span {
@@ -123,59 +113,8 @@ impl Task {
                 offset: word(3),
                 size: word(2) >> 32,
             },
-            timed: word(TIMED) != 0,
+            timed: word(4) != 0,
         }
-    }
-}
-
-impl Reply {
-    /// A reply without bytes.
-    pub(crate) const fn empty(verdict: Verdict) -> Self {
-        Self {
-            place: Span { offset: 0, size: 0 },
-            verdict,
-        }
-    }
-
-    /// Writes the reply into the slot; by the worker that runs the task.
-    pub(crate) fn store(&self, slot: &Slot) {
-        let verdict = match self.verdict {
-            Verdict::Value => 0,
-            Verdict::Panicked => 1,
-            Verdict::BadArguments => 2,
-            Verdict::TooLarge => 3,
-            Verdict::NoRoom => 4,
-            Verdict::Refused => 5,
-            Verdict::Cancelled => 6,
-        };
-        let words = [self.place.offset, self.place.size, verdict];
-        for (index, value) in words.into_iter().enumerate() {
-            // ORDERING: Relaxed; the ring's `complete` releases them with DONE or FAILED.
-            slot.body(4 + index).store(value, Ordering::Relaxed);
-        }
-    }
-
-    /// Reads the reply of a finished task; `None` for a verdict that does not exist.
-    pub(crate) fn load(slot: &Slot) -> Option<Self> {
-        // ORDERING: Relaxed; the harvest acquired what `complete` released.
-        let word = |index| slot.body(index).load(Ordering::Relaxed);
-        let verdict = match word(6) {
-            0 => Verdict::Value,
-            1 => Verdict::Panicked,
-            2 => Verdict::BadArguments,
-            3 => Verdict::TooLarge,
-            4 => Verdict::NoRoom,
-            5 => Verdict::Refused,
-            6 => Verdict::Cancelled,
-            _ => return None,
-        };
-        Some(Self {
-            place: Span {
-                offset: word(4),
-                size: word(5),
-            },
-            verdict,
-        })
     }
 }
 
@@ -194,12 +133,18 @@ pub(crate) unsafe fn find_function(id: FunctionId) -> Result<TaskFunction, BadFu
     Ok(unsafe { transmute::<*const (), TaskFunction>(pointer) })
 }
 
-/// Where a worker puts a result: the block beside the slot if it fits, else its arena.
+/// Where a worker puts a result: into its block for the slot if it fits, else its arena.
 pub(crate) trait ReplyPlace {
-    /// The small block that is there already, 64-byte aligned, and its size.
+    /// The small place that is there already, aligned or not, and its size.
     fn inline(&mut self) -> (NonNull<u8>, usize);
     /// A 64-byte aligned block of the arena, or the fault that there is no room.
     fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// A larger block instead of the one given last, with its first `used` bytes; at a fault that
+    /// one stays.
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault>;
+    /// Tells the parent where the block given last lies, so that it can look there if this worker
+    /// dies.
+    fn announce(&mut self);
     /// The first `size` bytes of the block given last are the reply.
     fn settle(&mut self, size: usize);
 }
@@ -280,8 +225,7 @@ impl<'a> TaskCall<'a> {
     /// Serialises the result straight to where the parent will read it.
     pub(crate) fn reply<R: Payload>(&mut self, result: &R) -> Result<(), TaskFault> {
         let (inline, capacity) = self.place.inline();
-        // SAFETY: the block beside the slot is this task's until it completes; its arguments, if
-        // they lay there, are not read any more, because the result does not borrow from them.
+        // SAFETY: the worker's block for this slot is this task's until it completes.
         let size = match unsafe { archive::write(result, inline, capacity) }? {
             Fit::Written(size) => {
                 self.place.settle(size);

@@ -26,6 +26,7 @@
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
 
+use super::check::QueueFault;
 use super::slot::Slot;
 
 const SLOT_BITS: u32 = 20;
@@ -292,6 +293,44 @@ impl Hints<'_> {
         self.header.misses.0.swept.store(missed, Ordering::Relaxed);
     }
 
+    /// Whether all stands as honest processes leave it, while nobody pushes.
+    pub(super) fn check(self, slots: usize) -> Result<(), QueueFault> {
+        // ORDERING: R8, Acquire; the tail that we read next is not older than this head.
+        let head = self.header.head.0.load(Ordering::Acquire);
+        // Relaxed: whoever moves it holds the lock that the caller holds now.
+        let tail = self.header.tail.0.load(Ordering::Relaxed);
+        if tail.wrapping_sub(head) > self.cells.len() as u64 {
+            return Err(QueueFault { found: head });
+        }
+        for (index, cell) in self.cells.iter().enumerate() {
+            // The last position before the tail that lies in this cell.
+            let behind = (tail as usize).wrapping_sub(index + 1) & (self.cells.len() - 1);
+            let (_, lap) = self.at(tail.wrapping_sub(1 + behind as u64));
+            let seen = cell.load();
+            let legal = match seen.is_full() {
+                true => seen.ahead_of(lap) == 0 && (seen.slot() as usize) < slots,
+                false => seen == Content::empty(lap.wrapping_add(1)),
+            };
+            if !legal {
+                return Err(QueueFault { found: seen.0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is queued any more. By the parent, when no worker lives and nobody pushes.
+    pub(super) fn clear(self) {
+        let RingHeader { head, tail, misses } = self.header;
+        // ORDERING: Relaxed throughout; the workers that read this are created afterwards.
+        for word in [&head.0, &tail.0, &misses.0.missed, &misses.0.swept] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for cell in self.cells {
+            // ORDERING: Relaxed; as above.
+            cell.0.store(Content::empty(0).0, Ordering::Relaxed);
+        }
+    }
+
     fn at(&self, position: u64) -> (&Cell, u32) {
         let mask = self.cells.len() - 1;
         let lap = position >> self.cells.len().trailing_zeros();
@@ -353,6 +392,18 @@ fn is_live(content: Content, slots: &[Slot]) -> bool {
         .get(content.slot() as usize)
         .and_then(Slot::ready)
         .is_some_and(|generation| content.speaks_of(generation))
+}
+
+#[cfg(test)]
+impl<'a> Hints<'a> {
+    /// All words, for those that run wild.
+    pub(super) fn words(self) -> impl Iterator<Item = &'a AtomicU64> {
+        let RingHeader { head, tail, misses } = self.header;
+        let header = [&head.0, &tail.0, &misses.0.missed, &misses.0.swept];
+        header
+            .into_iter()
+            .chain(self.cells.iter().map(|cell| &cell.0))
+    }
 }
 
 #[cfg(test)]

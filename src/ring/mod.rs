@@ -16,6 +16,8 @@
 
 #[cfg(all(test, not(gristmill_loom)))]
 mod broken;
+#[cfg_attr(gristmill_loom, expect(dead_code, reason = "for the parent's audit"))]
+mod check;
 mod done;
 mod hints;
 #[cfg(all(test, gristmill_loom))]
@@ -23,9 +25,12 @@ mod model;
 mod slot;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+#[cfg(all(test, not(gristmill_loom)))]
+mod threads;
 
 use crate::memory::owner::{Owner, Word};
 
+pub(crate) use check::{Put, Stand};
 pub(crate) use done::DoneBits;
 pub(crate) use hints::{Cell, MAX_SLOTS, RingHeader};
 pub(crate) use slot::Slot;

@@ -1,8 +1,9 @@
-//! One task slot: the word that is the truth about it, and a body that the ring never reads.
+//! One task slot: the word that is the truth about it. The task itself, its body, lies elsewhere,
+//! on pages that only the parent writes; so does its reply, which only the worker writes.
 //!
 //! ```text
-//! byte 0        8       16       24       32       40       48       56       64
-//!      [  word  ][ body 0 ][ body 1 ][ body 2 ][ body 3 ][ body 4 ][ body 5 ][ body 6 ]
+//! byte 0        8        16       64
+//!      [  word  ][  note  ][ unused ]
 //!
 //! word: FREE(g) -> FILLING(g) -> READY(g) -> CLAIMED(o, g) -> DONE(o, g) | FAILED(o, g)
 //!         ^           ^  |          |  ^            |                      |
@@ -11,7 +12,7 @@
 //!         +-- g + 1 -------------------------------------------------------+ (free)
 //! ```
 //!
-//! Who may touch the body, and what it points to:
+//! Who may touch the body, its reply, and what they point to:
 //! * FREE: nobody.
 //! * FILLING: the submitter that moved the word there, alone.
 //! * READY: nobody; whoever moves the word on gets it.
@@ -21,6 +22,7 @@
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
+use super::check::{Put, Stand};
 use super::{Harvest, Outcome, Verdict};
 
 const FREE: u8 = 0;
@@ -30,15 +32,12 @@ const CLAIMED: u8 = 3;
 const DONE: u8 = 4;
 const FAILED: u8 = 5;
 
-/// How many words of a slot belong to the task.
-pub(crate) const BODY_WORDS: usize = 7;
-
 /// A task's place in the ring.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     word: AtomicU64,
-    body: [AtomicU64; BODY_WORDS],
+    note: AtomicU64,
 }
 
 #[cfg(not(gristmill_loom))]
@@ -70,13 +69,13 @@ impl Slot {
     pub(crate) fn starting_at(generation: u32) -> Self {
         Self {
             word: AtomicU64::new(nobodys(FREE, generation)),
-            body: std::array::from_fn(|_| AtomicU64::new(0)),
+            note: AtomicU64::new(0),
         }
     }
 
-    /// A word of the body; `index` below [`BODY_WORDS`].
-    pub(crate) fn body(&self, index: usize) -> &AtomicU64 {
-        &self.body[index]
+    /// A word in which the owner may leave a hint; the ring never reads it.
+    pub(crate) fn note(&self) -> &AtomicU64 {
+        &self.note
     }
 
     /// FREE(g) -> FILLING(g).
@@ -167,13 +166,17 @@ impl Slot {
     pub(super) fn harvest(&self, generation: u32) -> Harvest {
         // ORDERING: R2, Acquire; sees the result that `complete` released.
         // Model: a_harvest_sees_the_result.
-        let word = Word::from_bits(self.word.load(Ordering::Acquire));
+        Self::read(self.word.load(Ordering::Acquire), generation)
+    }
+
+    fn read(bits: u64, generation: u32) -> Harvest {
+        let word = Word::from_bits(bits);
         if word.generation() != generation {
             return Harvest::Foreign(word);
         }
         let owner = word.owner();
         match word.state() {
-            FILLING | READY => Harvest::Pending,
+            FILLING | READY if owner == Owner::NONE => Harvest::Pending,
             CLAIMED => Harvest::Running(owner),
             DONE => Harvest::Finished {
                 owner,
@@ -194,6 +197,38 @@ impl Slot {
         // Model: a_freed_slot_may_be_refilled.
         self.word.store(nobodys(FREE, next), Ordering::Release);
         next
+    }
+
+    /// What the word says, to the letter.
+    pub(super) fn stand(&self, generation: u32) -> Stand {
+        // ORDERING: R2, Acquire; as in `harvest`.
+        let bits = self.word.load(Ordering::Acquire);
+        match Self::read(bits, generation) {
+            Harvest::Pending if bits == nobodys(READY, generation) => Stand::Ready,
+            Harvest::Pending => Stand::Filling,
+            Harvest::Running(owner) => Stand::Claimed(owner),
+            Harvest::Finished { owner, .. } => Stand::Ended(owner),
+            Harvest::Foreign(_) if bits == nobodys(FREE, generation) => Stand::Free,
+            Harvest::Foreign(word) => Stand::Nonsense(word),
+        }
+    }
+
+    /// The word as it is.
+    pub(super) fn bits(&self) -> u64 {
+        // Relaxed: for a report only.
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// Any -> FREE(g) | FILLING(g) | READY(g), by the parent's books, when no worker lives.
+    pub(super) fn put(&self, place: Put, generation: u32) {
+        let state = match place {
+            Put::Free => FREE,
+            Put::Filling => FILLING,
+            Put::Ready => READY,
+        };
+        // ORDERING: R1, Release; hands the body to the next `claim` or `fill`.
+        self.word
+            .store(nobodys(state, generation), Ordering::Release);
     }
 
     /// CLAIMED(dead, g) -> READY(g + 1) | FAILED(dead, g), as `decide(g)` says.
@@ -248,5 +283,13 @@ impl Slot {
     /// Whatever a wild store may leave behind.
     pub(super) fn scribble(&self, bits: u64) {
         self.word.store(bits, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Slot {
+    /// The word itself, for those that run wild.
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.word
     }
 }

@@ -54,6 +54,26 @@ impl Doorbell {
         fence_after_rmw();
     }
 
+    /// Parent: makes the word speak of as many sleepers as there are, should it not; `count` says
+    /// how many there are just now.
+    ///
+    /// A thread counts itself first and then moves the word, so that for a moment they may differ.
+    /// What is put right by mistake is off by one until the next call; a ring that is missed
+    /// meanwhile is answered by whoever calls this, who looks for results before and after.
+    pub(crate) fn mend(&self, count: impl Fn() -> u64) {
+        // Relaxed, all: whoever moves the word fences (`arm`).
+        let seen = self.0.0.load(Ordering::Relaxed);
+        let wanted = count() & SLEEPERS;
+        if seen & SLEEPERS != wanted {
+            // Another epoch, so that whoever rang in this one rings again.
+            let next = (seen & !SLEEPERS).wrapping_add(EPOCH) | wanted;
+            let _ = self
+                .0
+                .0
+                .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Worker: after the exchange that finished something. True: write to the eventfd, once an
     /// epoch. `last` is the worker's own memory of the last ring, at first 0.
     #[must_use]
@@ -69,5 +89,13 @@ impl Doorbell {
             *last = epoch;
         }
         ring
+    }
+}
+
+#[cfg(test)]
+impl Doorbell {
+    /// The word itself, for those that run wild.
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        &self.0.0
     }
 }

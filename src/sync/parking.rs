@@ -48,8 +48,9 @@ impl ParkWord {
     }
 
     fn park(&self) {
-        // Relaxed: the bits that follow and the fence after them publish it.
-        self.0.0.store(PARKED, Ordering::Relaxed);
+        // ORDERING: P2, Release; who sees the worker parked sees that it has let go of its work
+        // (`is_asleep`). For wakers the bits that follow and the fence after them publish it.
+        self.0.0.store(PARKED, Ordering::Release);
     }
 
     /// PARKED -> AWAKE. False: somebody else woke it.
@@ -237,11 +238,12 @@ impl<'a> Parking<'a> {
         self.words.len() as u16
     }
 
-    /// Whether this worker sleeps: a hint.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_parked(&self, index: u16) -> bool {
+    /// Whether a worker says that it sleeps. One that does holds no task or chunk but futures that
+    /// wait, and it may have been woken a moment ago.
+    pub(crate) fn is_asleep(&self, index: u16) -> bool {
         let word = self.words.get(index as usize);
-        word.is_some_and(ParkWord::is_parked)
+        // ORDERING: P2, Acquire; pairs with the Release in `park`.
+        word.is_some_and(|word| word.0.0.load(Ordering::Acquire) == PARKED)
     }
 
     /// Wakes this worker if it is parked. The caller has just told it something with a
@@ -252,6 +254,44 @@ impl<'a> Parking<'a> {
         if let Some(word) = self.words.get(index as usize) {
             word.unpark();
             futex.wake(&word.0.0, 1);
+        }
+    }
+
+    /// Parent: wakes everybody, whatever the bits and words say, and lets nobody count as awake
+    /// until it says so again. For a wake-up that may be lost: in a waker that is stopped before
+    /// it told the kernel, or under a wild store.
+    ///
+    /// A worker may be anywhere meanwhile. One without its spinning bit is only woken too often,
+    /// for whoever relied on the bit sees none now and wakes another; one that is about to sleep
+    /// finds its word moved, and looks again. A place that is vacant stays so; one that is taken
+    /// for it has its bit cleared by the worker that comes to work there.
+    pub(crate) fn rouse_all(&self, futex: &impl Futex, is_vacant: impl Fn(u16) -> bool) {
+        for bits in self.spinning.iter().chain(self.parked) {
+            // Relaxed: a guess that saves an exchange.
+            if bits.load(Ordering::Relaxed) != 0 {
+                // ORDERING: Relaxed; the exchanges of the words below are what wakes.
+                bits.swap(0, Ordering::Relaxed);
+            }
+        }
+        for (index, word) in (0..).zip(self.words) {
+            // Relaxed: the kernel orders it before the sleeper's own look at the word.
+            word.0.0.swap(AWAKE, Ordering::Relaxed);
+            futex.wake(&word.0.0, 1);
+            if is_vacant(index) {
+                set(self.parked, index);
+            }
+        }
+    }
+
+    /// Parent: all places are vacant, when no worker lives.
+    pub(crate) fn renew(&self) {
+        // ORDERING: Relaxed throughout; the workers that read this are created afterwards.
+        for bits in self.spinning.iter().chain(self.parked) {
+            bits.store(0, Ordering::Relaxed);
+        }
+        for (index, word) in (0..).zip(self.words) {
+            word.0.0.store(AWAKE, Ordering::Relaxed);
+            set(self.parked, index);
         }
     }
 
@@ -293,4 +333,17 @@ fn set(bits: &[AtomicU64], index: u16) {
 fn clear(bits: &[AtomicU64], index: u16) {
     // Relaxed: the fences publish it.
     bits[index as usize / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+impl<'a> Parking<'a> {
+    /// The bitmaps, for those that run wild.
+    pub(crate) fn bits(&self) -> impl Iterator<Item = &'a AtomicU64> + use<'a> {
+        self.spinning.iter().chain(self.parked)
+    }
+
+    /// What workers sleep on, for the same.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
+        self.words.iter().map(|word| &word.0.0)
+    }
 }

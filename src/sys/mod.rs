@@ -15,3 +15,4 @@ pub(crate) mod oom;
 pub(crate) mod pidfd;
 pub(crate) mod private_memory;
 pub(crate) mod process;
+pub(crate) mod sandbox;

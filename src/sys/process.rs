@@ -8,7 +8,7 @@ use std::{
     env,
     ffi::{CString, OsStr},
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -48,6 +48,15 @@ const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGT
 
 /// The signal that nothing survives.
 pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+/// Signals that end a process that ran wild.
+pub(crate) const WILD: [i32; 6] = [
+    Signal::SIGSEGV as i32,
+    Signal::SIGBUS as i32,
+    Signal::SIGILL as i32,
+    Signal::SIGFPE as i32,
+    Signal::SIGABRT as i32,
+    Signal::SIGTRAP as i32,
+];
 /// The signal that makes a stopped process go on.
 pub(crate) const CONTINUE: i32 = Signal::SIGCONT as i32;
 
@@ -241,6 +250,26 @@ pub(crate) unsafe fn adopt(fd: RawFd) -> Result<OwnedFd, SysError> {
         .map_err(SysError::of("take over a descriptor"))?;
     // SAFETY: it is open, and the caller vouches that it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Closes what came through `exec`: descriptors above 2 that programs that this process starts
+/// would inherit in turn. Those that a library opened before this call carry the mark that keeps
+/// them.
+///
+/// To be called before there is code that may open one without the mark. Fails without `/proc`.
+pub(crate) fn close_inherited() -> Result<(), SysError> {
+    const WHAT: &str = "close what was inherited";
+    let entries = fs::read_dir("/proc/self/fd").map_err(refused(WHAT))?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for fd in numbers.filter(|&fd: &RawFd| fd > 2) {
+        // SAFETY: positive; whether it is open is what the call tells.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        if fcntl(borrowed, FcntlArg::F_GETFD) == Ok(0) {
+            // SAFETY: it was open when this program began, so nobody in it is its owner.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+    Ok(())
 }
 
 /// Ends the process here: no destructor of a static, no `atexit`. What tasks printed goes out.

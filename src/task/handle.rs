@@ -98,6 +98,7 @@ impl<R: Payload> TaskHandle<R> {
     pub fn is_finished(&self) -> bool {
         if !self.entry.is_ready() {
             self.engine.harvest();
+            self.engine.keep_watch();
         }
         self.entry.is_ready()
     }

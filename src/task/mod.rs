@@ -5,6 +5,9 @@
     reason = "task functions summon their closure; outputs skip a second check"
 )]
 
+pub(crate) mod map;
+
+mod bounded;
 mod builder;
 mod handle;
 mod output;
@@ -13,6 +16,7 @@ mod spawn;
 mod spawn_async;
 mod state;
 
+pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;

@@ -11,9 +11,10 @@ use crate::protocol::remote;
 
 /// The archived result of a task.
 ///
-/// Dereferences to `R::Archived` in shared memory, without a copy (results of at most 128 bytes
-/// have moved out of their slot). The block is the worker's again when this is dropped; it stays
-/// valid when the worker dies and when the pool is dropped.
+/// Dereferences to `R::Archived` in shared memory, without a copy, where its worker cannot change
+/// it any more (results below 16 KiB, on aarch64 64 KiB, were copied out of its reach). The block
+/// is the worker's again when this is dropped; it stays valid when the worker dies and when the
+/// pool is dropped.
 ///
 /// # Examples
 ///

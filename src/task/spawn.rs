@@ -14,7 +14,7 @@ use crate::task::handle::TaskHandle;
 use crate::task::output::TaskOutput;
 use crate::worker::error_hook;
 
-fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
+pub(super) fn function<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>
 where
     C: Context<M>,
     A: Payload + 'static,

@@ -5,6 +5,14 @@
 //! through the stack of `protocol::freed`; the worker takes the whole of it when it
 //! allocates. When the worker dies, the bookkeeping dies with it and the parent frees the arena as
 //! one, once nobody reads a result in it any more.
+//!
+//! # Invariants
+//! - A result that the parent reads in place lies in whole pages of the *vault*, which is read-only
+//!   here whenever user code runs, but for the block of the last result if nobody has it any more:
+//!   so what the parent has checked stays as it was checked, and a worker whose results are taken
+//!   and dropped one by one makes no system call for them.
+//! - Smaller results, which the parent copies when it harvests, and reports of panics lie in the
+//!   *window*, which is always writable.
 
 #![expect(unsafe_code, reason = "views a fresh block as bytes")]
 
@@ -16,12 +24,18 @@ use core::slice;
 
 use offset_allocator::{Allocation, Allocator};
 
-use crate::memory::region::{EXTENT_BYTES, Region};
-use crate::primitive::atomic::Ordering;
-use crate::protocol::control::WorkerRecord;
-use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed};
+use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
+use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed, SEALED_BYTES};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::Span;
+use crate::protocol::reply::ReplyBlock;
+use crate::sys::failure::SysError;
+use crate::sys::process;
+use crate::worker::privilege::insist;
+
+mod slab;
+
+use slab::Slab;
 
 const PAGE_SIZE: u64 = 64 << 10;
 const SMALLEST: u64 = 64;
@@ -29,8 +43,24 @@ const SMALLEST: u64 = 64;
 const CLASSES: usize = 10;
 /// How much is committed at a time, so that small results rarely meet the kernel.
 const COMMIT_STEP: u64 = 256 << 10;
+/// The same of blocks for replies: these are few, as the parent takes the lowest slots first.
+const REPLIES_STEP: u64 = 64 << 10;
+const _: () = assert!(ARENA_HEADER_SIZE.is_multiple_of(REPLIES_STEP));
+const _: () = assert!(ARENA_HEADER_SIZE / REPLIES_STEP <= 64);
 /// Runs and slabs that may live at once; 64 Ki pages make 4 GiB.
 const MOST_RUNS: u32 = 64 << 10;
+
+/// Which part of the arena a block belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shelf {
+    /// Always writable.
+    Window,
+    /// Read-only but for one block.
+    Vault,
+}
+
+/// Exit code of a worker without memory to say how a task ended.
+pub(crate) const EXIT_NO_REPLY: i32 = 75;
 
 /// What a 64 KiB page of the arena is used for.
 enum Page {
@@ -39,57 +69,6 @@ enum Page {
     Run(Allocation),
     /// Many blocks of one size class.
     Slab(Slab),
-}
-
-/// A page cut into blocks of one size; a set bit is a free block.
-struct Slab {
-    allocation: Allocation,
-    class: usize,
-    free: [u64; (PAGE_SIZE / SMALLEST / 64) as usize],
-}
-
-impl Slab {
-    const fn blocks(class: usize) -> usize {
-        (PAGE_SIZE / (SMALLEST << class)) as usize
-    }
-
-    fn new(allocation: Allocation, class: usize) -> Self {
-        let mut free = [0; (PAGE_SIZE / SMALLEST / 64) as usize];
-        for block in 0..Self::blocks(class) {
-            free[block / 64] |= 1 << (block % 64);
-        }
-        Self {
-            allocation,
-            class,
-            free,
-        }
-    }
-
-    fn take(&mut self) -> Option<usize> {
-        let word = self.free.iter().position(|&word| word != 0)?;
-        let bit = self.free[word].trailing_zeros() as usize;
-        self.free[word] &= self.free[word] - 1;
-        Some(word * 64 + bit)
-    }
-
-    /// Frees a block; `false` if it was free already or does not exist.
-    fn give(&mut self, block: usize) -> bool {
-        let fresh =
-            block < Self::blocks(self.class) && self.free[block / 64] >> (block % 64) & 1 == 0;
-        if fresh {
-            self.free[block / 64] |= 1 << (block % 64);
-        }
-        fresh
-    }
-
-    fn is_full(&self) -> bool {
-        self.free.iter().all(|&word| word == 0)
-    }
-
-    fn is_empty(&self) -> bool {
-        let free: u32 = self.free.iter().map(|word| word.count_ones()).sum();
-        free as usize == Self::blocks(self.class)
-    }
 }
 
 /// The record names an arena that is not in the region.
@@ -102,11 +81,16 @@ pub(crate) struct Arena<'a> {
     region: &'a Region,
     freed: Freed<'a>,
     range: Range<u64>,
+    /// Which steps of the replies' blocks are committed, a bit each.
+    replies: u64,
     committed: u64,
     runs: Allocator,
     pages: Vec<Page>,
-    /// Pages of each class that have a free block.
-    partial: [Vec<u32>; CLASSES],
+    /// Pages of each shelf and class that have a free block.
+    partial: [[Vec<u32>; CLASSES]; 2],
+    /// The pages of the vault that are writable, and whether they hold a result.
+    open: Range<u64>,
+    holds_result: bool,
 }
 
 impl fmt::Debug for Arena<'_> {
@@ -119,49 +103,118 @@ impl fmt::Debug for Arena<'_> {
 
 impl<'a> Arena<'a> {
     /// Makes the arena that the parent assigned writable. Nothing is committed yet.
-    pub(crate) fn attach(
-        region: &'a Region,
-        record: &'a WorkerRecord,
-    ) -> Result<Self, Box<dyn Error>> {
-        // ORDERING: Relaxed; the parent wrote both before it created this process.
-        let offset = record.arena_offset.load(Ordering::Relaxed);
-        let size = record.arena_size.load(Ordering::Relaxed);
+    pub(crate) fn attach(region: &'a Region, place: Span) -> Result<Self, Box<dyn Error>> {
+        let Span { offset, size } = place;
         let range = offset..offset.saturating_add(size);
-        region.unprotect(range.clone())?;
-        region.populate(offset..offset + ARENA_HEADER_SIZE)?;
-        let span = Span { offset, size };
-        let freed = Freed::of(region, span).ok_or(OutsideRegion)?;
+        region.unprotect(offset..offset + ARENA_HEADER_SIZE)?;
+        region.populate(offset..offset + REPLIES_STEP)?;
+        let freed = Freed::of(region, place).ok_or(OutsideRegion)?;
+        ReplyBlock::of(region, place, 0).ok_or(OutsideRegion)?;
         let pages = (size / PAGE_SIZE) as u32;
         let mut runs = Allocator::with_max_allocs(pages, pages.clamp(1, MOST_RUNS));
-        // The first page holds the head of the freed stack.
+        // The first pages hold the head of the freed stack and the blocks for replies.
         let _ = runs.allocate((ARENA_HEADER_SIZE / PAGE_SIZE) as u32);
         Ok(Self {
             region,
             freed,
+            replies: 1,
             committed: offset + ARENA_HEADER_SIZE,
             runs,
             pages: (0..pages).map(|_| Page::Unused).collect(),
             partial: Default::default(),
+            open: 0..0,
+            holds_result: false,
             range,
         })
     }
 
-    /// A committed block of at least `size` bytes, 64-byte aligned, and its offset in the region.
+    /// Where the arena is.
+    pub(crate) fn span(&self) -> Span {
+        Span {
+            offset: self.range.start,
+            size: self.range.end - self.range.start,
+        }
+    }
+
+    /// The block for the reply to the task in `slot`. Without memory for it this worker ends: it
+    /// could not even say so.
+    pub(crate) fn reply(&mut self, slot: u32) -> &'a ReplyBlock {
+        let start = ReplyBlock::offset_in_arena(slot);
+        let end = start + size_of::<ReplyBlock>() as u64;
+        for step in start / REPLIES_STEP..end.div_ceil(REPLIES_STEP) {
+            if self.replies >> step & 1 == 0 {
+                let first = self.range.start + step * REPLIES_STEP;
+                if let Err(error) = self.region.populate(first..first + REPLIES_STEP) {
+                    eprintln!("gristmill: a worker ends, for it cannot reply: {error}");
+                    process::exit_now(EXIT_NO_REPLY);
+                }
+                self.replies |= 1 << step;
+            }
+        }
+        let region = self.region;
+        ReplyBlock::of(region, self.span(), slot).expect("`attach` saw that the arena is there")
+    }
+
+    /// A committed and writable block of at least `size` bytes for a result, 64-byte aligned, and
+    /// its offset in the region. One that is to be sealed: until [`Arena::seal`], or the next.
     pub(crate) fn allocate(&mut self, size: usize) -> Option<(u64, NonNull<u8>)> {
+        let shelf = match (size as u64) < SEALED_BYTES {
+            true => Shelf::Window,
+            false => Shelf::Vault,
+        };
+        self.allocate_on(shelf, size)
+    }
+
+    fn allocate_on(&mut self, shelf: Shelf, size: usize) -> Option<(u64, NonNull<u8>)> {
         self.take_back();
         let size = (size as u64).max(SMALLEST);
         let class = (size.next_power_of_two() / SMALLEST).trailing_zeros() as usize;
         let offset = if class < CLASSES {
-            self.small(class)
+            self.small(shelf, class)
         } else {
             self.run(size)
         }?;
-        if !self.commit(offset + size) {
+        if shelf == Shelf::Vault && self.open(offset, size).is_err() {
             self.release(offset);
             return None;
         }
         let block = self.region.pointer(offset, usize::try_from(size).ok()?)?;
         Some((offset, block))
+    }
+
+    /// Before user code runs: what it is not to change becomes read-only.
+    pub(crate) fn seal(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        self.take_back();
+        if self.holds_result {
+            self.close();
+        }
+    }
+
+    /// Makes the pages of a block of the vault writable, and no other's.
+    fn open(&mut self, offset: u64, size: u64) -> Result<(), SysError> {
+        let end = (offset + size).next_multiple_of(PAGE_BYTES);
+        if self.open != (offset..end) {
+            self.close();
+            // Noted before: a refusal may come half-way.
+            self.open = offset..end;
+            if let Err(refusal) = self.region.unprotect(offset..end) {
+                self.close();
+                return Err(refusal);
+            }
+        }
+        self.holds_result = true;
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            insist(self.region.protect(self.open.clone()));
+            self.open = 0..0;
+        }
+        self.holds_result = false;
     }
 
     /// Frees a block by its offset. Offsets that are no live block's are ignored: they came
@@ -184,17 +237,23 @@ impl<'a> Arena<'a> {
                 if !slab.give(block) {
                     return;
                 }
-                let (class, allocation) = (slab.class, slab.allocation);
-                let partial = &mut self.partial[class];
+                let (shelf, class, allocation) = (slab.shelf, slab.class, slab.allocation);
+                let partial = &mut self.partial[shelf as usize][class];
                 if was_full {
                     partial.push(number as u32);
                 } else if slab.is_empty() && partial.len() > 1 {
                     partial.retain(|&page| page as usize != number);
+                    if shelf == Shelf::Window {
+                        insist(self.region.protect(self.page_at(number as u32)));
+                    }
                     self.runs.free(allocation);
                     self.pages[number] = Page::Unused;
                 }
             }
-            _ => {}
+            _ => return,
+        }
+        if offset == self.open.start {
+            self.holds_result = false;
         }
     }
 
@@ -205,7 +264,7 @@ impl<'a> Arena<'a> {
 
     /// Writes the report of a panic where the parent can read it.
     pub(crate) fn write_report(&mut self, report: &PanicReport) -> Option<Span> {
-        let (offset, block) = self.allocate(REPORT_BYTES)?;
+        let (offset, block) = self.allocate_on(Shelf::Window, REPORT_BYTES)?;
         // SAFETY: the block was just allocated with this size and nobody else knows it; its bytes
         // are initialised, by whoever used them before or by the kernel.
         let place = unsafe { slice::from_raw_parts_mut(block.as_ptr(), REPORT_BYTES) };
@@ -216,32 +275,54 @@ impl<'a> Arena<'a> {
         })
     }
 
-    fn small(&mut self, class: usize) -> Option<u64> {
-        let page = match self.partial[class].last() {
+    fn small(&mut self, shelf: Shelf, class: usize) -> Option<u64> {
+        let page = match self.partial[shelf as usize][class].last() {
             Some(&page) => page,
-            None => {
-                let allocation = self.runs.allocate(1)?;
-                self.pages[allocation.offset as usize] = Page::Slab(Slab::new(allocation, class));
-                self.partial[class].push(allocation.offset);
-                allocation.offset
-            }
+            None => self.cut_page(shelf, class)?,
         };
         let Page::Slab(slab) = &mut self.pages[page as usize] else {
             return None;
         };
         let block = slab.take()?;
         if slab.is_full() {
-            self.partial[class].pop();
+            self.partial[shelf as usize][class].pop();
         }
-        Some(self.range.start + u64::from(page) * PAGE_SIZE + block as u64 * (SMALLEST << class))
+        Some(self.page_at(page).start + block as u64 * (SMALLEST << class))
+    }
+
+    /// Makes an unused page one of blocks.
+    fn cut_page(&mut self, shelf: Shelf, class: usize) -> Option<u32> {
+        let allocation = self.runs.allocate(1)?;
+        let page = self.page_at(allocation.offset);
+        // What is open may have been given back and be this page: `close` must not meet it later.
+        self.close();
+        let ready =
+            self.commit(page.end) && (shelf == Shelf::Vault || self.region.unprotect(page).is_ok());
+        if !ready {
+            self.runs.free(allocation);
+            return None;
+        }
+        let slab = Slab::new(allocation, shelf, class);
+        self.pages[allocation.offset as usize] = Page::Slab(slab);
+        self.partial[shelf as usize][class].push(allocation.offset);
+        Some(allocation.offset)
     }
 
     fn run(&mut self, size: u64) -> Option<u64> {
-        let allocation = self
-            .runs
-            .allocate(u32::try_from(size.div_ceil(PAGE_SIZE)).ok()?)?;
+        let count = u32::try_from(size.div_ceil(PAGE_SIZE)).ok()?;
+        let allocation = self.runs.allocate(count)?;
+        let start = self.page_at(allocation.offset).start;
+        if !self.commit(start + size) {
+            self.runs.free(allocation);
+            return None;
+        }
         self.pages[allocation.offset as usize] = Page::Run(allocation);
-        Some(self.range.start + u64::from(allocation.offset) * PAGE_SIZE)
+        Some(start)
+    }
+
+    fn page_at(&self, number: u32) -> Range<u64> {
+        let start = self.range.start + u64::from(number) * PAGE_SIZE;
+        start..start + PAGE_SIZE
     }
 
     /// Has the kernel provide memory up to `end`; `false` when it has none.
@@ -252,7 +333,8 @@ impl<'a> Arena<'a> {
         let first_extent = self.range.start + EXTENT_BYTES;
         let small = end.next_multiple_of(COMMIT_STEP).min(first_extent);
         if self.committed < small {
-            if self.region.populate(self.committed..small).is_err() {
+            let fresh = self.committed..small;
+            if !self.provide(fresh.clone(), |region| region.populate(fresh)) {
                 return false;
             }
             self.committed = small;
@@ -260,12 +342,25 @@ impl<'a> Arena<'a> {
         // A worker with larger results gets huge pages for them.
         let goal = end.next_multiple_of(EXTENT_BYTES).min(self.range.end);
         if end > first_extent {
-            if self.region.commit(self.committed..goal).is_err() {
+            let fresh = self.committed..goal;
+            if !self.provide(fresh.clone(), |region| region.commit(fresh).map(drop)) {
                 return false;
             }
             self.committed = goal;
         }
         end <= self.committed
+    }
+
+    /// Memory is provided where it may be written; afterwards it is read-only again.
+    fn provide(
+        &self,
+        fresh: Range<u64>,
+        commit: impl FnOnce(&Region) -> Result<(), SysError>,
+    ) -> bool {
+        let provided = self.region.unprotect(fresh.clone());
+        let provided = provided.and_then(|()| commit(self.region));
+        insist(self.region.protect(fresh));
+        provided.is_ok()
     }
 
     /// Frees what the parent has given back since the last time.

@@ -23,10 +23,14 @@ use std::{
 
 use super::life;
 use crate::{
-    protocol::token::{self, Token},
+    protocol::{
+        function::FunctionId,
+        token::{self, Token},
+    },
     sys::{
         executable::{self, Constructor, Executable},
         process,
+        sandbox::Policy,
     },
 };
 
@@ -48,6 +52,10 @@ pub(crate) struct Handover {
     pub(crate) index: u16,
     /// How many it was before.
     pub(crate) incarnation: u16,
+    /// What the program wants done before the first task.
+    pub(crate) setup: Option<FunctionId>,
+    /// To what this worker confines itself before the first task.
+    pub(crate) sandbox: Option<(OwnedFd, Policy)>,
 }
 
 #[used]
@@ -108,12 +116,24 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     let event = unsafe { process::adopt(token.event) }?;
     // SAFETY: as above.
     let commands = unsafe { process::adopt(token.commands) }?;
+    let sandbox = match token.sandbox {
+        Some(confinement) => {
+            // SAFETY: as above; it is a fourth one.
+            let ruleset = unsafe { process::adopt(confinement.ruleset) }?;
+            process::close_inherited()?;
+            Some((ruleset, confinement.policy))
+        }
+        None => None,
+    };
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: these are the entries that follow ours, each called once, in order, with what the
     // loader would pass; it will not call them, as we never return to it.
     unsafe { construct(later, arguments) };
     let Token {
-        index, incarnation, ..
+        index,
+        incarnation,
+        setup,
+        ..
     } = token;
     Ok(live(Handover {
         region,
@@ -121,6 +141,8 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         commands,
         index,
         incarnation,
+        setup,
+        sandbox,
     }))
 }
 

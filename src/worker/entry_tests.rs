@@ -158,6 +158,8 @@ impl Started {
             index: PROBED,
             incarnation: probe as u16,
             parent,
+            setup: None,
+            sandbox: None,
         };
         let passed = [region.as_fd(), event.as_fd(), commands.as_fd()];
         let value = token.to_string();
@@ -342,15 +344,15 @@ fn a_standard_stream_is_not_passed() {
 
 #[test]
 fn a_bad_token_is_refused_with_a_sentence() {
-    let closed = format!("1000:1001:1002:0:0:{}", std::process::id());
+    let closed = format!("1000:1001:1002:0:0:{}:-:-:-", std::process::id());
     let parent = std::process::id();
     for (token, reason) in [
-        ("yes", "expected six numbers"),
-        ("3:4:5:4096:0:1", "expected six numbers"),
+        ("yes", "expected nine fields"),
+        ("3:4:5:4096:0:1:-:-:-", "expected nine fields"),
         (&closed, "take over a descriptor: EBADF"),
         (
-            &format!("99999999999:4:5:0:0:{parent}"),
-            "expected six numbers",
+            &format!("99999999999:4:5:0:0:{parent}:-:-:-"),
+            "expected nine fields",
         ),
     ] {
         let child = Command::new("/proc/self/exe")

@@ -26,7 +26,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
-use crate::protocol::control::{Control, WorkerRecord};
+use crate::protocol::control::{Control, Orders, WorkerRecord};
 use crate::protocol::function::FunctionId;
 use crate::protocol::future::{Answer, Begin, Course, FuturePlace, find_runtime};
 use crate::protocol::life::Life;
@@ -81,12 +81,13 @@ pub(crate) struct Futures {
     region: &'static Region,
     control: &'static Control,
     record: &'static WorkerRecord,
+    orders: &'static Orders,
     shared: Arc<Shared>,
     limit: usize,
     runtime: Option<FunctionId>,
     /// What the task that is being called has left.
     begun: Option<Begin>,
-    orders: Option<UnboundedSender<Message>>,
+    channel: Option<UnboundedSender<Message>>,
     flights: HashMap<u32, (Claim, Task)>,
     /// What the parent had asked when this worker looked last.
     heard: u32,
@@ -96,13 +97,14 @@ impl Futures {
     pub(super) fn new(
         region: &'static Region,
         control: &'static Control,
-        record: &'static WorkerRecord,
+        (record, orders): (&'static WorkerRecord, &'static Orders),
         me: u16,
         life: &Life,
     ) -> Self {
         Self {
             region,
             record,
+            orders,
             shared: Arc::new(Shared {
                 ended: Mutex::default(),
                 count: AtomicU64::new(0),
@@ -115,7 +117,7 @@ impl Futures {
                 .max(1),
             runtime: life.runtime,
             begun: None,
-            orders: None,
+            channel: None,
             flights: HashMap::new(),
             heard: 0,
         }
@@ -171,11 +173,11 @@ impl Futures {
     }
 
     fn order(&mut self, claim: Claim, begin: Begin) -> Result<(), PanicReport> {
-        let orders = match &mut self.orders {
-            Some(orders) => orders,
+        let channel = match &mut self.channel {
+            Some(channel) => channel,
             none => none.insert(Self::start(&self.shared, self.runtime)?),
         };
-        let sent = orders.send(Message::Begin(claim, begin));
+        let sent = channel.send(Message::Begin(claim, begin));
         sent.map_err(|_| report("the worker's runtime has ended"))
     }
 
@@ -190,7 +192,7 @@ impl Futures {
                 record.load.load(Ordering::Relaxed)
             });
             let is_free = (load as usize) < least;
-            if is_free && parking.is_parked(other) {
+            if is_free && parking.is_asleep(other) {
                 parking.rouse(other, &KernelFutex);
             }
             is_free
@@ -201,7 +203,7 @@ impl Futures {
     pub(super) fn is_asked(&self) -> bool {
         // ORDERING: Acquire; pairs with the Release of the parent, which has written which future
         // it is about.
-        self.record.asked.load(Ordering::Acquire) != self.heard
+        self.orders.asked.load(Ordering::Acquire) != self.heard
     }
 
     /// Has the futures dropped that the parent wants dropped.
@@ -210,15 +212,15 @@ impl Futures {
             return;
         }
         // ORDERING: Acquire; as above.
-        self.heard = self.record.asked.load(Ordering::Acquire);
+        self.heard = self.orders.asked.load(Ordering::Acquire);
         for &(claim, _) in self.flights.values() {
             if self
                 .control
                 .is_asked_to_cancel(claim.slot, claim.generation)
-                && let Some(orders) = &self.orders
+                && let Some(channel) = &self.channel
             {
                 // A runtime that has ended has dropped them all.
-                let _ = orders.send(Message::Drop(claim.slot));
+                let _ = channel.send(Message::Drop(claim.slot));
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
 use crate::worker::settle::{self, Reason};
 use crate::worker::state::State;
-use crate::worker::tenure::Tenure;
+use crate::worker::tenure::{MemoryLimit, Tenure};
 use crate::worker::{panic, run_range, run_task};
 
 /// Exit code of a worker that could not attach to the region.
@@ -84,6 +84,9 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let record = control
         .record(me.index())
         .ok_or("there is no such worker in the region")?;
+    let orders = control
+        .orders(me.index())
+        .ok_or("there are no orders for such a worker")?;
     let say = |status: Status| {
         // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
         // sees all that this worker did before.
@@ -95,25 +98,34 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         say(Status::Refused(refusal));
         return Ok(EXIT_REFUSED);
     }
-    let mut arena = Arena::attach(region, record)?;
+    let place = control.arena(me.index()).ok_or("there is no such arena")?;
+    let mut arena = Arena::attach(region, place.get())?;
     panic::install_hook();
     let life = control.life().load();
-    let settled = settle::settle(&control.settings().load()).and_then(|()| {
-        State::begin(region, &life).map_err(|(setting, report)| (setting, Reason::Panic(report)))
+    let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
+        // Before the sandbox, for both open files: to learn how many cores there are, and how much
+        // memory is used.
+        let idle = Idle::new(control, me.index());
+        let memory = life.max_memory.and_then(MemoryLimit::open);
+        if let Some((ruleset, policy)) = handover.sandbox {
+            settle::confine(ruleset, policy)?;
+        }
+        // Within the sandbox: what is run here stands in shared memory.
+        let state = State::begin(region, &life)
+            .map_err(|(setting, report)| (setting, Reason::Panic(report)))?;
+        Ok((idle, memory, state))
     });
-    let state = match settled {
-        Ok(state) => state,
-        Err((setting, reason)) => {
-            let errno = match reason {
-                Reason::Kernel(error) => error.errno as u16,
-                Reason::Panic(report) => {
-                    let place = arena.write_report(&report).unwrap_or_default();
-                    // ORDERING: Relaxed; released with the status.
-                    record.report.store(place.offset, Ordering::Relaxed);
-                    0
-                }
-            };
-            say(Status::Unsettled(setting, errno));
+    let (idle, memory, state) = match settled {
+        Ok(settled) => settled,
+        Err((setting, Reason::Kernel(error))) => {
+            say(Status::Unsettled(setting, error.errno as u16));
+            return Ok(EXIT_REFUSED);
+        }
+        Err((setting, Reason::Panic(report))) => {
+            let place = arena.write_report(&report).unwrap_or_default();
+            // ORDERING: Relaxed; released with the status.
+            record.report.store(place.offset, Ordering::Relaxed);
+            say(Status::Unsettled(setting, 0));
             return Ok(EXIT_REFUSED);
         }
     };
@@ -125,11 +137,11 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         bell: Bell::new(control.doorbell(), &event),
         privilege,
         seen: Seen::new(),
-        idle: Idle::new(control, me.index()),
+        idle,
         state,
-        tenure: Tenure::new(me, record, supervisor, &life, born),
+        tenure: Tenure::new(me, (record, orders), supervisor, &life, memory, born),
         #[cfg(feature = "tokio")]
-        futures: Futures::new(region, control, record, me.index(), &life),
+        futures: Futures::new(region, control, (record, orders), me.index(), &life),
         exit: life.exit,
     };
     #[cfg(feature = "tokio")]
@@ -195,6 +207,15 @@ impl Server<'_> {
         idle.wait(is_called, || ());
     }
 
+    /// While there are futures, whose code may run at any time: nothing that this thread has just
+    /// written stays writable.
+    pub(crate) fn guard_from_futures(&mut self) {
+        if self.has_futures() {
+            self.privilege.revoke();
+            self.arena.seal();
+        }
+    }
+
     fn has_futures(&self) -> bool {
         #[cfg(feature = "tokio")]
         return !self.futures.is_empty();
@@ -238,6 +259,8 @@ impl Server<'_> {
         self.futures.be_busy();
         idle.leave(|| has_work(control, seen));
         self.tenure.report(Status::Ending);
+        self.privilege.revoke();
+        self.arena.seal();
         self.state.discard();
         if let Some(exit) = self.exit {
             // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same

@@ -19,12 +19,12 @@ pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod error_hook;
 pub(crate) mod life;
+pub(crate) mod panic;
 
 mod bell;
 #[cfg(feature = "tokio")]
 mod futures;
 mod idle;
-mod panic;
 mod privilege;
 mod run_range;
 mod run_task;

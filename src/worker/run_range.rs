@@ -53,7 +53,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 #[cfg(feature = "tokio")]
                 server.futures.be_busy();
                 let job = body.load();
-                server.privilege.admit(&job);
+                server.privilege.admit(job.output);
+                server.arena.seal();
                 *prepared.insert(job)
             }
         };
@@ -89,6 +90,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     }
     #[cfg(feature = "tokio")]
     if prepared.is_some() {
+        server.guard_from_futures();
         server.futures.be_free();
     }
     prepared.is_some()
@@ -100,8 +102,8 @@ fn perform(
     job: &RangeJob,
     chunk: u32,
 ) -> Result<(), PanicReport> {
-    let entry = server.control.board().chunk(joined.job, chunk);
-    let (start, len) = entry.range();
+    let board = server.control.board();
+    let (start, len) = board.range(joined.job, chunk);
     if job.element_limit == 0 {
         return run_elements(server, job, chunk, start, len);
     }
@@ -111,7 +113,10 @@ fn perform(
         let size = u64::min(batch, len - done);
         let beat = Beat::new(done, size);
         // ORDERING: Relaxed; a hint for the supervisor.
-        entry.detail().store(beat.to_bits(), Ordering::Relaxed);
+        board
+            .chunk(joined.job, chunk)
+            .detail()
+            .store(beat.to_bits(), Ordering::Relaxed);
         let began = Instant::now();
         run_elements(server, job, chunk, start + done, size)?;
         done += size;

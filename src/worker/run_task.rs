@@ -1,13 +1,16 @@
 //! One task from claim to completion.
 
-#![expect(unsafe_code, reason = "calls the function that the parent named")]
+#![expect(
+    unsafe_code,
+    reason = "calls the function that the parent named; moves results that outgrow their block"
+)]
 
 use core::ptr::NonNull;
 
-use crate::protocol::control::{Control, INLINE_SIZE};
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
-use crate::protocol::task::{Reply, ReplyPlace, Task, TaskCall, TaskFault, Verdict, find_function};
+use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
+use crate::protocol::task::{ReplyPlace, Task, TaskCall, TaskFault, find_function};
 use crate::ring::{Claim, Outcome};
 use crate::sys::clock;
 use crate::worker::arena::Arena;
@@ -23,7 +26,9 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         .idle
         .claimed(|| has_work(server.control, &server.seen));
     server.tenure.count();
-    let task = Task::load(slot);
+    let task = Task::load(server.control.task(claim.slot));
+    server.privilege.revoke();
+    server.arena.seal();
     if task.timed {
         Task::start(slot, clock::now());
     }
@@ -68,6 +73,9 @@ pub(crate) fn answer(server: &mut Server<'_>) -> bool {
     while let Some(ended) = server.futures.take_ended() {
         any = true;
         let claim = ended.claim;
+        // What is written out here is code of the program's own.
+        server.privilege.revoke();
+        server.arena.seal();
         let reply = perform(server, claim, ended.task, |call| match ended.outcome {
             Ok(Ok(answer)) => panic::catch(|| answer(call)),
             Ok(Err(fault)) => Ok(Err(fault)),
@@ -84,7 +92,8 @@ pub(crate) fn answer(server: &mut Server<'_>) -> bool {
 
 fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
     let ring = server.control.ring();
-    reply.store(ring.slot(claim.slot));
+    reply.store(server.arena.reply(claim.slot), claim.generation);
+    server.guard_from_futures();
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
@@ -105,14 +114,17 @@ fn perform(
     task: Task,
     body: impl FnOnce(&mut TaskCall<'_>) -> Result<Result<(), TaskFault>, PanicReport>,
 ) -> Option<Reply> {
+    let block = server.arena.reply(claim.slot);
     let mut place = Place {
-        region_offset: Control::inline_offset(claim.slot),
+        region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
         arena: &mut server.arena,
+        block,
+        generation: claim.generation,
         inline: None,
         given: None,
         settled: Span::default(),
     };
-    place.inline = server.region.pointer(place.region_offset, INLINE_SIZE);
+    place.inline = server.region.pointer(place.region_offset, REPLY_SIZE);
     let mut call = TaskCall {
         region: server.region,
         task,
@@ -164,8 +176,9 @@ fn perform(
             }
         }
     };
-    // Also a result that was complete, when dropping its value panicked. What lies beside the slot
-    // is no block of the arena, which the arena knows.
+    // Also a result that was complete, when dropping its value panicked. What lies in
+    // the slot's block is none of these, which the arena knows.
+    let given = given.map(|(offset, _)| offset);
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
@@ -176,15 +189,17 @@ fn perform(
 struct Place<'a, 'r> {
     region_offset: u64,
     arena: &'a mut Arena<'r>,
+    block: &'a ReplyBlock,
+    generation: u32,
     inline: Option<NonNull<u8>>,
-    given: Option<u64>,
+    given: Option<(u64, NonNull<u8>)>,
     settled: Span,
 }
 
 impl ReplyPlace for Place<'_, '_> {
     fn inline(&mut self) -> (NonNull<u8>, usize) {
         match self.inline {
-            Some(block) => (block, INLINE_SIZE),
+            Some(block) => (block, REPLY_SIZE),
             None => (NonNull::<u128>::dangling().cast(), 0),
         }
     }
@@ -196,12 +211,33 @@ impl ReplyPlace for Place<'_, '_> {
                 available: self.arena.available(),
             });
         };
-        self.given = Some(offset);
+        self.given = Some((offset, block));
         Ok(block)
     }
 
+    fn grow(&mut self, used: usize, size: usize) -> Result<NonNull<u8>, TaskFault> {
+        let old = self.given;
+        let block = self.allocate(size)?;
+        if let Some((offset, bytes)) = old {
+            // SAFETY: both blocks are this task's, committed, distinct, and at least so large.
+            unsafe { block.copy_from_nonoverlapping(bytes, used.min(size)) };
+            // Before the old block goes: there is never a moment without one to be found.
+            self.announce();
+            self.arena.release(offset);
+        }
+        Ok(block)
+    }
+
+    fn announce(&mut self) {
+        if let Some((offset, _)) = self.given {
+            let inside = offset.saturating_sub(self.arena.span().offset);
+            self.block.announce(self.generation, inside);
+        }
+    }
+
     fn settle(&mut self, size: usize) {
-        let offset = self.given.take().unwrap_or(self.region_offset);
+        let given = self.given.take();
+        let offset = given.map_or(self.region_offset, |(offset, _)| offset);
         self.settled = Span {
             offset,
             size: size as u64,

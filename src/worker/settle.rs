@@ -2,10 +2,15 @@
 
 #![expect(unsafe_code, reason = "calls the function that the parent named")]
 
+use std::backtrace::Backtrace;
+use std::os::fd::OwnedFd;
+
+use crate::protocol::function::FunctionId;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::settings::{Setting, Settings, find_setup};
 use crate::sys::failure::SysError;
 use crate::sys::limit;
+use crate::sys::sandbox::{self, Policy};
 use crate::worker::panic;
 
 /// Why a setting could not be made true.
@@ -15,7 +20,10 @@ pub(super) enum Reason {
 }
 
 /// Applies all settings, the program's own last.
-pub(super) fn settle(settings: &Settings) -> Result<(), (Setting, Reason)> {
+pub(super) fn settle(
+    settings: &Settings,
+    setup: Option<FunctionId>,
+) -> Result<(), (Setting, Reason)> {
     let kernel = |setting| move |error| (setting, Reason::Kernel(error));
     if let Some(nice) = settings.nice {
         limit::nice(nice).map_err(kernel(Setting::Nice))?;
@@ -32,7 +40,7 @@ pub(super) fn settle(settings: &Settings) -> Result<(), (Setting, Reason)> {
     if let Some(size) = settings.memory {
         limit::memory(size).map_err(kernel(Setting::Memory))?;
     }
-    let Some(setup) = settings.setup else {
+    let Some(setup) = setup else {
         return Ok(());
     };
     // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same image.
@@ -42,4 +50,12 @@ pub(super) fn settle(settings: &Settings) -> Result<(), (Setting, Reason)> {
         Err(error) => panic!("{error}"),
     })
     .map_err(|report| (Setting::Setup, Reason::Panic(report)))
+}
+
+/// Gives up what the sandbox forbids, for ever.
+pub(super) fn confine(ruleset: OwnedFd, policy: Policy) -> Result<(), (Setting, Reason)> {
+    // Where backtraces are wanted, the symbols that they need are in files. They are read now and
+    // kept, so that the report of a panic is the same inside as outside.
+    drop(Backtrace::capture().to_string());
+    sandbox::confine(ruleset, policy).map_err(|error| (Setting::Sandbox, Reason::Kernel(error)))
 }

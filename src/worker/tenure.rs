@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::{Order, Status, WorkerRecord};
+use crate::protocol::control::{Order, Orders, Status, WorkerRecord};
 use crate::protocol::life::Life;
 use crate::sync::Futex;
 use crate::sync::kernel::KernelFutex;
@@ -17,36 +17,55 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 const LEAD: Duration = Duration::from_millis(50);
 const LEAD_STARTS: u32 = 8;
 
+/// How much memory a worker may use, and where it reads how much it does.
+pub(super) struct MemoryLimit {
+    memory: PrivateMemory,
+    most: u64,
+}
+
+impl MemoryLimit {
+    /// `None` where it cannot be known.
+    pub(super) fn open(most: u64) -> Option<Self> {
+        let memory = PrivateMemory::open()?;
+        Some(Self { memory, most })
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.memory.bytes().is_some_and(|bytes| bytes > self.most)
+    }
+}
+
 /// A worker's service.
 pub(crate) struct Tenure<'a> {
     me: Owner,
     record: &'a WorkerRecord,
+    orders: &'a Orders,
     supervisor: Bell,
     /// How long before its end a successor should be on its way.
     lead: Duration,
     began: Instant,
     taken: u64,
     most: Option<u64>,
-    memory: Option<(PrivateMemory, u64)>,
+    memory: Option<MemoryLimit>,
     looked: Option<Instant>,
     /// What it has said of itself.
     said: Status,
 }
 
 impl<'a> Tenure<'a> {
-    /// Of a worker whose process began at `born`. Opens what it will look at.
+    /// Of a worker whose process began at `born`.
     pub(super) fn new(
         me: Owner,
-        record: &'a WorkerRecord,
+        (record, orders): (&'a WorkerRecord, &'a Orders),
         supervisor: Bell,
         life: &Life,
+        memory: Option<MemoryLimit>,
         born: Instant,
     ) -> Self {
-        let limit = life.max_memory;
-        let memory = limit.and_then(|limit| Some((PrivateMemory::open()?, limit)));
         Self {
             me,
             record,
+            orders,
             supervisor,
             lead: LEAD.max(born.elapsed() * LEAD_STARTS),
             began: Instant::now(),
@@ -78,13 +97,13 @@ impl<'a> Tenure<'a> {
     /// Whether this worker is to wait until another has served.
     #[cfg(feature = "tokio")]
     pub(super) fn awaits_turn(&self) -> bool {
-        self.record.order() == Order::Wait
+        self.orders.order() == Order::Wait
     }
 
     /// Sleeps until it is this worker's turn.
     pub(super) fn await_turn(&mut self) {
-        while self.record.order() == Order::Wait {
-            KernelFutex.wait(&self.record.order, Order::Wait as u32, None);
+        while self.orders.order() == Order::Wait {
+            KernelFutex.wait(&self.orders.order, Order::Wait as u32, None);
         }
         self.began = Instant::now();
     }
@@ -96,7 +115,7 @@ impl<'a> Tenure<'a> {
 
     /// Whether the parent wants this worker to end.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.record.order() == Order::Retire
+        self.orders.order() == Order::Retire
     }
 
     /// Whether this worker takes on nothing more.
@@ -132,7 +151,7 @@ impl<'a> Tenure<'a> {
     }
 
     fn has_outgrown(&mut self) -> bool {
-        let Some((memory, limit)) = &self.memory else {
+        let Some(memory) = &self.memory else {
             return false;
         };
         if self
@@ -142,7 +161,7 @@ impl<'a> Tenure<'a> {
             return false;
         }
         self.looked = Some(Instant::now());
-        memory.bytes().is_some_and(|bytes| bytes > *limit)
+        memory.is_exceeded()
     }
 
     /// Has the next look at memory not wait: there is time.

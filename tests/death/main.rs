@@ -1,6 +1,7 @@
 //! Workers that die, in every way and at any time, and what their callers get.
 
 mod ranges;
+mod scribble;
 mod storm;
 mod tasks;
 mod ways;

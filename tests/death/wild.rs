@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "stores through wild pointers")]
 
-use gristmill::{Cause, SharedSlice, TaskError};
+use gristmill::{Cause, Pool, SharedSlice, TaskError};
 use nix::sys::signal::Signal;
 
 use crate::{death, pool, replaced};
@@ -81,6 +81,109 @@ fn memory_that_was_an_output_is_locked_once_it_is_an_input() {
     assert!(untouched(&xs));
 }
 
+/// The death of a task that scribbles where it only may read.
+#[track_caller]
+fn fault_of<R: gristmill::Payload>(task: gristmill::TaskHandle<R>) -> u32 {
+    match task.wait().map(drop).expect_err("it faults") {
+        TaskError::WorkerDied(death) => {
+            assert_eq!(death.cause, FAULT);
+            death.pid
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_was_an_output_is_locked_before_the_next_task() {
+    let pool = pool(1);
+    for len in [256, 4096, 1 << 18] {
+        // The only worker has written all of it,
+        let xs = pool.par_generate(len, |i| i as u64).wait().expect("room");
+        let xs = xs.freeze();
+        // and must not any more.
+        let task = pool.spawn_with(xs.clone(), (), |xs, ()| scribble(xs, xs.len() / 2));
+        let gone = fault_of(task.expect("submitted"));
+        assert!(untouched(&xs), "{len}");
+        replaced(&pool, &[gone]);
+    }
+}
+
+#[test]
+fn a_small_input_is_locked_beside_a_small_output() {
+    let pool = pool(1);
+    let xs = pool
+        .alloc_from_fn(256, |i| i as u64)
+        .expect("room")
+        .freeze();
+    for at in [0, 255] {
+        let job = pool.par_map_with((xs.clone(), at), &xs, |(xs, &at), x| {
+            scribble(xs, at as usize);
+            *x
+        });
+        let gone = death(job.wait());
+        assert_eq!(gone.cause, FAULT);
+        assert!(untouched(&xs));
+        replaced(&pool, &[gone.pid]);
+    }
+}
+
+#[test]
+fn contexts_and_arguments_are_locked() {
+    let pool = pool(1);
+    // As large as a block of its own, and as small as beside its slot.
+    for len in [1000, 4] {
+        let task = pool.spawn_with(7_u64, vec![1_u64; len], |seven, ones| {
+            scribble(core::slice::from_ref(seven), 0);
+            ones.len() as u64
+        });
+        replaced(&pool, &[fault_of(task.expect("submitted"))]);
+        let task = pool.spawn(vec![1_u64; len], |ones| {
+            let first = core::ptr::from_ref(&ones[0]).cast::<u64>();
+            // SAFETY: none: this is the wild store whose harm is to be contained.
+            unsafe { first.cast_mut().write_volatile(0xBAD) };
+        });
+        replaced(&pool, &[fault_of(task.expect("submitted"))]);
+    }
+}
+
+/// A task that writes to where something of the test's own lies.
+fn scribble_at(pool: &Pool, target: *const u64) -> gristmill::TaskHandle<()> {
+    // The region lies elsewhere in a worker: there, a buffer that both know is at this distance.
+    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
+    let distance = (target as i64).wrapping_sub(anchor.as_ptr() as i64);
+    let task = pool.spawn_with(anchor, distance, |anchor, distance| {
+        let target = anchor
+            .as_ptr()
+            .wrapping_byte_offset(distance.to_native() as isize);
+        // SAFETY: none: this is the wild store whose harm is to be contained.
+        unsafe { target.cast_mut().write_volatile(0xBAD) };
+    });
+    task.expect("submitted")
+}
+
+#[test]
+fn a_delivered_result_cannot_be_changed_by_anybody() {
+    let pool = pool(1);
+    for len in [1 << 13, 10_000, 1 << 14, 1 << 17_usize] {
+        let make = |byte: u8| {
+            let task = pool.spawn((len as u64, byte), |wanted| {
+                vec![u64::from(wanted.1); wanted.0.to_native() as usize]
+            });
+            task.expect("submitted").wait().expect("it ends well")
+        };
+        // One that another has followed, one that is the last, and one whose place was used before.
+        drop(make(1));
+        let results = [make(2), make(3)];
+        for result in &results {
+            let target = result[len / 2..].as_ptr().cast();
+            replaced(&pool, &[fault_of(scribble_at(&pool, target))]);
+        }
+        for (byte, result) in (2..).zip(&results) {
+            assert!(result.iter().all(|x| x.to_native() == byte), "{len}");
+        }
+    }
+}
+
 #[test]
 fn a_delivered_result_cannot_be_changed_by_other_workers() {
     let pool = pool(2);
@@ -92,20 +195,6 @@ fn a_delivered_result_cannot_be_changed_by_other_workers() {
     let maker = result.0.to_native();
     crate::signal(maker, Signal::SIGKILL);
     replaced(&pool, &[maker]);
-    // The region lies elsewhere in a worker: there, a buffer that both know is at this distance.
-    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
-    let target = result.1[1000..].as_ptr();
-    let distance = (target as i64).wrapping_sub(anchor.as_ptr() as i64);
-    let task = pool.spawn_with(anchor, distance, |anchor, distance| {
-        let target = anchor
-            .as_ptr()
-            .wrapping_byte_offset(distance.to_native() as isize);
-        // SAFETY: none: this is the wild store whose harm is to be contained.
-        unsafe { target.cast_mut().write_volatile(0xBAD) };
-    });
-    match task.expect("submitted").wait().expect_err("it faults") {
-        TaskError::WorkerDied(death) => assert_eq!(death.cause, FAULT),
-        other => panic!("{other}"),
-    }
+    fault_of(scribble_at(&pool, result.1[1000..].as_ptr().cast()));
     assert!(result.1.iter().all(|x| x.to_native() == 7));
 }

@@ -138,7 +138,7 @@ struct Armed(Weak<Engine>);
 
 impl Armed {
     fn new(engine: &Arc<Engine>) -> Self {
-        engine.control().doorbell().arm();
+        engine.arm_doorbell();
         Self(Arc::downgrade(engine))
     }
 }
@@ -146,7 +146,7 @@ impl Armed {
 impl Drop for Armed {
     fn drop(&mut self) {
         if let Some(engine) = self.0.upgrade() {
-            engine.control().doorbell().disarm();
+            engine.disarm_doorbell();
         }
     }
 }

@@ -18,7 +18,7 @@ impl Watch<'_> {
             .is_ok()
         {
             self.hears_workers = true;
-            self.engine.control().doorbell().arm();
+            self.engine.arm_doorbell();
             self.engine.harvest();
         }
     }
@@ -26,9 +26,8 @@ impl Watch<'_> {
     pub(super) fn deliver(&mut self) {
         let _ = self.engine.event().clear();
         // Armed anew, so that what finishes from now on rings again.
-        let doorbell = self.engine.control().doorbell();
-        doorbell.disarm();
-        doorbell.arm();
+        self.engine.disarm_doorbell();
+        self.engine.arm_doorbell();
         self.engine.harvest();
         let mut hub = self.engine.hub();
         if hub.pending() > 0 {
@@ -38,7 +37,7 @@ impl Watch<'_> {
         hub.reactors.supervisor_listens = false;
         drop(hub);
         self.hears_workers = false;
-        doorbell.disarm();
+        self.engine.disarm_doorbell();
         let _ = self.poller.remove(self.engine.event().as_fd());
     }
 }

@@ -13,7 +13,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BACKOFF, START_ATTEMPTS, Watch};
+use super::Watch;
+use super::raise::{BACKOFF, START_ATTEMPTS};
 use crate::error::WorkerDeath;
 use crate::protocol::control::{Order, Status};
 use crate::sync::Futex;
@@ -214,9 +215,9 @@ impl Watch<'_> {
     /// Tells a worker what to do, and wakes it wherever it waits.
     pub(super) fn order(&self, index: usize, order: Order) {
         let owner = self.charges[index].owner;
-        if let Some(record) = self.engine.control().record(owner.index()) {
-            record.give_order(order);
-            KernelFutex.wake(&record.order, 1);
+        if let Some(orders) = self.engine.control().orders(owner.index()) {
+            orders.give(order);
+            KernelFutex.wake(&orders.order, 1);
             self.engine.parking().rouse(owner.index(), &KernelFutex);
         }
     }
@@ -246,6 +247,18 @@ impl Watch<'_> {
                     self.plan(index);
                 }
             },
+        }
+    }
+
+    /// After all workers were ended: who is to serve is started again, and nobody waits or leaves.
+    pub(super) fn start_over(&mut self, index: usize) {
+        let charge = &mut self.charges[index];
+        charge.stillbirths = 0;
+        if charge.service.role == Role::Serving {
+            charge.service = Service::new(Role::Serving);
+            self.plan(index);
+        } else {
+            charge.service = Service::new(Role::Vacant);
         }
     }
 

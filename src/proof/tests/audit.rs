@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::board::{self, Board, ChunkOutcome, Completion, Posted, Seen};
 use crate::memory::owner::Owner;
-use crate::primitive::atomic::Ordering;
+use crate::protocol::function::FunctionId;
+use crate::protocol::range::Span;
+use crate::protocol::reply::{self, Reply, ReplyBlock};
+use crate::protocol::task::{Task, TaskBody};
 use crate::ring::{Claim, DoneBits, Harvest, Outcome, Ring, Verdict};
 use crate::sync::{Futex, Parking};
 
@@ -22,9 +25,13 @@ macro_rules! ensure {
 pub(super) use ensure;
 
 /// The structures under audit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) ring: Ring<'a>,
+    /// The task of each slot.
+    pub(crate) tasks: &'a [TaskBody],
+    /// Each worker's replies, by slot.
+    pub(crate) replies: &'a [ReplyBlock],
     pub(crate) slots: u32,
     pub(crate) done: DoneBits<'a>,
     pub(crate) board: Board<'a>,
@@ -78,29 +85,40 @@ pub(crate) const SURVIVOR: Owner = Owner::new(1, 0);
 /// The worker that looks everything over at the end; it never dies.
 const AUDITOR: Owner = Owner::new(2, 0);
 
-const ARGUMENT: usize = 0;
-const RESULT: usize = 4;
-
 impl View<'_> {
     /// Writes a task into a slot that this process fills.
     pub(crate) fn write_task(&self, slot: u32, argument: u64) {
-        let body = self.ring.slot(slot).body(ARGUMENT);
-        body.store(argument, Ordering::Relaxed);
+        let task = Task {
+            function: FunctionId::from_bits(argument),
+            arguments: Span::default(),
+            context: Span::default(),
+            timed: false,
+        };
+        task.store(&self.tasks[slot as usize], self.ring.slot(slot));
     }
 
     /// Runs the task that was claimed, as far as its reply.
-    pub(crate) fn perform(&self, claim: Claim) {
-        let slot = self.ring.slot(claim.slot);
-        let argument = slot.body(ARGUMENT).load(Ordering::Relaxed);
-        slot.body(RESULT)
-            .store(value_of(argument), Ordering::Relaxed);
+    pub(crate) fn perform(&self, worker: Owner, claim: Claim) {
+        let task = Task::load(&self.tasks[claim.slot as usize]);
+        let place = Span {
+            offset: value_of(task.function.to_bits()),
+            size: 0,
+        };
+        let verdict = reply::Verdict::Value;
+        let block = self.block(worker, claim.slot);
+        Reply { place, verdict }.store(block, claim.generation);
+    }
+
+    /// Where a worker replies.
+    fn block(&self, worker: Owner, slot: u32) -> &ReplyBlock {
+        &self.replies[(u32::from(worker.index()) * self.slots + slot) as usize]
     }
 
     /// Claims, runs and completes tasks until none is found; how many.
     pub(crate) fn drain(&self, worker: Owner) -> usize {
         let mut count = 0;
         while let Some(claim) = self.ring.claim(worker) {
-            self.perform(claim);
+            self.perform(worker, claim);
             if self.ring.complete(worker, claim, Outcome::Done) {
                 self.done.set(claim.slot);
             }
@@ -190,11 +208,11 @@ impl Books {
             let resolution = match view.ring.harvest(slot, future.generation) {
                 Harvest::Pending | Harvest::Running(_) => continue,
                 Harvest::Finished {
+                    owner,
                     outcome: Outcome::Done,
-                    ..
                 } => {
-                    let body = view.ring.slot(slot).body(RESULT);
-                    Resolution::Value(body.load(Ordering::Relaxed))
+                    let reply = Reply::load(view.block(owner, slot), future.generation);
+                    Resolution::Value(reply.ok_or("a task is done without a reply")?.place.offset)
                 }
                 Harvest::Finished {
                     outcome: Outcome::Failed,
@@ -323,6 +341,9 @@ pub(crate) fn audit(
         lap_of_the_ring(view).map_err(|why| format!("lap {lap} after the recovery: {why}"))?;
         lap_of_the_board(view).map_err(|why| format!("job {lap} after the recovery: {why}"))?;
     }
+    // As the parent of a live pool looks at it.
+    let queue = view.ring.check_queue();
+    ensure!(queue.is_ok(), "the queue is in disorder: {queue:?}");
     audit_parking(view, kernel)
 }
 

@@ -21,10 +21,13 @@ use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
 use crate::pool::life::Service;
+use crate::pool::submit::span_of;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Status;
 use crate::protocol::life::Life;
+use crate::protocol::reply::ReplyBlock;
 use crate::protocol::settings::Settings;
+use crate::protocol::task::TaskBody;
 use crate::protocol::token::{self, Token};
 use crate::ring::Verdict;
 use crate::sync::kernel::KernelFutex;
@@ -52,8 +55,11 @@ impl Nursery {
             keep_warm: 0,
             attempts: 1,
             cancel_grace: Duration::MAX,
+            queue_depth: None,
             settings: Settings::default(),
             service: Service::default(),
+            setup: None,
+            sandbox: None,
         };
         let engine = Engine::new(config).expect("memory");
         let settings = &engine.config().settings;
@@ -79,8 +85,8 @@ impl Nursery {
         let set = |word: &AtomicU64, value| {
             word.store(value, Ordering::Relaxed);
         };
-        set(&record.arena_offset, arena.offset());
-        set(&record.arena_size, arena.size() as u64);
+        let place = engine.control().arena(WORKER).expect("an arena's place");
+        place.set(span_of(&arena));
         set(&record.status, Status::Starting.to_bits(self.incarnation));
         let passed = [
             engine.region().fd(),
@@ -95,6 +101,8 @@ impl Nursery {
             index: WORKER,
             incarnation: self.incarnation,
             parent: std::process::id() as i32,
+            setup: None,
+            sandbox: None,
         };
         let mut command = Command::new("/proc/self/exe");
         command
@@ -127,8 +135,12 @@ impl Nursery {
     /// A worker has died and is reaped: whatever it left, its successor is ready and all is well.
     fn audit(&mut self) -> Result<(), String> {
         let control = self.engine.control();
+        let tasks: Vec<_> = (0..8).map(|_| TaskBody::new()).collect();
+        let replies: Vec<_> = (0..3 * 8).map(|_| ReplyBlock::new()).collect();
         let view = View {
             ring: control.ring(),
+            tasks: &tasks,
+            replies: &replies,
             slots: 8,
             done: control.done(),
             board: control.board(),

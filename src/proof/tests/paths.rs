@@ -74,7 +74,7 @@ fn a_claim_by_looking_at_all_slots_survives_it() {
     assert_eq!(books.submit(view, 3), Ok(true));
     for _ in 0..3 {
         let claim = view.ring.claim(SURVIVOR).expect("a task");
-        view.perform(claim);
+        view.perform(SURVIVOR, claim);
         assert!(view.ring.complete(SURVIVOR, claim, Outcome::Done));
         view.done.set(claim.slot);
     }
@@ -101,7 +101,7 @@ fn a_completion_survives_death_at_every_instruction() {
     sweep.kept = event.as_raw_fd();
     sweep.holds(|| {
         let view = stage.view();
-        view.perform(claim);
+        view.perform(VICTIM, claim);
         if view.ring.complete(VICTIM, claim, Outcome::Done) {
             view.done.set(claim.slot);
             if stage.doorbell().should_ring(&mut 0) && event.ring().is_ok() {
@@ -257,7 +257,7 @@ fn stack_goes_on(stage: &Stage, given: &[u64], block: u64) -> Audited<BTreeSet<u
 #[test]
 fn an_allocation_of_a_result_survives_death_at_every_instruction() {
     let (stage, books) = with_tasks(1);
-    let mut arena = Arena::attach(stage.region(), stage.record()).expect("an arena");
+    let mut arena = Arena::attach(stage.region(), ARENA).expect("an arena");
     let blocks = [(); 3].map(|()| arena.allocate(100).expect("a block").0);
     let [first, second, lent] = blocks;
     stage.freed().push(first);
@@ -295,13 +295,14 @@ fn an_allocation_of_a_result_survives_death_at_every_instruction() {
             let (offset, _) = arena.allocate(size).expect("a block");
             stage.note(index, offset);
         }
+        arena.seal();
     });
 }
 
 #[test]
 fn giving_a_block_back_survives_death_at_every_instruction() {
     let (stage, books) = with_tasks(1);
-    let mut arena = Arena::attach(stage.region(), stage.record()).expect("an arena");
+    let mut arena = Arena::attach(stage.region(), ARENA).expect("an arena");
     let blocks = [(); 3].map(|()| arena.allocate(100).expect("a block").0);
     let [first, given, other] = blocks;
     stage.freed().push(first);

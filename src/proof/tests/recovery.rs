@@ -20,7 +20,10 @@ fn the_dead_do_not_count_as_awake() {
         attempts: 1,
         cancel_grace: Duration::MAX,
         service: Service::default(),
+        queue_depth: None,
         settings: Settings::default(),
+        setup: None,
+        sandbox: None,
     };
     let engine = Engine::new(config).expect("memory");
     let parking = engine.control().parking();

@@ -6,13 +6,14 @@ use core::time::Duration;
 use std::ptr::NonNull;
 
 use super::audit::View;
-use crate::board::{Board, Chunk, JobHeader};
+use crate::board::{Board, Chunk, ChunkRange, JobCounts, JobFront};
 use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::primitive::line::Line;
-use crate::protocol::control::WorkerRecord;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed};
 use crate::protocol::range::Span;
+use crate::protocol::reply::ReplyBlock;
+use crate::protocol::task::TaskBody;
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, Futex, ParkWord, Parking};
 
@@ -32,8 +33,12 @@ struct Words {
     ring: RingHeader,
     cells: [Cell; 2 * SLOTS],
     slots: [Slot; SLOTS],
+    tasks: [TaskBody; SLOTS],
+    replies: [ReplyBlock; WORKERS * SLOTS],
     done: [AtomicU64; 1],
-    jobs: [JobHeader; JOBS],
+    fronts: [JobFront; JOBS],
+    ranges: [ChunkRange; JOBS * CHUNKS],
+    counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
     asleep: [AtomicU64; WORKERS],
     notes: [AtomicU64; NOTES],
@@ -41,7 +46,6 @@ struct Words {
 
 const NOTES: usize = 8;
 const WORDS_BYTES: usize = 16 << 10;
-const RECORD: u64 = 64 << 10;
 const _: () = assert!(size_of::<Words>() <= WORDS_BYTES);
 
 /// What the worker's arena is.
@@ -79,31 +83,24 @@ impl Stage {
             ring: RingHeader::new(),
             cells: std::array::from_fn(|_| Cell::new()),
             slots: std::array::from_fn(|_| Slot::new()),
+            tasks: std::array::from_fn(|_| TaskBody::new()),
+            replies: std::array::from_fn(|_| ReplyBlock::new()),
             done: [AtomicU64::new(0)],
-            jobs: std::array::from_fn(|_| JobHeader::new()),
+            fronts: std::array::from_fn(|_| JobFront::new()),
+            ranges: std::array::from_fn(|_| ChunkRange::new()),
+            counts: std::array::from_fn(|_| JobCounts::new()),
             chunks: std::array::from_fn(|_| Chunk::new()),
             asleep: std::array::from_fn(|_| AtomicU64::new(0)),
             notes: std::array::from_fn(|_| AtomicU64::new(0)),
         };
         // SAFETY: in the mapping, aligned to an extent, and nobody else knows it yet.
         unsafe { region.base().cast::<Words>().write(words) };
-        let stage = Self { region };
-        let record = stage.record();
-        record.arena_offset.store(ARENA.offset, Ordering::Relaxed);
-        record.arena_size.store(ARENA.size, Ordering::Relaxed);
-        stage
+        Self { region }
     }
 
     fn words(&self) -> &Words {
         // SAFETY: written in `new`, all atomics, mapped as long as the region.
         unsafe { self.region.base().cast::<Words>().as_ref() }
-    }
-
-    /// What the worker whose arena this is knows of it.
-    pub(super) fn record(&self) -> &WorkerRecord {
-        let place = self.at(RECORD, size_of::<WorkerRecord>());
-        // SAFETY: in the mapping, aligned, and all atomics, for which zeros will do.
-        unsafe { place.cast::<WorkerRecord>().as_ref() }
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -114,9 +111,17 @@ impl Stage {
         let words = self.words();
         View {
             ring: Ring::new(&words.ring, &words.cells, &words.slots),
+            tasks: &words.tasks,
+            replies: &words.replies,
             slots: SLOTS as u32,
             done: DoneBits(&words.done),
-            board: Board::new(&words.open.0, &words.jobs, &words.chunks),
+            board: Board::new(
+                &words.open.0,
+                &words.fronts,
+                &words.ranges,
+                &words.counts,
+                &words.chunks,
+            ),
             chunks: CHUNKS as u32,
             parking: Parking::new(&words.parks, &words.spinning, &words.parked),
         }

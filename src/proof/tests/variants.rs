@@ -50,7 +50,7 @@ fn finished_tasks_of_the_dead_not_swept_are_caught() {
     let sweep = Sweep::new("complete, not swept", 0, &stage, books);
     assert_found(sweep, "a future was not resolved once", || {
         let view = stage.view();
-        view.perform(claim);
+        view.perform(VICTIM, claim);
         if view.ring.complete(VICTIM, claim, Outcome::Done) {
             view.done.set(claim.slot);
         }

@@ -28,12 +28,12 @@ impl Sink {
     /// # Safety
     ///
     /// `destination` is valid for writes of `capacity` bytes for as long as the sink is used, and
-    /// nobody else reads or writes there meanwhile.
-    pub(super) unsafe fn new(destination: NonNull<u8>, capacity: usize) -> Self {
+    /// nobody else reads or writes there meanwhile. The first `position` bytes are in use.
+    pub(super) unsafe fn new(destination: NonNull<u8>, capacity: usize, position: usize) -> Self {
         Self {
             destination,
             capacity,
-            position: 0,
+            position,
             overran_limit: false,
         }
     }
