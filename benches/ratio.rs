@@ -7,6 +7,7 @@
 //! ```text
 //! cargo bench --bench ratio                    everything
 //! cargo bench --bench ratio -- spawn           contests with that in their name
+//! cargo bench --bench ratio -- start           how long workers and processes take to start
 //! cargo bench --bench ratio -- --quick         small sizes, three rounds
 //! cargo bench --bench ratio -- --rounds 41
 //! ```
@@ -21,6 +22,8 @@ mod mapping;
 mod recovery;
 #[path = "kernels/spawning.rs"]
 mod spawning;
+#[path = "kernels/starting.rs"]
+mod starting;
 
 use std::env;
 use std::process::ExitCode;
@@ -57,6 +60,13 @@ fn main() -> ExitCode {
     }
     if options.wants("spawn/") || options.filter.starts_with("spawn") {
         for contest in spawning::spawns(is_quick()) {
+            if options.wants(contest.name) {
+                all_right &= hold(contest, options.rounds);
+            }
+        }
+    }
+    if options.wants("start/") || options.filter.starts_with("start") {
+        for contest in starting::starts() {
             if options.wants(contest.name) {
                 all_right &= hold(contest, options.rounds);
             }

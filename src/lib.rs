@@ -19,7 +19,8 @@
 //! # Contents
 //!
 //! - [`Pool`] and its [`Builder`]: the workers and their memory; [`close`](Pool::close),
-//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end.
+//!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end; [`StartMethod`],
+//!   how workers come into being.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
 //! - `Pool::spawn_async`, for futures that a worker polls next to other work.
 //! - The life of a worker: [`initializer`](Builder::initializer), a state that tasks borrow
@@ -34,6 +35,8 @@
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//! - One function in one process of its own, without a pool: [`Process`]; [`Worker`], which brings
+//!   back its result; [`ProcessBuilder`].
 //! - Many calls: [`map`](Pool::map), [`starmap`](Pool::starmap),
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
@@ -90,6 +93,10 @@
 //! - **Shared memory is read-only** to it but for some of the bookkeeping, its own results until
 //!   they are delivered, and the output of the job that it works on at the moment. A wild write
 //!   elsewhere is a `SIGSEGV`, and the worker is replaced.
+//!
+//! Workers that a server forks ([`StartMethod::ForkServer`]) are like that, too, but have in
+//! statics what the server loaded. Those that are forked from the program ([`Builder::fork`]) have
+//! its memory and its descriptors as they were.
 //!
 //! Whoever starts a process with the worker's environment variable set runs a worker instead of the
 //! program; the variable is removed from a worker's environment at once, so programs that a task
@@ -213,7 +220,10 @@ mod worker;
 mod par;
 #[cfg(not(gristmill_loom))]
 mod task;
-// F8: what the floors below must survive.
+// F8: one function in one process of its own.
+#[cfg(not(gristmill_loom))]
+mod process;
+// F9: what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -232,9 +242,11 @@ pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress};
 #[cfg(not(gristmill_loom))]
-pub use pool::{Builder, Closed, Closing, Pool};
+pub use pool::{Builder, Closed, Closing, Pool, StartMethod};
 #[cfg(all(feature = "sandbox", not(gristmill_loom)))]
 pub use pool::{Sandbox, Violation};
+#[cfg(not(gristmill_loom))]
+pub use process::{Join, Process, ProcessBuilder, Worker};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]

@@ -3,12 +3,17 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::sys::oom::OomKills;
+
 /// A worker process that ended while it ran a task, and what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerDeath {
     /// Its process id; another process may have it by now.
     pub pid: u32,
+    /// What it was called, if it was a [`Process`](crate::Process) or a
+    /// [`Worker`](crate::Worker) of its own; `None` for a worker of a pool, which is replaced.
+    pub name: Option<Box<str>>,
     /// What ended it.
     pub cause: Cause,
     /// The most physical memory it ever held, in bytes, if the kernel said so.
@@ -29,6 +34,7 @@ impl WorkerDeath {
     pub(crate) fn new(pid: u32, cause: Cause) -> Self {
         Self {
             pid,
+            name: None,
             cause,
             peak_memory: None,
             oom_kill: OomKill::No,
@@ -43,7 +49,10 @@ impl core::error::Error for WorkerDeath {}
 
 impl fmt::Display for WorkerDeath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} {}", self.pid, self.cause)?;
+        match &self.name {
+            None => write!(f, "worker {} {}", self.pid, self.cause)?,
+            Some(name) => write!(f, "process '{name}' ({}) {}", self.pid, self.cause)?,
+        }
         if let Some(range) = &self.elements {
             write!(
                 f,
@@ -110,6 +119,21 @@ pub enum OomKill {
     Possible,
     /// A process of the pool's control group was killed.
     Likely,
+}
+
+impl OomKill {
+    /// What the counters say about a process that was ended by `SIGKILL` in between.
+    pub(crate) fn between(before: OomKills, now: OomKills) -> Self {
+        if now.group > before.group {
+            Self::Likely
+        } else if now.machine > before.machine {
+            Self::Possible
+        } else if now.group.or(now.machine).is_some() {
+            Self::No
+        } else {
+            Self::Unknown
+        }
+    }
 }
 
 /// What ended a process.

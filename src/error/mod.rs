@@ -17,8 +17,10 @@ use crate::memory::{AllocError, OutOfMemory};
 use crate::protocol::archive::ArchiveError;
 use crate::protocol::context::ContextError;
 pub use crate::protocol::control::Refusal;
+use crate::protocol::envelope::EnvelopeError;
 use crate::protocol::function::NotInImage;
 use crate::sys::failure::SysError;
+use crate::sys::process::SpawnError;
 
 /// A [`Result`](core::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -138,8 +140,12 @@ pub enum Error {
     /// A pool that is open was joined, which would wait for ever.
     #[error("the pool is still open; close it, shut it down or terminate it before joining it")]
     PoolOpen,
-    /// A process that was forked from the pool's owner used the pool.
-    #[error("this process was forked from the one that owns the pool; make a pool of its own")]
+    /// A process that was forked from the pool's owner used the pool, or one that was forked from a
+    /// program that has started a [`Process`](crate::Process) used that or started another.
+    #[error(
+        "this process was forked from the one that owns the pool or the process; make one of its \
+         own"
+    )]
     Forked,
     /// A value could not cross as an archive.
     #[error(transparent)]
@@ -160,6 +166,24 @@ impl From<ContextError> for Error {
         match error {
             ContextError::Archive(error) => Self::Archive(error),
             error => Self::Context(error),
+        }
+    }
+}
+
+impl From<EnvelopeError> for Error {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::Archive(error) => Self::Archive(error),
+            EnvelopeError::System(error) => Self::System(error),
+        }
+    }
+}
+
+impl From<SpawnError> for Error {
+    fn from(error: SpawnError) -> Self {
+        match error {
+            SpawnError::System(error) => Self::System(error),
+            SpawnError::Executable(error) => Self::Spawn(error.to_string()),
         }
     }
 }

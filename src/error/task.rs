@@ -7,6 +7,7 @@ use super::{Damage, RemoteError, WorkerDeath};
 use crate::memory::OutOfMemory;
 use crate::protocol::archive::ArchiveError;
 use crate::protocol::context::ContextError;
+use crate::protocol::control::Refusal;
 use crate::protocol::panic::PanicReport;
 
 /// Why a task, or a job over a range, has no result. The pool itself goes on working.
@@ -29,8 +30,20 @@ pub enum TaskError {
     #[error("the task failed: {0}")]
     Failed(#[source] Box<RemoteError>),
     /// Its worker died, and so did those that tried again, as often as the pool was told to.
-    #[error("{0}; the worker has been replaced")]
+    #[error("{}", describe_death(.0))]
     WorkerDied(#[from] WorkerDeath),
+    /// The process that was started for it turned out to run another program, or another build of
+    /// this one.
+    #[error(
+        "process {pid} did not come up as the same program: {refusal}; if the executable was \
+         replaced while it ran, start it anew"
+    )]
+    Handshake {
+        /// Its process id.
+        pid: u32,
+        /// What it found to differ.
+        refusal: Refusal,
+    },
     /// It ran longer than it was allowed to, and its worker was ended for it.
     #[error(
         "{} ran longer than its limit of {limit:?} and was ended; give it more time or less to do",
@@ -65,7 +78,10 @@ pub enum TaskError {
     #[error("the pool was closed before the task was done; keep it alive until then")]
     PoolClosed,
     /// A process that was forked from the pool's owner asked for the outcome.
-    #[error("this process was forked from the one that owns the pool; make a pool of its own")]
+    #[error(
+        "this process was forked from the one that owns the pool or the process; make one of its \
+         own"
+    )]
     Forked,
     /// The result could not be written as an archive, or read back.
     #[error(transparent)]
@@ -165,6 +181,14 @@ impl From<PanicReport> for TaskError {
             element,
             backtrace,
         }
+    }
+}
+
+fn describe_death(death: &WorkerDeath) -> String {
+    match death.name {
+        // Nobody replaces a process of its own.
+        Some(_) => death.to_string(),
+        None => format!("{death}; the worker has been replaced"),
     }
 }
 

@@ -79,6 +79,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        manner: Default::default(),
         setup: None,
         sandbox: None,
     };

@@ -10,13 +10,13 @@
 //!   back under the lock before it is struck off. What has ended stays so for as long as the job
 //!   lasts, so a chunk may name a worker that has died since.
 //! * A worker holds one claim at a time, beside those of futures, of which it may have many: the
-//!   parent knows which tasks are futures. Two words are not read at once: the first claim is looked
-//!   at again when a second one is found. It can have ended meanwhile, and cannot have come back,
-//!   since the parent hands nothing out while it looks.
+//!   parent knows which tasks are futures. Two words are not read at once: the first claim is
+//!   looked at again when a second one is found. It can have ended meanwhile, and cannot have come
+//!   back, since the parent hands nothing out while it looks.
 //! * A worker that sleeps holds nothing but futures. It may have been woken a moment ago and its
 //!   word be seen late, so only a claim that was met in the same way by the audit before is damage:
-//!   between two audits lies a tenth of a second, and a claim that lasts as long beside a sleeper is
-//!   nobody's.
+//!   between two audits lies a tenth of a second, and a claim that lasts as long beside a sleeper
+//!   is nobody's.
 //! * Cells of the queue: see `ring::check`.
 //!
 //! A word that happens to be legal is believed. Hints that are merely off are no damage: they are

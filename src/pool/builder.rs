@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "a set-up function summons its closure")]
 
+mod starting;
+
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use crate::pool::engine::Engine;
 use crate::pool::life::{LifePlan, Service};
 #[cfg(feature = "sandbox")]
 use crate::pool::sandbox::Sandbox;
+use crate::pool::start::{Manner, StartMethod};
 use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
@@ -61,6 +65,10 @@ pub struct Builder {
     cores: Vec<usize>,
     setup: Option<fn()>,
     pub(super) life: LifePlan,
+    start_method: StartMethod,
+    preload: Option<fn()>,
+    forks: bool,
+    command: Vec<OsString>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
 }
@@ -77,6 +85,7 @@ pub(crate) struct Config {
     pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) service: Service,
+    pub(crate) manner: Manner,
     pub(crate) setup: Option<FunctionId>,
     /// The ruleset that workers bind themselves to, and what else they may do.
     pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
@@ -205,7 +214,9 @@ impl Builder {
     }
 
     /// Confines workers to computing, after [`worker_setup`](Self::worker_setup) and before the
-    /// first task: see [`Sandbox`]. Default: they may do what this process may.
+    /// first task: see [`Sandbox`]. Default: they may do what this process may. It goes with every
+    /// way to start workers but [`fork`](Self::fork), where `build` fails with
+    /// [`Error::InvalidConfig`]: a fork has all that this process has open and mapped.
     #[cfg(feature = "sandbox")]
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.sandbox = Some(sandbox);
@@ -263,7 +274,13 @@ impl Builder {
 
     #[cfg(feature = "sandbox")]
     fn complete_sandbox(&self) -> Result<Option<(Arc<OwnedFd>, Policy)>, Error> {
-        self.sandbox.as_ref().map(Sandbox::prepare).transpose()
+        let wanted = "workers that are not forked from the program, which would have all that it \
+                      has open and mapped";
+        match &self.sandbox {
+            Some(_) if self.forks => Err(invalid("sandbox", wanted, "fork")),
+            Some(sandbox) => sandbox.prepare().map(Some),
+            None => Ok(None),
+        }
     }
 
     #[cfg(not(feature = "sandbox"))]
@@ -292,6 +309,7 @@ impl Builder {
             return Err(invalid("queue_depth", "at least 1", 0));
         }
         let settings = self.complete_settings()?;
+        let manner = self.manner()?;
         let sandbox = self.complete_sandbox()?;
         let setup = match self.setup {
             Some(setup) => Some(FunctionId::of(setup as *const ())?),
@@ -308,6 +326,7 @@ impl Builder {
             queue_depth: self.queue_depth,
             settings,
             service: self.life.service()?,
+            manner,
             setup,
             sandbox,
         })

@@ -38,6 +38,7 @@ mod memory;
 mod reactor;
 mod rebuild;
 mod recovery;
+mod start;
 mod supervisor;
 mod wait;
 
@@ -48,6 +49,7 @@ pub use builder::Builder;
 pub use closing::{Closed, Closing};
 #[cfg(feature = "sandbox")]
 pub use sandbox::{Sandbox, Violation};
+pub use start::StartMethod;
 
 use crate::error::Error;
 use crate::pool::engine::Engine;

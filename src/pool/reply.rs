@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::TaskError;
 use crate::pool::arena::Loan;
 use crate::protocol::archive::ALIGN;
+use crate::protocol::envelope::Enclosure;
 
 /// A result's archive, or nothing.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum ReplyBytes {
     Small(Small),
     /// It lies in the arena of the worker that wrote it.
     Lent(Loan),
+    /// It lies in the envelope of a process that is gone.
+    Enclosed(Arc<Enclosure>),
     /// It is one of several results in a block, which lives as long as any of them.
     Part {
         whole: Arc<ReplyBytes>,
@@ -60,6 +63,7 @@ impl ReplyBytes {
             Self::Empty => &[],
             Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),
+            Self::Enclosed(enclosure) => enclosure.bytes(),
             Self::Part { whole, range } => &whole.bytes()[range.clone()],
             Self::Torn(_) => &[],
         }

@@ -20,8 +20,10 @@ use crate::sys::sandbox::{self, Policy, Rights, Unprepared};
 /// - change its limits or privileges, mount, load into the kernel, or anything else that is not on
 ///   a short list: what a later kernel invents is forbidden, too.
 ///
-/// Besides shared memory, standard streams and what the [set-up](crate::Builder::worker_setup) left
-/// open, a confined worker has no descriptor: those that the program made inheritable are closed.
+/// Besides shared memory, standard streams and what the [set-up](crate::Builder::worker_setup) or
+/// [`preload`](crate::Builder::preload) left open, a confined worker has no descriptor: those that
+/// the program made inheritable are closed. The server that forks workers is not confined itself,
+/// nor is a program that starts them ([`command`](crate::Builder::command)).
 ///
 /// An operation that is not allowed fails, as [`std::io::ErrorKind::PermissionDenied`], or ends the
 /// worker with `SIGSYS`: see [`Violation`]. The pool lives in either case, and each replacement is

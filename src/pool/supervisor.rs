@@ -23,6 +23,7 @@ use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::life::Instructions;
+use crate::pool::start::Starter;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
 use crate::sys::clock;
@@ -106,6 +107,7 @@ struct Watch<'a> {
     poller: Poller,
     charges: Vec<Charge>,
     hears_workers: bool,
+    starter: Starter,
     watchdog: Watchdog,
     /// As counted last.
     oom_kills: OomKills,
@@ -158,6 +160,7 @@ impl<'a> Watch<'a> {
             poller,
             charges: charges.collect(),
             hears_workers: false,
+            starter: Starter::new(&engine.config().manner),
             watchdog: Watchdog::default(),
             oom_kills: OomKills::default(),
             instructions,
@@ -286,16 +289,7 @@ impl<'a> Watch<'a> {
     /// Whether the kernel has killed for memory since it was asked last.
     fn was_oom(&mut self) -> OomKill {
         let now = OomKills::now();
-        let before = std::mem::replace(&mut self.oom_kills, now);
-        if now.group > before.group {
-            OomKill::Likely
-        } else if now.machine > before.machine {
-            OomKill::Possible
-        } else if now.group.or(now.machine).is_some() {
-            OomKill::No
-        } else {
-            OomKill::Unknown
-        }
+        OomKill::between(std::mem::replace(&mut self.oom_kills, now), now)
     }
 
     /// After a pidfd became readable: reap, recover, replace.

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod control;
+pub(crate) mod envelope;
 pub(crate) mod freed;
 pub(crate) mod function;
 #[cfg(feature = "tokio")]
@@ -17,5 +18,7 @@ pub(crate) mod record;
 pub(crate) mod remote;
 pub(crate) mod reply;
 pub(crate) mod settings;
+pub(crate) mod solo;
+pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod token;

@@ -7,6 +7,7 @@ pub(crate) mod cpu;
 pub(crate) mod eventfd;
 pub(crate) mod executable;
 pub(crate) mod failure;
+pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod limit;
 pub(crate) mod map;

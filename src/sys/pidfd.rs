@@ -12,9 +12,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-        signal::Signal,
-        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
+    unistd::Pid,
 };
 
 use super::failure::SysError;
@@ -77,6 +78,17 @@ impl PidFd {
         Ok(Self {
             inherited_rss,
             ..Self::open(pid)?
+        })
+    }
+
+    /// The same, for a child that was just forked and has executed nothing. One that cannot be held
+    /// is killed and reaped.
+    pub(crate) fn open_forked(pid: i32) -> Result<Self, SysError> {
+        Self::open(pid).inspect_err(|_| {
+            let pid = Pid::from_raw(pid);
+            // Nobody could ever watch it: it goes at once, and what it says does not matter.
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
         })
     }
 

@@ -6,7 +6,7 @@
 
 use std::{
     env,
-    ffi::{CString, OsStr},
+    ffi::{CString, OsStr, OsString},
     fmt,
     fs::{self, File},
     io,
@@ -19,7 +19,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, fcntl},
-    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp},
     sys::{
         prctl,
         signal::{SigHandler, SigSet, Signal, kill, signal},
@@ -48,6 +48,8 @@ const JOB_CONTROL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGT
 
 /// The signal that nothing survives.
 pub(crate) const KILL: i32 = Signal::SIGKILL as i32;
+/// The signal that asks a process to end.
+pub(crate) const TERMINATE: i32 = Signal::SIGTERM as i32;
 /// Signals that end a process that ran wild.
 pub(crate) const WILD: [i32; 6] = [
     Signal::SIGSEGV as i32,
@@ -97,6 +99,32 @@ impl Spawn<'_> {
     ///
     /// The worker dies with the *thread* that calls this: let it be one that stays.
     pub(crate) fn start(&self) -> Result<PidFd, SpawnError> {
+        self.start_in(&[])
+    }
+
+    /// The same, with some more variables in its environment.
+    pub(crate) fn start_in(&self, variables: &[(OsString, OsString)]) -> Result<PidFd, SpawnError> {
+        let name = env::args_os().next();
+        let name = name.unwrap_or_else(|| "gristmill-worker".into());
+        self.execute(OsStr::new("/proc/self/exe"), &[name], variables)
+    }
+
+    /// The same through a command, a program and its arguments, that executes the program named by
+    /// one more argument: this one. Without a command, directly.
+    pub(crate) fn start_through(&self, command: &[OsString]) -> Result<PidFd, SpawnError> {
+        let Some((program, _)) = command.split_first() else {
+            return self.start();
+        };
+        let own = env::current_exe().map_err(refused("find this executable"))?;
+        self.execute(program, &[command, &[own.into()]].concat(), &[])
+    }
+
+    fn execute(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<PidFd, SpawnError> {
         // Without the hook the child would be a second run of the program.
         Executable::current().constructors_after_hook()?;
         let nothing = File::open("/dev/null").map_err(refused("open /dev/null"))?;
@@ -104,18 +132,20 @@ impl Spawn<'_> {
         let actions = self.file_actions(&nothing, &duplicates);
         let actions = actions.map_err(SysError::of("plan a process"))?;
         let attributes = attributes().map_err(SysError::of("plan a process"))?;
-        let name = env::args_os()
-            .next()
-            .unwrap_or_else(|| "gristmill-worker".into());
-        let name = CString::new(name.as_bytes()).unwrap_or_default();
-        let pid = posix_spawn(
-            c"/proc/self/exe",
+        let text = |text: &OsStr| CString::new(text.as_bytes());
+        let arguments: Result<Vec<_>, _> = arguments.iter().map(|one| text(one)).collect();
+        let (Ok(program), Ok(arguments)) = (text(program), arguments) else {
+            return Err(SysError::of("pass a zero byte to a process")(Errno::EINVAL).into());
+        };
+        // A program without a slash is looked for as a shell would.
+        let pid = posix_spawnp(
+            &program,
             &actions,
             &attributes,
-            &[name],
-            &self.environment(),
+            &arguments,
+            &self.environment(variables),
         );
-        let pid = pid.map_err(SysError::of("start /proc/self/exe as a worker"))?;
+        let pid = pid.map_err(SysError::of("start a process"))?;
         // The child is not reaped yet, so the number is still its own.
         PidFd::open_child(pid.as_raw()).map_err(|error| {
             // Nobody could ever watch it: it goes at once, and what it says does not matter.
@@ -154,20 +184,23 @@ impl Spawn<'_> {
         Ok(actions)
     }
 
-    fn environment(&self) -> Vec<CString> {
+    fn environment(&self, variables: &[(OsString, OsString)]) -> Vec<CString> {
         let pair = |name: &OsStr, value: &OsStr| {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
         };
-        let inherited = env::vars_os().filter(|(name, _)| name != self.variable);
-        let inherited = inherited.filter_map(|(name, value)| pair(&name, &value));
-        inherited
+        let is_set = |name: &OsStr| {
+            name == self.variable || variables.iter().any(|(another, _)| another == name)
+        };
+        let inherited = env::vars_os().filter(|(name, _)| !is_set(name));
+        let all = inherited.chain(variables.iter().cloned());
+        all.filter_map(|(name, value)| pair(&name, &value))
             .chain(pair(self.variable.as_ref(), self.value.as_ref()))
             .collect()
     }
 }
 
 /// For `map_err` of the standard library's calls: names what was asked for.
-fn refused(what: &'static str) -> impl FnOnce(io::Error) -> SysError {
+pub(crate) fn refused(what: &'static str) -> impl FnOnce(io::Error) -> SysError {
     move |error| SysError {
         attempt: what,
         errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
@@ -252,6 +285,12 @@ pub(crate) unsafe fn adopt(fd: RawFd) -> Result<OwnedFd, SysError> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Ends the process here; nothing goes out that was printed before.
+pub(crate) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: ends the process; nothing is left to uphold.
+    unsafe { libc::_exit(code) }
+}
+
 /// Closes what came through `exec`: descriptors above 2 that programs that this process starts
 /// would inherit in turn. Those that a library opened before this call carry the mark that keeps
 /// them.
@@ -279,6 +318,5 @@ pub(crate) fn exit_now(code: i32) -> ! {
     let _ = std::io::stdout().flush();
     // SAFETY: null flushes every stream of the C library.
     unsafe { libc::fflush(std::ptr::null_mut()) };
-    // SAFETY: ends the process; nothing is left to uphold.
-    unsafe { libc::_exit(code) }
+    exit_at_once(code)
 }

@@ -44,7 +44,7 @@ unsafe impl<R: Payload> Sync for TaskOutput<R> where R::Archived: Sync {}
 
 impl<R: Payload> TaskOutput<R> {
     /// Checks the archive once, here.
-    pub(super) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
+    pub(crate) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
         let root: *const R::Archived = archive::access::<R>(bytes.bytes())?;
         Ok(Self {
             bytes,

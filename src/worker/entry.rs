@@ -21,14 +21,15 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use super::life;
+use super::{life, server, solo};
 use crate::{
     protocol::{
-        function::FunctionId,
-        token::{self, Token},
+        start,
+        token::{self, Confinement, Handover, Role, ServerToken, SoloToken, Token},
     },
     sys::{
         executable::{self, Constructor, Executable},
+        failure::SysError,
         process,
         sandbox::Policy,
     },
@@ -38,25 +39,6 @@ use crate::{
 pub(crate) const REFUSED: i32 = 70;
 /// Exit code of a worker whose parent was gone before it began. Nobody reads it but a test.
 pub(crate) const ORPHANED: i32 = 71;
-
-/// What the parent gave this worker.
-#[derive(Debug)]
-pub(crate) struct Handover {
-    /// The region's memfd.
-    pub(crate) region: OwnedFd,
-    /// The eventfd that wakes the parent.
-    pub(crate) event: OwnedFd,
-    /// The eventfd that wakes the parent's supervisor.
-    pub(crate) commands: OwnedFd,
-    /// Which worker this is, below 4096.
-    pub(crate) index: u16,
-    /// How many it was before.
-    pub(crate) incarnation: u16,
-    /// What the program wants done before the first task.
-    pub(crate) setup: Option<FunctionId>,
-    /// To what this worker confines itself before the first task.
-    pub(crate) sandbox: Option<(OwnedFd, Policy)>,
-}
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -76,6 +58,7 @@ unsafe extern "C" fn hook(
     environment: *const *const c_char,
 ) {
     executable::register_hook(&HOOK);
+    start::register_worker(live);
     // From the C library's `environ`, not from the argument, which musl does not pass.
     let Some(token) = env::var_os(token::VARIABLE) else {
         return;
@@ -98,12 +81,20 @@ unsafe extern "C" fn hook(
     process::exit_now(code)
 }
 
-/// The whole life of a worker; gives its exit code.
+/// The whole life of a worker, or of a process for one function; gives its exit code.
 fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
-    let token: Token = token
+    let role: Role = token
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("{} is {token:?}; {}", token::VARIABLE, token::BadToken))?;
+    match role {
+        Role::Worker(token) => begin_worker(token, arguments),
+        Role::Solo(token) => begin_solo(token, arguments),
+        Role::Server(token) => begin_server(token, arguments),
+    }
+}
+
+fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     if process::bind_to_parent(token.parent)?.is_none() {
         return Ok(ORPHANED);
     }
@@ -116,15 +107,8 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     let event = unsafe { process::adopt(token.event) }?;
     // SAFETY: as above.
     let commands = unsafe { process::adopt(token.commands) }?;
-    let sandbox = match token.sandbox {
-        Some(confinement) => {
-            // SAFETY: as above; it is a fourth one.
-            let ruleset = unsafe { process::adopt(confinement.ruleset) }?;
-            process::close_inherited()?;
-            Some((ruleset, confinement.policy))
-        }
-        None => None,
-    };
+    // SAFETY: as above; it is a fourth one.
+    let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: these are the entries that follow ours, each called once, in order, with what the
     // loader would pass; it will not call them, as we never return to it.
@@ -144,6 +128,78 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         setup,
         sandbox,
     }))
+}
+
+fn begin_solo(token: SoloToken, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
+    if let Some(parent) = token.parent
+        && process::bind_to_parent(parent)?.is_none()
+    {
+        return Ok(ORPHANED);
+    }
+    process::settle_signals()?;
+    // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
+    // taken it for its own.
+    let envelope = unsafe { process::adopt(token.envelope) }?;
+    let later = Executable::current().constructors_after_hook()?;
+    let construct = || {
+        // SAFETY: as for a worker.
+        unsafe { construct(later, arguments) }
+    };
+    solo::run(envelope, construct).map_err(Into::into)
+}
+
+fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
+    if process::bind_to_parent(token.parent)?.is_none() {
+        return Ok(ORPHANED);
+    }
+    process::settle_signals()?;
+    process::set_name("gristmill-fork");
+    let passed = [token.region, token.event, token.commands, token.requests];
+    let [region, event, commands, requests] = passed.map(|fd| {
+        // SAFETY: as for a worker; a token names four different descriptors.
+        unsafe { process::adopt(fd) }
+    });
+    let (region, event, commands, requests) = (region?, event?, commands?, requests?);
+    // SAFETY: as above; it is a fifth one. What is closed here is not there in workers either.
+    let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
+    let later = Executable::current().constructors_after_hook()?;
+    // SAFETY: as for a worker.
+    unsafe { construct(later, arguments) };
+    server::preload(&region, token.preload)?;
+    // From here on in the copies, once each.
+    let Some(start::Request { index, incarnation }) = server::serve(requests)? else {
+        return Ok(0);
+    };
+    if process::bind_to_parent(token.parent)?.is_none() {
+        return Ok(ORPHANED);
+    }
+    process::set_name(&format!("gristmill-w{index}"));
+    Ok(live(Handover {
+        region,
+        event,
+        commands,
+        index,
+        incarnation,
+        setup: token.setup,
+        sandbox,
+    }))
+}
+
+/// Takes over the ruleset of a sandbox, if there is to be one, and closes what else was inherited.
+///
+/// # Safety
+///
+/// Nobody else in this process owns the ruleset; all else that was passed is adopted.
+unsafe fn adopt_sandbox(
+    sandbox: Option<Confinement>,
+) -> Result<Option<(OwnedFd, Policy)>, SysError> {
+    let Some(Confinement { ruleset, policy }) = sandbox else {
+        return Ok(None);
+    };
+    // SAFETY: the caller vouches for it.
+    let ruleset = unsafe { process::adopt(ruleset) }?;
+    process::close_inherited()?;
+    Ok(Some((ruleset, policy)))
 }
 
 /// Does what the loader would do after us: C++ statics and the like must exist when tasks run.

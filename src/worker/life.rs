@@ -18,12 +18,12 @@ use crate::protocol::control::{Control, Status};
 use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
 use crate::protocol::settings::find_setup;
+use crate::protocol::token::Handover;
 #[cfg(feature = "tokio")]
 use crate::sys::cpu;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
-use crate::worker::entry::Handover;
 #[cfg(feature = "tokio")]
 use crate::worker::futures::{self, Futures};
 use crate::worker::idle::Idle;

@@ -8,6 +8,9 @@
 //!   └ leave: say Ending, drop the state, run what the program wants at the end
 //! ```
 //!
+//! A process for one function takes the same entrance, and [`solo`] instead of [`life`]; so does a
+//! [`server`], which forks workers.
+//!
 //! # Invariants
 //! - One thread speaks the protocol. It works on at most one claim at a time, and each claim's word
 //!   names it, so that the parent can undo or finish whatever it was doing when it died. Futures,
@@ -28,6 +31,8 @@ mod idle;
 mod privilege;
 mod run_range;
 mod run_task;
+mod server;
 mod settle;
+mod solo;
 mod state;
 mod tenure;

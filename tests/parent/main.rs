@@ -3,6 +3,7 @@
 //! The tests start this executable again as a program that owns a pool, a scenario, and look at it
 //! from outside.
 
+mod processes;
 mod program;
 mod scenario;
 
@@ -42,6 +43,22 @@ const TESTS: &[Test] = &[
     (
         "forked_children_disturb_nothing",
         forked_children_disturb_nothing,
+    ),
+    (
+        "daemons_die_with_the_program_and_others_survive",
+        processes::daemons_die_with_the_program_and_others_survive,
+    ),
+    (
+        "a_process_leaves_the_terminal_to_the_program",
+        processes::a_process_leaves_the_terminal_to_the_program,
+    ),
+    (
+        "forked_workers_die_with_the_program_and_with_the_pool",
+        processes::forked_workers_die_with_the_program_and_with_the_pool,
+    ),
+    (
+        "a_process_that_waits_costs_nothing",
+        processes::a_process_that_waits_costs_nothing,
     ),
 ];
 

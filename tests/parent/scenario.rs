@@ -12,6 +12,8 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
+use crate::processes;
+
 const WORKERS: usize = 2;
 
 /// Runs one by its name.
@@ -29,7 +31,7 @@ pub(crate) fn run(name: &str) {
         "drop_runtime" => drop_runtime(),
         "ignore_interrupt" => ignore_interrupt(),
         "fork" => forks(),
-        other => panic!("there is no scenario {other}"),
+        other => assert!(processes::run(other), "there is no scenario {other}"),
     }
 }
 
@@ -38,7 +40,7 @@ fn pool() -> Pool {
     builder.build().expect("a pool")
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{line}")
         .and_then(|()| output.flush())
@@ -50,7 +52,7 @@ fn tell_workers(pool: &Pool) {
     say(&format!("workers {}", pids.join(" ")));
 }
 
-fn wait_for_word() {
+pub(crate) fn wait_for_word() {
     let mut line = String::new();
     std::io::stdin()
         .lock()

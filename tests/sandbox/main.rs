@@ -6,6 +6,7 @@
 mod attempt;
 mod inside;
 mod kernel;
+mod methods;
 mod paths;
 
 use std::fs;

@@ -87,6 +87,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        manner: Default::default(),
         sandbox: None,
         setup: None,
     };

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::succession::Role;
 use super::{Watch, death};
-use crate::error::{Error, TaskError};
+use crate::error::{Cause, Error, TaskError, WorkerDeath};
 use crate::pool::arena::Arena;
 use crate::pool::roster::Member;
+use crate::pool::start::Ground;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Order, Status};
-use crate::protocol::token::{self, Confinement, Token};
+use crate::protocol::token::{Confinement, Token};
 use crate::sys::pidfd::PidFd;
-use crate::sys::process::{KILL, Spawn};
+use crate::sys::process::KILL;
 
 /// Workers that may die in a row before their first breath until the pool gives up.
 pub(super) const START_ATTEMPTS: u32 = 5;
@@ -60,16 +61,11 @@ impl Watch<'_> {
                 policy: *policy,
             }),
         };
-        let mut passed = vec![
-            engine.region().fd(),
-            engine.event().as_fd(),
-            engine.commands().as_fd(),
-        ];
-        passed.extend(sandbox.map(|(ruleset, _)| ruleset.as_fd()));
-        let spawn = Spawn {
-            variable: token::VARIABLE,
-            value: &token.to_string(),
-            passed: &passed,
+        let ground = Ground {
+            region: engine.region(),
+            event: engine.event().as_fd(),
+            commands: engine.commands().as_fd(),
+            ruleset: sandbox.map(|(ruleset, _)| ruleset.as_fd()),
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {
@@ -78,10 +74,14 @@ impl Watch<'_> {
             arena,
         };
         engine.hub().roster.enlist(owner.index(), member);
-        let started = spawn
-            .start()
-            .map_err(|error| Error::Spawn(error.to_string()))
-            .and_then(|process| self.watch(index, process));
+        let started = match self.starter.start(ground, &token) {
+            Ok(process) => self.watch(index, process),
+            Err(error) => {
+                // One that was forked, and could not be held, may have claimed something.
+                self.bury(index, &WorkerDeath::new(0, Cause::Unknown));
+                Err(error)
+            }
+        };
         let mut hub = engine.hub();
         match started {
             Ok(pid) => hub.roster.introduce(owner.index(), pid),

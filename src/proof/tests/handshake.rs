@@ -58,6 +58,7 @@ impl Nursery {
             queue_depth: None,
             settings: Settings::default(),
             service: Service::default(),
+            manner: Default::default(),
             setup: None,
             sandbox: None,
         };

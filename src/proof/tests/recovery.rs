@@ -22,6 +22,7 @@ fn the_dead_do_not_count_as_awake() {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        manner: Default::default(),
         setup: None,
         sandbox: None,
     };
