@@ -24,6 +24,7 @@ fn a_letter_and_its_answer_arrive() {
         let there = opened(&envelope).expect("it is ours");
         assert_eq!(there.name(), "a name longer t");
         assert_eq!(there.function().to_bits(), 0x1234);
+        #[cfg(feature = "tokio")]
         assert_eq!(there.runtime(), None);
         let seen = archive::access::<Vec<u64>>(there.arguments()).expect("an archive");
         assert!(seen.iter().zip(&arguments).all(|(a, b)| a == b) && seen.len() == count);
