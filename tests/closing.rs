@@ -4,7 +4,7 @@ mod policy_support;
 
 use std::hint;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gristmill::{Closed, Error, Pool, TaskError, TaskHandle};
 use policy_support::{Tally, mark, wait_for};
@@ -198,7 +198,9 @@ fn terminate_ends_everything_now() {
 fn what_had_finished_is_delivered_after_terminate() {
     let pool = pool(1);
     let done = quick(&pool);
+    let began = Instant::now();
     while !done.is_finished() {
+        assert!(began.elapsed() < LONG, "it never came");
         hint::spin_loop();
     }
     pool.terminate().wait().unwrap();

@@ -16,6 +16,24 @@ fn both() -> [Pool; 2] {
         .map(|violation| confined(Sandbox::compute_only().on_violation(violation)))
 }
 
+/// Waits until the kernel says that every worker sleeps; beyond a minute it has not.
+fn until_asleep(pool: &Pool) {
+    let began = Instant::now();
+    let sleeps = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('S'))
+    };
+    while !pool.worker_pids().iter().all(sleeps) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "they never slept"
+        );
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn jobs_and_tasks_of_any_size_run() {
     for pool in both() {
@@ -33,9 +51,9 @@ fn jobs_and_tasks_of_any_size_run() {
             let task = pool.spawn(size, |size| vec![7_u8; size.to_native() as usize]);
             assert_eq!(task.unwrap().wait().unwrap().len() as u64, size);
         }
-        // More than spinning workers see: they sleep and are woken.
+        // They sleep and are woken.
         for round in 0..50_u64 {
-            std::thread::sleep(Duration::from_micros(20 * round));
+            until_asleep(&pool);
             assert_eq!(
                 pool.spawn(round, |x| x.to_native())
                     .unwrap()
