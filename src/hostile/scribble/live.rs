@@ -60,6 +60,16 @@ fn mix(x: u64) -> u64 {
     Random(x | 1).next()
 }
 
+/// Waits for what has to come; beyond a minute it has not.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed().as_secs() < 60, "it never came");
+        std::thread::yield_now();
+    }
+}
+
 fn pool() -> Pool {
     let pool = Pool::builder().workers(3).memory_budget(64 << 20);
     pool.build().expect("a pool")
@@ -293,9 +303,7 @@ fn a_waker_that_is_stopped_half_way_leaves_nobody_asleep() {
     let pool = Pool::builder().workers(1).build().expect("a pool");
     for x in 0..3 {
         let parking = pool.engine().parking();
-        while !parking.is_asleep(0) {
-            std::thread::yield_now();
-        }
+        until(|| parking.is_asleep(0));
         // The first half of a wake-up. The second, the call of the kernel, does not come.
         const AWAKE: u32 = 0;
         parking
@@ -316,7 +324,5 @@ fn the_supervisor_sleeps_when_nothing_is_pending() {
     task.expect("the pool is open")
         .wait()
         .expect("nobody is wild");
-    while pool.engine().is_watched() {
-        std::thread::yield_now();
-    }
+    until(|| !pool.engine().is_watched());
 }
