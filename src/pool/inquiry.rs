@@ -10,6 +10,7 @@ use core::num::NonZeroU32;
 use core::ops::Range;
 
 use crate::error::{Failure, TaskError};
+use crate::pool::chunking::Chunking;
 use crate::pool::job::Running;
 use crate::pool::terms::Grain;
 use crate::protocol::range::Beat;
@@ -103,6 +104,18 @@ impl Running {
         } else {
             self.follow_first(found)
         }
+    }
+
+    /// The rest of a job that is not as short as it was thought, cut for all.
+    pub(crate) fn go_on(&mut self, rest: Range<u64>, workers: usize) -> Next {
+        if let Some(error) = &self.cancelled {
+            return Next::Over(Err(error.clone()), Vec::new());
+        }
+        self.inquiry.done += rest.start;
+        let chunks = Chunking::guided(rest.end - rest.start, workers, 1).chunks();
+        let ranges = chunks.map(|(start, len)| rest.start + start..rest.start + start + len);
+        self.inquiry.pending = ranges.collect();
+        self.next_round()
     }
 
     fn keep_failures(&mut self, found: Vec<(u32, TaskError, Beat)>) -> Next {
