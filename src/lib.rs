@@ -40,7 +40,7 @@
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
-//!   [`spawn_when_free`](Pool::spawn_when_free).
+//!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -272,7 +272,7 @@ pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
+pub use task::{Gather, TaskBuilder, TaskHandle, TaskOutput, TaskSet, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

@@ -202,7 +202,12 @@ impl Engine {
     }
 
     /// Submits a batch, whose arguments and context are in place already and are kept alive.
-    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+    pub(crate) fn submit_batch(
+        &self,
+        task: Task,
+        keep: Keep,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error> {
         self.check_process()?;
         let reserved = Reserved::new(self, self.route(None)?)?;
         let entry = Arc::new(Entry::new());
@@ -211,7 +216,7 @@ impl Engine {
             arguments: None,
             keep: Some(keep),
             batched: true,
-            terms: None,
+            terms,
             route: Route::PLAIN,
         };
         reserved.submit(task, flight);

@@ -11,9 +11,11 @@ mod bounded;
 mod builder;
 mod handle;
 mod output;
+mod set;
 mod spawn;
 
 pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;
+pub use set::{Gather, TaskSet};
