@@ -166,6 +166,7 @@ impl Engine {
                 batched: false,
                 terms,
                 route: Route::PLAIN,
+                caller: self.caller(),
             },
         );
         Ok(entry)
@@ -218,6 +219,7 @@ impl Engine {
             batched: true,
             terms,
             route: Route::PLAIN,
+            caller: self.caller(),
         };
         reserved.submit(task, flight);
         Ok(entry)
@@ -297,6 +299,7 @@ impl Engine {
     pub(crate) fn launch(&self, mut launch: Launch, entry: &Arc<JobEntry>) {
         let attempts = NonZeroU32::new(self.config().attempts);
         launch.terms.attempts = launch.terms.attempts.or(attempts);
+        launch.caller = self.caller();
         let mut hub = self.hub();
         hub.launch(self.control(), launch, entry);
         if hub.has_backlog() {

@@ -226,6 +226,8 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
+            #[cfg(feature = "tracing")]
+            self.ears.let_go(&self.poller);
             self.end_overdue();
             self.engine.hub().ring_due(clock::now());
             if self.engine.hub().is_due_to_end() {
@@ -257,6 +259,10 @@ impl<'a> Watch<'a> {
         }
         hub.conclude(abandoned);
         drop(hub);
+        #[cfg(feature = "tracing")]
+        if let Some((audience, _)) = self.engine.audience() {
+            audience.callers.end();
+        }
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
     }

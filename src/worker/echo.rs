@@ -12,7 +12,7 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, dispatcher};
 
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::protocol::echo::{FIELDS, Kind, Message};
+use crate::protocol::echo::{FIELDS, Kind, Message, NOWHERE};
 use crate::protocol::gauge::Work;
 use crate::sys::pipe;
 
@@ -103,7 +103,7 @@ fn message(kind: Kind, metadata: Option<&Metadata<'_>>, parent: u64) -> Message 
 fn parent(explicit: Option<&Id>, is_root: bool) -> u64 {
     match explicit {
         Some(id) => id.into_u64(),
-        None if is_root => 0,
+        None if is_root => NOWHERE,
         None => ENTERED.with_borrow(|entered| entered.last().copied().unwrap_or(0)),
     }
 }
