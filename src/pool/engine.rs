@@ -268,7 +268,9 @@ impl Engine {
 
     /// How many workers there may be while some succeed others.
     pub(crate) fn places(&self) -> usize {
-        self.config.service.places(self.config.workers, self.config.queues)
+        self.config
+            .service
+            .places(self.config.workers, self.config.queues)
     }
 
     pub(crate) fn arena_size(&self) -> u64 {
