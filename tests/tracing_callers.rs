@@ -291,3 +291,37 @@ fn deaths_cancellation_and_the_end_of_the_pool_close_it_too() {
         "{events:?}"
     );
 }
+
+#[test]
+fn futures_that_take_turns_on_a_worker_speak_in_their_own_spans() {
+    let (registry, mut expected) = heard(|registry| {
+        let pool = registry.pool(1);
+        let mut tasks: TaskSet<()> = TaskSet::new();
+        let mut expected = Vec::new();
+        for name in ["one", "other", "third"] {
+            let span = info_span!("caller");
+            let task = span.in_scope(|| {
+                pool.spawn_async(name.to_owned(), async |name| {
+                    for _ in 0..20 {
+                        info!("{}", name.as_str());
+                        tokio::task::yield_now().await;
+                    }
+                })
+            });
+            tasks.push(task.unwrap());
+            let said = (name.to_owned(), number(&span));
+            expected.extend(std::iter::repeat_n(said, 20));
+            // Beside them the worker is at other work.
+            tasks.push(pool.spawn(format!("plain {name}"), says).unwrap());
+            expected.push((format!("plain {name}"), None));
+        }
+        tasks.gather().wait().unwrap();
+        drop(pool);
+        expected
+    });
+    let mut found = registry.events();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(registry.open(), [""; 0]);
+}

@@ -92,8 +92,8 @@ impl fmt::Display for WorkerDeath {
     }
 }
 
-/// Tells tasks of a pool apart, as [`WorkerState::Task`](crate::WorkerState::Task) and, in the field
-/// `task`, what is told to `tracing` do.
+/// Tells tasks of a pool apart, as [`WorkerState::Task`](crate::WorkerState::Task) and the field
+/// `task` of what is told to `tracing` do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TaskId {
     // In six bytes, none of them wasted on `None`, so that errors stay small.

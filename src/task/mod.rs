@@ -13,6 +13,9 @@ mod handle;
 mod output;
 mod set;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod spawn_async;
+mod state;
 
 pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;

@@ -50,6 +50,11 @@ fn every_setting_out_of_range_is_named_with_what_was_wanted() {
         ("worker_cores", new().worker_cores([0, 1024])),
         ("worker_cores", new().worker_cores([usize::MAX])),
         ("capture_output", new().capture_output(0)),
+        ("max_tasks_per_worker", new().max_tasks_per_worker(0)),
+        ("max_worker_memory", new().max_worker_memory(0)),
+        ("max_worker_age", new().max_worker_age(Duration::ZERO)),
+        ("async_concurrency", new().async_concurrency(0)),
+        ("start_timeout", new().start_timeout(Duration::ZERO)),
     ];
     for (name, builder) in table {
         match builder.clone().build() {
@@ -92,6 +97,15 @@ fn what_the_kernel_or_the_program_refuses_is_typed() {
         matches!(refused, Err(Error::WorkersKeepDying { .. })),
         "{refused:?}"
     );
+    // Nor does this one, which would start for ever.
+    let limit = Duration::from_millis(100);
+    let refused = builder(1).command(["sleep", "1000"]).start_timeout(limit);
+    let refused = refused.build();
+    let timed_out = matches!(refused, Err(Error::StartTimedOut { .. } | Error::Spawn(_)));
+    assert!(
+        timed_out || matches!(refused, Err(Error::WorkersKeepDying { .. })),
+        "{refused:?}"
+    );
     // No command at all.
     works(&command(&[]).expect("as by default"));
 }
@@ -100,6 +114,11 @@ fn what_the_kernel_or_the_program_refuses_is_typed() {
 fn absurd_settings_that_have_a_meaning_have_it() {
     let table = [
         builder(1).attempts(u32::MAX),
+        builder(1).max_tasks_per_worker(u64::MAX),
+        builder(1).max_worker_memory(u64::MAX),
+        builder(1).max_worker_age(Duration::MAX),
+        builder(1).async_concurrency(u64::MAX),
+        builder(1).start_timeout(Duration::MAX),
         builder(1).queue_depth(usize::MAX),
         builder(1).cancel_grace(Duration::ZERO),
         builder(1).cancel_grace(Duration::MAX),

@@ -162,8 +162,8 @@ fn named<R: Payload>(
     outcome.map_err(|error| ItemError { index, error })
 }
 
-/// The results of a map, or of a [`TaskSet`](crate::TaskSet), as a blocking iterator. The thread that asks spins for some microseconds, then
-/// sleeps in the kernel.
+/// The results of a map, or of a [`TaskSet`](crate::TaskSet), as a blocking iterator. The thread
+/// that asks spins for some microseconds, then sleeps in the kernel.
 #[derive(Debug)]
 pub struct Blocking<T>(T);
 
