@@ -14,6 +14,7 @@ Runs gristmill beside its peers and prints a table.
   --list           names the rows
   --rounds N       rounds of a row at most (15)
   --seconds N      after so many seconds no new round of a row begins (10)
+  --total N        the rows share this many seconds, if there are many (900)
   --only TEXT      contenders whose names contain this, besides the first of each row
   --smoke          tiny sizes, two rounds: does everybody run, is every answer right
   --no-python      without the Python peers
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
     pub(crate) list: bool,
     pub(crate) help: bool,
     pub(crate) bounds: Bounds,
+    /// What all rows together may take, but for three rounds each.
+    pub(crate) total: Duration,
     pub(crate) only: Option<String>,
     pub(crate) smoke: bool,
     pub(crate) python: bool,
@@ -47,6 +50,7 @@ impl Arguments {
                 rounds: 15,
                 time: Duration::from_secs(10),
             },
+            total: Duration::from_secs(900),
             only: None,
             smoke: false,
             python: true,
@@ -65,6 +69,10 @@ impl Arguments {
                 "--seconds" => {
                     let seconds = number().ok_or_else(wanted)?;
                     arguments.bounds.time = Duration::from_secs(seconds.into());
+                }
+                "--total" => {
+                    let seconds = number().ok_or_else(wanted)?;
+                    arguments.total = Duration::from_secs(seconds.into());
                 }
                 "--only" => arguments.only = words.next(),
                 "--smoke" => {

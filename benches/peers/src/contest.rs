@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Workers of the pool, and threads or processes of every rival.
 pub(crate) const WIDTH: usize = 2;
@@ -18,6 +18,11 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(time: f64, right: bool) -> Self {
+        // Somebody who failed has no time, and records hold numbers only.
+        let (time, right) = match time.is_finite() {
+            true => (time, right),
+            false => (0.0, false),
+        };
         Self {
             time,
             samples: Vec::new(),
@@ -29,7 +34,7 @@ impl Turn {
     pub(crate) fn of_samples(samples: Vec<f32>, right: bool) -> Self {
         let mut sorted = samples.clone();
         sorted.sort_by(f32::total_cmp);
-        let time = sorted.get(sorted.len() / 2).map_or(f64::NAN, |&t| t.into());
+        let time = sorted.get(sorted.len() / 2).map_or(0.0, |&t| t.into());
         Self {
             time,
             samples,
@@ -42,7 +47,7 @@ impl Turn {
 pub(crate) type Work = Box<dyn FnMut(bool) -> Turn>;
 
 /// Of what kind somebody is: how bars are coloured, and what may be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Ours,
@@ -61,7 +66,7 @@ pub(crate) struct Contender {
 }
 
 /// What is aimed at. The first contender is meant unless another is named.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Aim {
     /// Their time over ours.
@@ -70,12 +75,14 @@ pub(crate) enum Aim {
     Within { limit: String, at_most: f64 },
     /// Our time.
     Seconds { at_most: f64 },
+    /// Another's time over ours, where the other is us as well, only more of it.
+    Slower { of: String, at_most: f64 },
     /// The dearest of all contenders, each of which is a size, over the cheapest.
     Flat { at_most: f64 },
 }
 
 /// What an item is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unit {
     /// Seconds.

@@ -14,16 +14,14 @@ use crate::machine;
 /// What a row is told when it is set up.
 pub(crate) struct Crew {
     pub(crate) smoke: bool,
-    pub(crate) python: bool,
     pool: OnceCell<Arc<Pool>>,
     rayon: OnceCell<Arc<ThreadPool>>,
 }
 
 impl Crew {
-    pub(crate) fn new(smoke: bool, python: bool) -> Self {
+    pub(crate) fn new(smoke: bool) -> Self {
         Self {
             smoke,
-            python,
             pool: OnceCell::new(),
             rayon: OnceCell::new(),
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::contest::{Aim, Kind, Row, Unit};
 use crate::placement::{self, Class, Placement};
@@ -20,7 +20,7 @@ pub(crate) struct Bounds {
 }
 
 /// What a row came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) name: String,
     pub(crate) what: String,
@@ -30,13 +30,15 @@ pub(crate) struct Outcome {
     /// Where the processors were before each round, and after the last.
     pub(crate) placements: Vec<Placement>,
     pub(crate) load: String,
+    /// When it ended.
+    pub(crate) time: String,
     pub(crate) contenders: Vec<Entry>,
     pub(crate) aims: Vec<Verdict>,
     pub(crate) missing: Vec<(String, String)>,
 }
 
 /// One contender's part of an outcome.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) kind: Kind,
@@ -52,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 /// What became of an aim.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) aim: Aim,
     pub(crate) found: f64,
@@ -63,10 +65,6 @@ impl Outcome {
     /// Whether all answers were right.
     pub(crate) fn is_right(&self) -> bool {
         self.contenders.iter().all(|entry| entry.right)
-    }
-
-    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.contenders.iter().find(|entry| entry.name == name)
     }
 
     /// The classes of placement that were met, with the number of rounds of each.
@@ -122,7 +120,7 @@ pub(crate) fn hold(mut row: Row, bounds: Bounds) -> Outcome {
         .first()
         .map_or(Vec::new(), |entry| entry.times.clone());
     for (entry, samples) in entries.iter_mut().zip(samples) {
-        let ratios: Vec<f64> = entry.times.iter().zip(&ours).map(|(a, b)| a / b).collect();
+        let ratios = ratios(&entry.times, &ours);
         entry.ratio = Spread::of(&ratios);
         entry.time = Spread::of(&entry.times);
         if !samples.is_empty() {
@@ -140,6 +138,7 @@ pub(crate) fn hold(mut row: Row, bounds: Bounds) -> Outcome {
         rounds,
         placements,
         load: crate::machine::load(),
+        time: crate::machine::now(),
         contenders: entries,
         missing: row.missing,
     }
@@ -155,8 +154,12 @@ fn judge(aim: &Aim, entries: &[Entry]) -> Option<Verdict> {
         }
         Aim::Within { limit, at_most } => {
             let (ours, theirs) = (&entries.first()?.times, &named(limit)?.times);
-            let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
+            let ratios = ratios(ours, theirs);
             let found = median(&ratios);
+            (found, found <= *at_most)
+        }
+        Aim::Slower { of, at_most } => {
+            let found = named(of)?.ratio.median;
             (found, found <= *at_most)
         }
         Aim::Seconds { at_most } => {
@@ -175,4 +178,13 @@ fn judge(aim: &Aim, entries: &[Entry]) -> Option<Verdict> {
         found,
         met,
     })
+}
+
+/// Round by round. Finite always: what is compared with nothing is a billion times as much.
+fn ratios(times: &[f64], others: &[f64]) -> Vec<f64> {
+    let ratio = |(&time, &other): (&f64, &f64)| match (time, other) {
+        (0.0, 0.0) => 1.0,
+        _ => (time / other).min(1e9),
+    };
+    times.iter().zip(others).map(ratio).collect()
 }

@@ -37,11 +37,11 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Facts that a reader needs to judge the figures.
-pub(crate) fn facts() -> BTreeMap<&'static str, String> {
+pub(crate) fn facts() -> BTreeMap<String, String> {
     let pages = "/sys/kernel/mm/transparent_hugepage";
     let here = env!("CARGO_MANIFEST_DIR");
     let commit = said_by("git", &["-C", here, "describe", "--always", "--dirty"]);
-    BTreeMap::from([
+    let facts = [
         ("allocator", crate::allocator::name().to_owned()),
         ("commit", commit),
         (
@@ -68,7 +68,9 @@ pub(crate) fn facts() -> BTreeMap<&'static str, String> {
             std::thread::available_parallelism().map_or(String::new(), |n| n.to_string()),
         ),
         ("rustc", said_by("rustc", &["--version"])),
-    ])
+    ];
+    let facts = facts.into_iter();
+    facts.map(|(name, fact)| (name.to_owned(), fact)).collect()
 }
 
 /// The versions of those who take part, as locked.
@@ -92,10 +94,16 @@ pub(crate) fn versions() -> BTreeMap<String, String> {
             versions.insert(quoted(line), version);
         }
     }
+    versions.extend(crate::peer::python::versions());
     versions
 }
 
 /// Today, by the machine's clock.
 pub(crate) fn today() -> String {
     said_by("date", &["-u", "+%Y-%m-%d"])
+}
+
+/// The time of day.
+pub(crate) fn now() -> String {
+    said_by("date", &["-u", "+%H:%M"])
 }

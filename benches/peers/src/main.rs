@@ -18,9 +18,16 @@ mod work;
 
 use std::env;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use arguments::{Arguments, HELP};
 use crew::Crew;
+use hold::Outcome;
+use report::record::Record;
+use work::Setup;
+
+/// What a record says was run.
+const COMMAND: &str = "cargo run --release -p gristmill-peers --";
 
 fn main() -> ExitCode {
     // A worker of procspawn's comes this way, too, and ends in here.
@@ -51,10 +58,10 @@ fn serve(name: &str) -> ExitCode {
     // It ends with whoever started it, also if that was killed.
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let crew = Crew::new(false, false);
-    if let Some(work) = work::collect(name, &crew) {
+    let crew = Crew::new(false);
+    if let Some(work) = work::remote(name, &crew) {
         remote::serve(work);
-    } else if peer::serve(name).is_none() {
+    } else if peer::serve(name).is_none() && work::counted(name, &crew).is_none() {
         eprintln!("gristmill-peers: nothing serves as {name}");
         return ExitCode::from(2);
     }
@@ -63,10 +70,11 @@ fn serve(name: &str) -> ExitCode {
 
 /// Whether all answers were right.
 fn run(arguments: &Arguments) -> bool {
-    let rows = work::rows();
+    let rows = work::rows(arguments.python);
     let wanted = rows.iter().filter(|(name, _)| arguments.wants(name));
+    let wanted: Vec<_> = wanted.copied().collect();
     if arguments.list {
-        wanted.for_each(|(name, _)| println!("{name}"));
+        wanted.iter().for_each(|(name, _)| println!("{name}"));
         return true;
     }
     let facts = machine::facts();
@@ -74,21 +82,49 @@ fn run(arguments: &Arguments) -> bool {
         println!("{name:<18} {fact}");
     }
     println!();
-    let crew = Crew::new(arguments.smoke, arguments.python);
+    let began = Instant::now();
+    let outcomes = hold_all(arguments, &wanted);
+    let all_right = outcomes.iter().all(Outcome::is_right);
+    if let Some(place) = &arguments.record {
+        let words = env::args().skip(1);
+        let mut record = Record {
+            date: machine::today(),
+            command: words.fold(String::from(COMMAND), |all, word| all + " " + &word),
+            seconds: began.elapsed().as_secs_f64(),
+            facts,
+            versions: machine::versions(),
+            rows: outcomes,
+        };
+        if let Err(problem) = report::record::write(&mut record, place) {
+            eprintln!(
+                "gristmill-peers: no record in {}: {problem}",
+                place.display()
+            );
+            return false;
+        }
+    }
+    all_right
+}
+
+/// One row after the other, each with its share of the time that is left.
+fn hold_all(arguments: &Arguments, wanted: &[(&'static str, Setup)]) -> Vec<Outcome> {
+    let began = Instant::now();
+    let crew = Crew::new(arguments.smoke);
     let mut outcomes = Vec::new();
-    for (_, setup) in wanted {
+    for (index, (_, setup)) in wanted.iter().enumerate() {
         let mut row = setup(&crew);
         if let Some(only) = &arguments.only {
-            let mut index = 0;
-            row.contenders.retain(|contender| {
-                index += 1;
-                index == 1 || contender.name.contains(&**only)
-            });
+            let mut rest = row.contenders.split_off(1.min(row.contenders.len()));
+            rest.retain(|contender| contender.name.contains(&**only));
+            row.contenders.append(&mut rest);
         }
-        let outcome = hold::hold(row, arguments.bounds);
+        let left = arguments.total.saturating_sub(began.elapsed());
+        let mut bounds = arguments.bounds;
+        bounds.time = bounds.time.min(left / (wanted.len() - index) as u32);
+        let outcome = hold::hold(row, bounds);
         report::table::print(&outcome);
         outcomes.push(outcome);
         crew.tidy_up();
     }
-    outcomes.iter().all(hold::Outcome::is_right)
+    outcomes
 }

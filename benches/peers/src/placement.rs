@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Round trips of one probe: below a millisecond, where nobody interferes.
 const TRIPS: u32 = 2000;
@@ -19,7 +19,7 @@ const TRIPS: u32 = 2000;
 const PROBES: u32 = 3;
 
 /// How far apart the two processors are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Class {
     /// Two threads of one core.
@@ -44,7 +44,7 @@ impl Class {
 }
 
 /// A finding: the class, and nanoseconds of a round trip.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Placement {
     pub(crate) class: Class,
     pub(crate) round_trip_ns: f64,
@@ -55,7 +55,7 @@ pub(crate) fn probe() -> Placement {
     let Some([first, second]) = processors() else {
         return Placement {
             class: Class::Single,
-            round_trip_ns: f64::NAN,
+            round_trip_ns: 0.0,
         };
     };
     let trips = (0..PROBES).map(|_| round_trip(first, second));

@@ -14,7 +14,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 /// A median with its quartiles.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Spread {
     pub(crate) low: f64,
     pub(crate) median: f64,

@@ -6,6 +6,7 @@ pub(crate) mod exchange;
 pub(crate) mod gang;
 pub(crate) mod iceoryx;
 pub(crate) mod processes;
+pub(crate) mod python;
 pub(crate) mod streams;
 
 use exchange::Message;

@@ -1,5 +1,7 @@
 //! What a reader gets: a table, and a record with a picture.
 
+pub(crate) mod picture;
+pub(crate) mod record;
 pub(crate) mod table;
 
 use crate::contest::{Aim, Unit};
@@ -24,7 +26,7 @@ pub(crate) fn show(value: f64, unit: Unit) -> String {
         (Unit::Bytes, v) if v >= 1048576.0 => scaled(1.0 / 1048576.0, "MiB"),
         (Unit::Bytes, v) if v >= 1024.0 => scaled(1.0 / 1024.0, "KiB"),
         (Unit::Bytes, _) => scaled(1.0, "B"),
-        (Unit::Count, v) => format!("{v:.4}"),
+        (Unit::Count, v) => format!("{v:.5}"),
     }
 }
 
@@ -37,6 +39,9 @@ pub(crate) fn phrase(verdict: &Verdict, unit: Unit) -> String {
         }
         Aim::Within { limit, at_most } => {
             format!("{found:.2} times {limit}, wanted at most {at_most:.2}")
+        }
+        Aim::Slower { of, at_most } => {
+            format!("{of} {found:.2} times as slow, wanted at most {at_most:.2}")
         }
         Aim::Seconds { at_most } => {
             let (found, at_most) = (show(found, unit), show(*at_most, unit));

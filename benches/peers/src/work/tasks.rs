@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use gristmill::{Pool, TaskHandle};
 use rayon::prelude::*;
 
-use crate::contest::{Kind, Row, Turn, WIDTH, timed};
+use crate::contest::{Kind, Row, Turn, WIDTH, Work, timed};
 use crate::crew::{Crew, one_thread, two_threads};
 use crate::work::Setup;
 
@@ -30,7 +30,7 @@ const PROCSPAWN: &str = "procspawn";
 
 /// The answer to a number, which each rival computes.
 #[inline]
-fn answer(number: u64) -> u64 {
+pub(crate) fn answer(number: u64) -> u64 {
     number ^ 1
 }
 
@@ -40,7 +40,7 @@ fn expected(tasks: usize) -> u64 {
 }
 
 /// Times the work, which adds up the answers, by the task.
-fn add_up(tasks: usize, work: impl FnOnce() -> u64) -> Turn {
+pub(crate) fn add_up(tasks: usize, work: impl FnOnce() -> u64) -> Turn {
     let (sum, time) = timed(work);
     Turn::new(time / tasks as f64, sum == expected(tasks))
 }
@@ -65,6 +65,14 @@ fn window<H>(
         pending.push_back(submit(number));
     }
     pending.into_iter().map(wait).fold(sum, u64::wrapping_add)
+}
+
+/// A turn of tasks, 256 of them in flight.
+pub(crate) fn one_by_one_turn(pool: &Pool, tasks: usize) -> Turn {
+    add_up(tasks, || {
+        let wait = |task: TaskHandle<u64>| task.wait().map_or(0, |sum| sum.to_native());
+        window(0..tasks as u64, |number| spawn(pool, number), wait)
+    })
 }
 
 /// Two threads that take requests from one channel and answer through another. There is no handle a
@@ -146,7 +154,7 @@ impl Batches {
 }
 
 /// Calls of procspawn's pool: far fewer, which is the same a call.
-fn procspawn_work() -> Result<crate::contest::Work, String> {
+fn procspawn_work() -> Result<Work, String> {
     let pool = procspawn::Pool::new(WIDTH).map_err(|error| error.to_string())?;
     // Killed with the pool when the row ends.
     Ok(Box::new(move |_| {
@@ -180,10 +188,7 @@ fn one_by_one(crew: &Crew) -> Row {
     .ahead_of(CROSSBEAM, 1.0)
     .ahead_of(PROCSPAWN, 100.0)
     .enter(Kind::Ours, "gristmill spawn", move |_| {
-        add_up(tasks, || {
-            let wait = |task: TaskHandle<u64>| task.wait().map_or(0, |sum| sum.to_native());
-            window(0..tasks as u64, |number| spawn(&pool, number), wait)
-        })
+        one_by_one_turn(&pool, tasks)
     })
     .enter(Kind::Threads, CROSSBEAM, move |_| {
         add_up(tasks, || channels.turn(tasks))
@@ -309,52 +314,84 @@ where
     sums.into_iter().fold(0, u64::wrapping_add)
 }
 
+/// Turns of so many calls by so many callers.
+type Turns = Box<dyn FnMut(usize) -> Turn>;
+
+/// Turns of calls awaited by callers, of one contender.
+pub(crate) fn awaited_turn(who: &str, crew: &Crew, count: usize) -> Option<Turns> {
+    Some(match who {
+        "gristmill spawn" => {
+            let (pool, runtime) = (crew.pool(), one_thread());
+            Box::new(move |tasks| {
+                add_up(tasks, || {
+                    runtime.block_on(callers(count, tasks, |number| {
+                        let task = spawn(&pool, number);
+                        async { task.await.map_or(0, |sum| sum.to_native()) }
+                    }))
+                })
+            })
+        }
+        "tokio spawn" => {
+            let runtime = two_threads();
+            Box::new(move |tasks| {
+                add_up(tasks, || {
+                    runtime.block_on(callers(count, tasks, |number| async move {
+                        let task = tokio::spawn(async move { answer(number) });
+                        task.await.unwrap_or(0)
+                    }))
+                })
+            })
+        }
+        "tokio spawn_blocking" => {
+            let runtime = two_threads();
+            Box::new(move |tasks| {
+                add_up(tasks, || {
+                    runtime.block_on(callers(count, tasks, |number| async move {
+                        let task = tokio::task::spawn_blocking(move || answer(number));
+                        task.await.unwrap_or(0)
+                    }))
+                })
+            })
+        }
+        "rayon spawn + oneshot" => {
+            let (rayon, runtime) = (crew.rayon(), one_thread());
+            Box::new(move |tasks| {
+                add_up(tasks, || {
+                    runtime.block_on(callers(count, tasks, |number| {
+                        let (done, answered) = tokio::sync::oneshot::channel();
+                        rayon.spawn(move || {
+                            // Nobody listens only when all is over.
+                            let _ = done.send(answer(number));
+                        });
+                        async { answered.await.unwrap_or(0) }
+                    }))
+                })
+            })
+        }
+        _ => return None,
+    })
+}
+
 fn awaited(crew: &Crew, count: usize, tasks: usize) -> Row {
     let tasks = crew.pick(tasks, 1000);
-    let few = tasks / 5;
-    let (pool, ours) = (crew.pool(), one_thread());
-    let (spawning, blocking, few_pool) = (two_threads(), two_threads(), crew.rayon());
-    let outside = one_thread();
-    Row::new(
+    let row = Row::new(
         format!("f/awaited/{count}"),
         format!("no-op calls awaited on a runtime of tokio's, by {count} callers at once"),
     )
     .ahead_of("tokio spawn", 1.5)
-    .ahead_of("tokio spawn_blocking", 4.0)
-    .enter(Kind::Ours, "gristmill spawn", move |_| {
-        add_up(tasks, || {
-            ours.block_on(callers(count, tasks, |number| {
-                let task = spawn(&pool, number);
-                async { task.await.map_or(0, |sum| sum.to_native()) }
-            }))
-        })
-    })
-    .enter(Kind::Threads, "tokio spawn", move |_| {
-        add_up(tasks, || {
-            spawning.block_on(callers(count, tasks, |number| async move {
-                let task = tokio::spawn(async move { answer(number) });
-                task.await.unwrap_or(0)
-            }))
-        })
-    })
-    .enter(Kind::Threads, "tokio spawn_blocking", move |_| {
-        add_up(few, || {
-            blocking.block_on(callers(count, few, |number| async move {
-                let task = tokio::task::spawn_blocking(move || answer(number));
-                task.await.unwrap_or(0)
-            }))
-        })
-    })
-    .enter(Kind::Threads, "rayon spawn + oneshot", move |_| {
-        add_up(few, || {
-            outside.block_on(callers(count, few, |number| {
-                let (done, answered) = tokio::sync::oneshot::channel();
-                few_pool.spawn(move || {
-                    // Nobody listens only when all is over.
-                    let _ = done.send(answer(number));
-                });
-                async { answered.await.unwrap_or(0) }
-            }))
-        })
+    .ahead_of("tokio spawn_blocking", 4.0);
+    let contenders = [
+        (Kind::Ours, "gristmill spawn", tasks),
+        (Kind::Threads, "tokio spawn", tasks),
+        (Kind::Threads, "tokio spawn_blocking", tasks / 5),
+        (Kind::Threads, "rayon spawn + oneshot", tasks / 5),
+    ];
+    contenders.into_iter().fold(row, |row, (kind, who, tasks)| {
+        let turns = awaited_turn(who, crew, count).ok_or_else(|| String::from("unknown"));
+        row.invite(
+            kind,
+            who,
+            turns.map(|mut turn| -> Work { Box::new(move |_| turn(tasks)) }),
+        )
     })
 }
