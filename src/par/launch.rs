@@ -117,6 +117,7 @@ where
         output,
     });
     Ok(Launch {
+        caller: None,
         job,
         chunking,
         pure_function: shape.pure_function,

@@ -10,7 +10,6 @@ use core::num::NonZeroU32;
 use core::ops::Range;
 
 use crate::error::{Failure, TaskError};
-use crate::pool::chunking::Chunking;
 use crate::pool::job::Running;
 use crate::pool::terms::Grain;
 use crate::protocol::range::Beat;
@@ -76,7 +75,7 @@ impl Running {
     /// The elements of a chunk, by the parent's own books.
     pub(crate) fn range(&self, chunk: u32) -> Range<u64> {
         if self.inquiry.is_first_round() {
-            let bounds = self.launch.chunking.chunks().nth(chunk as usize);
+            let bounds = self.launch.cut().chunks().nth(chunk as usize);
             bounds.map_or(0..0, |(start, len)| start..start + len)
         } else {
             let range = self.inquiry.ranges.get(chunk as usize);
@@ -107,13 +106,15 @@ impl Running {
     }
 
     /// The rest of a job that is not as short as it was thought, cut for all.
-    pub(crate) fn go_on(&mut self, rest: Range<u64>, workers: usize) -> Next {
+    pub(crate) fn go_on(&mut self, rest: Range<u64>) -> Next {
         if let Some(error) = &self.cancelled {
             return Next::Over(Err(error.clone()), Vec::new());
         }
         self.inquiry.done += rest.start;
-        let chunks = Chunking::guided(rest.end - rest.start, workers, 1).chunks();
-        let ranges = chunks.map(|(start, len)| rest.start + start..rest.start + start + len);
+        let cut = self.launch.chunking.with_len(rest.end - rest.start);
+        let ranges = cut
+            .chunks()
+            .map(|(start, len)| rest.start + start..rest.start + start + len);
         self.inquiry.pending = ranges.collect();
         self.next_round()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Known, Posted};
 use crate::error::{Failure, TaskError};
+use crate::pool::caller::Caller;
 use crate::pool::chunking::Chunking;
 use crate::pool::deadline::{NEVER, Pulse};
 use crate::pool::entry::{Entry, Place};
@@ -16,6 +17,7 @@ use crate::pool::pace::Paces;
 use crate::pool::terms::{Grain, JobTerms};
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Control;
+use crate::protocol::gauge::Work;
 use crate::protocol::range::{RangeJob, Trial};
 use crate::sys::clock;
 
@@ -52,8 +54,20 @@ pub(crate) struct Launch {
     /// Worth waking everybody for at once, whatever an element costs.
     pub(crate) large: bool,
     pub(crate) terms: JobTerms,
+    /// The span that it was begun in.
+    pub(crate) caller: Option<Box<Caller>>,
     /// Inputs, outputs and context; nobody frees them while a worker may touch them.
     pub(crate) keep: Keep,
+}
+
+impl Launch {
+    /// How the first round is cut.
+    pub(super) fn cut(&self) -> Chunking {
+        match self.job.trial {
+            true => Chunking::single(self.chunking.len()),
+            false => self.chunking,
+        }
+    }
 }
 
 /// A job on the board.
@@ -255,6 +269,7 @@ impl Hub {
     pub(crate) fn launch(&mut self, control: &Control, mut launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let outcome = JobOutcome::failed(error.clone(), launch.keep);
+            self.aftermath.discarded.push(Box::new(launch.caller));
             self.settle_job(Arc::clone(entry), outcome);
             return;
         }
@@ -299,9 +314,6 @@ impl Hub {
         let measured = inquiry.is_first_round() && Paces::matters(&launch);
         let kernel = launch.job.kernel;
         launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
-        if launch.job.trial {
-            launch.chunking = Chunking::single(launch.chunking.len());
-        }
         body.store(&launch.job);
         let mut chunks = 0;
         let mut set = |start, len| {
@@ -310,7 +322,7 @@ impl Hub {
         };
         if inquiry.is_first_round() {
             launch
-                .chunking
+                .cut()
                 .chunks()
                 .for_each(|(start, len)| set(start, len));
         } else {
@@ -321,6 +333,14 @@ impl Hub {
             slot: job,
             generation,
         });
+        if let Some(caller) = &mut launch.caller {
+            let chunk = 0;
+            caller.begin(Work::Chunk {
+                job,
+                generation,
+                chunk,
+            });
+        }
         let posted = board.post(job, generation, chunks);
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
