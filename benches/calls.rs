@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench calls
+//! cargo bench --bench calls -- hot        figures with that in their name
 //! cargo bench --bench calls -- --test     a few rounds only
 //! ```
 //! Pool and rayon take turns, round by round; each figure is the median of the rounds, and of a
@@ -11,7 +12,10 @@
 #[allow(dead_code, reason = "of a contest only the options are used here")]
 mod contest;
 
-use std::hint::black_box;
+use std::env;
+use std::hint::{self, black_box};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use contest::{WIDTH, is_quick};
@@ -26,6 +30,8 @@ const HOT: usize = 2000;
 const PAUSED: usize = 40;
 const ROUNDS: usize = 15;
 const PAUSE: Duration = Duration::from_millis(1);
+const SMALLEST: &str = "smallest work that pays";
+const LINE_THERE_AND_BACK: &str = "a bare line there and back";
 
 /// One multiplication, one addition and a root.
 #[inline]
@@ -62,11 +68,11 @@ impl Pause {
     fn spend(self) {
         match self {
             Self::None => {}
-            Self::Asleep => std::thread::sleep(PAUSE),
+            Self::Asleep => thread::sleep(PAUSE),
             Self::Busy => {
                 let began = Instant::now();
                 while began.elapsed() < PAUSE {
-                    std::hint::spin_loop();
+                    hint::spin_loop();
                 }
             }
         }
@@ -83,10 +89,62 @@ fn main() {
     };
     let hot = if is_quick() { 100 } else { HOT };
     println!("{WIDTH} workers against {WIDTH} threads; microseconds a call over {LEN} elements");
-    crew.compare("hot", hot, Pause::None);
-    crew.compare("after 1 ms of work elsewhere", PAUSED, Pause::Busy);
-    crew.compare("after 1 ms of sleep", PAUSED, Pause::Asleep);
-    crew.smallest(hot / 10);
+    println!("{:<30} {}", LINE_THERE_AND_BACK, spread(trips(crew.rounds)));
+    let filter = env::args().skip(1).find(|option| !option.starts_with('-'));
+    let wants = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
+    let pauses = [
+        ("hot", Pause::None),
+        ("after 1 ms of work elsewhere", Pause::Busy),
+        ("after 1 ms of sleep", Pause::Asleep),
+    ];
+    for (name, pause) in pauses {
+        let calls = if matches!(pause, Pause::None) {
+            hot
+        } else {
+            PAUSED
+        };
+        if wants(name) {
+            crew.compare(name, calls, pause);
+        }
+    }
+    if wants(SMALLEST) {
+        crew.smallest(hot / 10);
+    }
+}
+
+/// What no hand-over between two cores is faster than: one line written by one thread, seen and
+/// answered by another, both spinning.
+fn trips(rounds: usize) -> Vec<f64> {
+    const TRIPS: u32 = 10_000;
+    let line = AtomicU32::new(0);
+    let trip = || {
+        let began = Instant::now();
+        for turn in 0..TRIPS {
+            line.store(2 * turn + 1, Ordering::Release);
+            while line.load(Ordering::Acquire) != 2 * turn + 2 {
+                hint::spin_loop();
+            }
+        }
+        began.elapsed().as_secs_f64() * 1e6 / f64::from(TRIPS)
+    };
+    thread::scope(|scope| {
+        (0..rounds)
+            .map(|_| {
+                line.store(0, Ordering::Relaxed);
+                let answer = scope.spawn(|| {
+                    for turn in 0..TRIPS {
+                        while line.load(Ordering::Acquire) != 2 * turn + 1 {
+                            hint::spin_loop();
+                        }
+                        line.store(2 * turn + 2, Ordering::Release);
+                    }
+                });
+                let time = trip();
+                answer.join().expect("it only counts");
+                time
+            })
+            .collect()
+    })
 }
 
 impl Crew {
@@ -132,8 +190,7 @@ impl Crew {
             theirs.push(their_least);
         }
         println!(
-            "{:<30} gristmill {}  rayon {}",
-            "smallest work that pays",
+            "{SMALLEST:<30} gristmill {}  rayon {}",
             spread(ours),
             spread(theirs)
         );
