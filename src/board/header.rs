@@ -107,7 +107,7 @@ impl JobHeader<'_> {
         last.generation().wrapping_add(1)
     }
 
-    /// CLOSED -> OPEN(g), all chunks being UNCLAIMED(g).
+    /// CLOSED, or OPEN of a job that has ended -> OPEN(g), all chunks being UNCLAIMED(g).
     pub(super) fn open(&self, generation: u32, chunks: u32) {
         // Relaxed: published by the word below; a late worker of an older job that reads them
         // early clamps what it reads and claims nothing.
@@ -117,13 +117,15 @@ impl JobHeader<'_> {
             .remaining
             .0
             .store(chunks.into(), Ordering::Relaxed);
-        self.bump_epoch();
         // ORDERING: B1, Release; publishes the chunks and what the job works on (`generation`).
         // Model: a_joined_job_is_whole.
         self.front.word.store(
             Word::new(OPEN, Owner::NONE, generation).to_bits(),
             Ordering::Release,
         );
+        // Last. The place may say OPEN of a job that has ended: with the new epoch and the old
+        // generation a worker would find nothing, and pass the new job over for good.
+        self.bump_epoch();
     }
 
     pub(super) fn close(&self, generation: u32) {

@@ -29,7 +29,7 @@ mod tests;
 mod threads;
 
 use crate::memory::owner::{Owner, Word};
-use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw, full_fence};
 use crate::primitive::prefetch::{prefetch_read, prefetch_write};
 
 pub(crate) use chunk::{Chunk, ChunkRange};
@@ -226,7 +226,8 @@ impl<'a> Board<'a> {
 
     /// Opens the job to all workers.
     ///
-    /// The last step is a read-modify-write, so that waking workers may follow without a fence.
+    /// The last step is a read-modify-write or a fence, so that waking workers may follow without
+    /// one. The place may be that of a job that is settled and was not closed.
     ///
     /// # Panics
     /// If the table is smaller than `chunks`.
@@ -235,9 +236,18 @@ impl<'a> Board<'a> {
             chunk.reset(generation);
         }
         self.header(job).open(generation, chunks);
-        // ORDERING: B6, Release; the word is OPEN before its bit is seen (`join`).
-        // Model: an_open_bit_means_an_open_job.
-        self.open.fetch_or(1 << job, Ordering::Release);
+        // Relaxed: only the parent writes it.
+        if self.open.load(Ordering::Relaxed) & 1 << job != 0 {
+            // The last job here was not closed. Workers look at the place anyway, and the line of
+            // the open bits need not go there and back.
+            // ORDERING: P1, SeqCst; what a read-modify-write would be for whoever wakes workers
+            // next (`sync/parking.rs`).
+            full_fence();
+        } else {
+            // ORDERING: B6, Release; the word is OPEN before its bit is seen (`join`).
+            // Model: an_open_bit_means_an_open_job.
+            self.open.fetch_or(1 << job, Ordering::Release);
+        }
         Posted {
             job,
             generation,
@@ -255,10 +265,8 @@ impl<'a> Board<'a> {
         remaining.clamp(0, posted.chunks.into()) as u32
     }
 
-    /// Whether some open job seems to have no chunk left: a hint, and cheap enough to spin on.
-    pub(crate) fn any_exhausted(&self) -> bool {
-        // Relaxed: a hint; whoever sleeps on it fences first (doorbell).
-        let mut open = self.open.load(Ordering::Relaxed);
+    /// Whether one of these jobs seems to have no chunk left: a hint, and cheap enough to spin on.
+    pub(crate) fn any_exhausted(&self, mut open: u64) -> bool {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
@@ -282,11 +290,6 @@ impl<'a> Board<'a> {
     pub(crate) fn prefetch(&self, joined: Joined) {
         prefetch_read(self.place_of(joined.job, 0));
         prefetch_write(self.chunk(joined.job, 0));
-    }
-
-    /// Whether any job is open; the parent knows, for it opens and closes them.
-    pub(crate) fn has_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed) != 0
     }
 
     /// About how many chunks nobody has begun: a hint.

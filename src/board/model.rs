@@ -244,6 +244,28 @@ fn a_late_joiner_sees_the_next_post() {
 }
 
 #[test]
+fn a_job_over_one_that_was_not_closed_is_found() {
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(1);
+        let mut first = memory.post(1);
+        let worked = memory.work(worker(0), &mut Seen::new());
+        assert_eq!(worked, [0]);
+        assert!(memory.board().settled(&mut first));
+        let late = Arc::clone(&memory);
+        let late = thread::spawn(move || {
+            let mut seen = Seen::new();
+            let ended = late.work(worker(1), &mut seen);
+            (seen, ended)
+        });
+        let mut second = memory.post(1);
+        let (mut seen, early) = late.join().unwrap();
+        let rest = memory.work(worker(1), &mut seen);
+        assert_eq!([early, rest].concat(), [0]);
+        assert!(memory.board().settled(&mut second));
+    });
+}
+
+#[test]
 fn a_late_worker_counts_down_its_own_job() {
     explore_bounded(Some(2), || {
         let memory = Memory::new(2);

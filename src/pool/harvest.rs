@@ -34,14 +34,14 @@ impl Engine {
 
     /// Whether a job on the board seems to have no chunk left.
     fn sees_finished_job(&self) -> bool {
-        self.control().board().any_exhausted()
+        self.control().board().any_exhausted(self.live_jobs())
     }
 
     /// Wakes workers for the chunks that nobody has begun, because their jobs turn out to take
     /// time: a small job was left to one worker.
     pub(crate) fn share_out(&self) {
         let control = self.control();
-        if !control.board().has_open() {
+        if self.live_jobs() == 0 {
             return;
         }
         let mut hub = self.hub();
@@ -89,6 +89,8 @@ impl Hub {
         self.harvest_everything(control, engine);
         self.feed(control);
         self.post_waiting(control);
+        // For whoever compares the board with the books next.
+        self.jobs.close_lingering(control);
     }
 
     /// The same, without taking up new work.
@@ -262,7 +264,7 @@ impl Hub {
             inquiry,
             ..
         } = running;
-        board.close(posted);
+        self.jobs.close(control, posted);
         match next {
             Next::Over(mut result, failures) => {
                 match &mut result {

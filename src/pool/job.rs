@@ -15,7 +15,7 @@ use crate::pool::hub::{Hub, Keep};
 use crate::pool::inquiry::Inquiry;
 use crate::pool::pace::Paces;
 use crate::pool::terms::{Grain, JobTerms};
-use crate::primitive::atomic::Ordering;
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Control;
 use crate::protocol::gauge::Work;
 use crate::protocol::range::{RangeJob, Trial};
@@ -164,6 +164,11 @@ pub(crate) struct Jobs {
     places: Vec<JobPlace>,
     /// One bit a running job, lowest number first.
     active: u64,
+    /// The same for whoever looks without the hub's lock.
+    live: Arc<AtomicU64>,
+    /// The last job that ended when no other ran. Its place still says OPEN: the next one takes it
+    /// over, which spares two lines the way to the workers and back; or it is closed.
+    lingering: Option<Posted>,
     backlog: VecDeque<(Launch, Arc<JobEntry>)>,
 }
 
@@ -174,6 +179,8 @@ impl Jobs {
             running: (0..JOBS).map(|_| None).collect(),
             places: vec![JobPlace::default(); JOBS],
             active: 0,
+            live: Arc::default(),
+            lingering: None,
             backlog: VecDeque::new(),
         }
     }
@@ -216,6 +223,32 @@ impl Jobs {
         is_there.then(|| running.range(chunk))
     }
 
+    /// One bit a running job, to be looked at without the hub's lock.
+    pub(crate) fn live(&self) -> &Arc<AtomicU64> {
+        &self.live
+    }
+
+    fn set_active(&mut self, active: u64) {
+        self.active = active;
+        // ORDERING: Relaxed; a hint for those who spin.
+        self.live.store(active, Ordering::Relaxed);
+    }
+
+    /// Closes the place of a job that was taken off the books, now or when the next one is posted.
+    pub(super) fn close(&mut self, control: &Control, posted: Posted) {
+        match self.active {
+            0 => self.lingering = Some(posted),
+            _ => control.board().close(posted),
+        }
+    }
+
+    /// Closes the place that was left open, if there is one.
+    pub(super) fn close_lingering(&mut self, control: &Control) {
+        if let Some(posted) = self.lingering.take() {
+            control.board().close(posted);
+        }
+    }
+
     /// What the header of a place must say.
     pub(crate) fn known(&self, job: u32) -> Known {
         let JobPlace { generation, epoch } = self.places[job as usize];
@@ -249,7 +282,7 @@ impl Jobs {
 
     /// Removes a job from the books.
     pub(crate) fn remove(&mut self, job: u32) -> Option<Running> {
-        self.active &= !(1 << job);
+        self.set_active(self.active & !(1 << job));
         self.running[job as usize].take()
     }
 
@@ -279,6 +312,10 @@ impl Hub {
         // One that waits for a place is posted when its caller may be asleep, and cannot see to it
         // that the work is shared out.
         launch.large |= self.jobs.count() >= JOBS;
+        if self.jobs.active != u64::MAX && !self.jobs.has_backlog() {
+            self.post(control, launch, Arc::clone(entry), Inquiry::default());
+            return;
+        }
         entry.set_place(Place::Backlog);
         self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);
@@ -310,6 +347,10 @@ impl Hub {
         let Some(body) = control.job_body(job) else {
             return;
         };
+        match &self.jobs.lingering {
+            Some(last) if last.job() == job => self.jobs.lingering = None,
+            _ => self.jobs.close_lingering(control),
+        }
         let generation = self.jobs.places[job as usize].generation.wrapping_add(1);
         let measured = inquiry.is_first_round() && Paces::matters(&launch);
         let kernel = launch.job.kernel;
@@ -374,7 +415,7 @@ impl Hub {
         self.jobs.places[job as usize].generation = generation;
         self.jobs.call_back(job);
         self.jobs.running[job as usize] = Some(running);
-        self.jobs.active |= 1 << job;
+        self.jobs.set_active(self.jobs.active | 1 << job);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

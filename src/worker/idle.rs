@@ -15,7 +15,7 @@ const SPIN: Duration = Duration::from_micros(50);
 /// otherwise.
 const LONGEST_SPIN: Duration = Duration::from_millis(2);
 /// From one look at the clock to the next, when somebody else had the core in between.
-const DISTURBED: Duration = Duration::from_micros(20);
+const DISTURBED: Duration = Duration::from_micros(200);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
 /// On a busy machine a worker that moves is moved back: this bounds what it costs.
@@ -177,7 +177,7 @@ impl<'a> Idle<'a> {
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.
     fn spin(&mut self, began: Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
-        let mut waited = began.elapsed();
+        let mut waited = Duration::ZERO;
         for round in 1_u32.. {
             for _ in 0..LOOKS {
                 if has_work() {

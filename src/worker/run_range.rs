@@ -12,6 +12,7 @@ use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
 use crate::sync::kernel::KernelFutex;
+use crate::sys::clock;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
 use crate::worker::panic;
@@ -38,7 +39,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     if let Some(body) = server.control.job_body(joined.job) {
         body.prefetch();
     }
-    let began = Instant::now();
+    let began = clock::ticks();
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
     let mut done = 0_u32;
@@ -116,7 +117,7 @@ fn perform(
     joined: Joined,
     job: &RangeJob,
     chunk: u32,
-    began: Instant,
+    began: u64,
 ) -> Result<(), PanicReport> {
     let board = server.control.board();
     let (start, len) = board.range(joined.job, chunk);
@@ -162,14 +163,14 @@ fn try_out(
     job: &RangeJob,
     chunk: u32,
     range: Range<u64>,
-    began: Instant,
+    began: u64,
 ) -> Result<Trial, PanicReport> {
     let len = range.end - range.start;
     let (mut done, mut nanoseconds) = (0, 0);
     for end in [len.div_ceil(8), len.div_ceil(2), len] {
         run_elements(server, job, chunk, range.start + done, end - done)?;
         done = end;
-        nanoseconds = began.elapsed().as_nanos() as u64;
+        nanoseconds = server.tempo.elapsed(began);
         if nanoseconds.saturating_mul(len) > done * LONG_TRIAL_NANOSECONDS {
             break;
         }
@@ -211,10 +212,10 @@ fn run_elements(
 }
 
 /// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
-fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool {
+fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: u64) -> bool {
     let board = server.control.board();
     let (done, left) = board.tally(joined);
-    let elapsed = began.elapsed().as_nanos() as u64;
+    let elapsed = server.tempo.elapsed(began);
     if elapsed < WORTH_JUDGING_NANOSECONDS {
         return false;
     }
