@@ -451,6 +451,10 @@ impl<'a> Board<'a> {
     pub(crate) fn tally(&self, joined: Joined) -> (u32, u32) {
         let header = self.header(joined.job);
         let chunks = header.chunks().min(self.table(joined.job).len() as u64) as u32;
+        if chunks == 1 {
+            // Whoever asks has it.
+            return (0, 1);
+        }
         let left = header.remaining().clamp(0, chunks.into()) as u32;
         (chunks - left, left)
     }

@@ -385,7 +385,8 @@ impl Hub {
         let posted = board.post(job, generation, chunks);
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
-        let large = launch.large || !inquiry.is_first_round();
+        let is_long = measured && self.paces.is_long(kernel, launch.chunking.len());
+        let large = launch.large || is_long || !inquiry.is_first_round();
         self.wake_workers(if large { chunks } else { 0 });
         self.aftermath.needs_one |= !large;
         self.calls += 1;
