@@ -222,7 +222,9 @@ mod protocol;
 // F5: what can go wrong.
 #[cfg(not(gristmill_loom))]
 mod error;
-// F6: the child's life and the parent's, strangers to each other.
+// F6: the child's life, the parent's, and memory with objects of many, strangers to each other.
+#[cfg(not(gristmill_loom))]
+mod commons;
 #[cfg(not(gristmill_loom))]
 mod pool;
 #[cfg(not(gristmill_loom))]
@@ -245,9 +247,11 @@ mod hostile;
 mod proof;
 
 #[cfg(not(gristmill_loom))]
+pub use commons::Region;
+#[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
+    Result, SchedulerError, TaskError, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
