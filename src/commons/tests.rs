@@ -45,7 +45,8 @@ fn counter(seat: &Seat) -> &Counter {
 }
 
 fn make(region: &Region) -> Seat {
-    know(&[&COUNTER]);
+    static KINDS: [&Kind; 1] = [&COUNTER];
+    know(&KINDS);
     let size = size_of::<Counter>() as u64;
     Seat::create(region, &COUNTER, size, |start| {
         let counter = Counter {
@@ -234,7 +235,7 @@ fn ten_thousand_tasks_are_woken_by_one_thread() {
             counter(&mine).value.store(1, Ordering::Release);
             mine.wake_all(&counter(&mine).waiting);
         };
-        futures_util::join!(all, set);
+        tokio::join!(all, set);
     });
     assert_eq!(*woken.lock().unwrap(), 10_000);
 }
