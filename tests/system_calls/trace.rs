@@ -19,7 +19,7 @@ const BEGIN: u64 = 1;
 const END: u64 = 2;
 
 /// Counts, by the numbers of system calls.
-pub type Counts = BTreeMap<i64, u64>;
+pub(crate) type Counts = BTreeMap<i64, u64>;
 
 fn mark(phase: u64) {
     // SAFETY: an option that the kernel does not know: it refuses, and does nothing.
@@ -27,7 +27,7 @@ fn mark(phase: u64) {
 }
 
 /// Runs the work between two marks.
-pub fn marked<O>(work: impl FnOnce() -> O) -> O {
+pub(crate) fn marked<O>(work: impl FnOnce() -> O) -> O {
     mark(BEGIN);
     let output = work();
     mark(END);
@@ -35,7 +35,7 @@ pub fn marked<O>(work: impl FnOnce() -> O) -> O {
 }
 
 /// Whether a system call is how a runtime looks for what its reactor has.
-pub fn is_poll(number: i64) -> bool {
+pub(crate) fn is_poll(number: i64) -> bool {
     #[cfg(target_arch = "x86_64")]
     if number == libc::SYS_epoll_wait {
         return true;
@@ -48,7 +48,7 @@ pub fn is_poll(number: i64) -> bool {
 ///
 /// # Errors
 /// What the kernel says, or that the program did not end well.
-pub fn count(command: &mut Command) -> io::Result<Counts> {
+pub(crate) fn count(command: &mut Command) -> io::Result<Counts> {
     let ask_for_it = || {
         // SAFETY: without pointers.
         match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
