@@ -207,6 +207,8 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+#[allow(dead_code)]
+mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
