@@ -142,8 +142,9 @@ impl<'a> Fifo<'a> {
                     if slot.fill(me, place.lap) {
                         self.header.tail().pass(place, self.places());
                         // ORDERING: F5, SeqCst; either we see that it is closed, or whoever closed
-                        // it sees our place (`FifoHeader::close`).
-                        // Model: nothing_is_sent_behind_the_end.
+                        // it sees our place (`FifoHeader::close`). And F2, Acquire; who freed the
+                        // place has read its bytes. Models: nothing_is_sent_behind_the_end,
+                        // a_freed_place_may_be_refilled.
                         fence_after_rmw();
                         if self.header.is_closed() {
                             slot.withdraw(place.lap);

@@ -115,13 +115,13 @@ impl Slot {
 
     /// FREE(l) -> FILLING(me, l).
     pub(super) fn fill(&self, me: Owner, lap: u32) -> bool {
-        // ORDERING: F2, Acquire; whoever freed the place has read its bytes (`vacate`).
-        // Model: a_freed_place_may_be_refilled.
+        // Relaxed: that whoever freed the place has read its bytes (F2, `vacate`, `withdraw`) is
+        // seen after the fence in `Fifo::offer`. Model: a_freed_place_may_be_refilled.
         self.word
             .compare_exchange(
                 nobodys(FREE, lap),
                 Word::new(FILLING, me, lap).to_bits(),
-                Ordering::Acquire,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             )
             .is_ok()

@@ -79,6 +79,8 @@ fn a_returned_item_is_taken_once() {
         let Take::Item(place) = memory.fifo().take(member(1)) else {
             panic!("the item");
         };
+        // There is reason to look already.
+        memory.header.count_returned();
         let giver = Arc::clone(&memory);
         let giver = thread::spawn(move || {
             assert_eq!(giver.read(place), 1);

@@ -7,6 +7,7 @@
 mod audit;
 mod handshake;
 mod paths;
+mod queues;
 mod recovery;
 mod stage;
 mod sweep;
