@@ -228,6 +228,8 @@ mod worker;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
+mod queue;
+#[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
@@ -267,6 +269,8 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
+#[cfg(not(gristmill_loom))]
+pub use queue::*;
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]

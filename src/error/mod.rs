@@ -126,6 +126,9 @@ pub enum Error {
          own"
     )]
     Forked,
+    /// `task_done` was called more often than items were received.
+    #[error("`task_done` was called more often than items were received")]
+    NotOwed,
     /// A value could not cross as an archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

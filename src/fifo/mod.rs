@@ -57,7 +57,7 @@ pub(crate) enum Offer {
     Room(Place),
     /// Every place is taken.
     Full,
-    /// Nothing may be sent any more. If a place was void for that, receivers want to be woken.
+    /// Nothing may be sent any more. A place may be void for that: wake the receivers.
     Closed,
     /// Too much went on, or somebody wrote wildly: yield, and try again.
     Busy,
@@ -136,6 +136,9 @@ impl<'a> Fifo<'a> {
             let place = self.header.tail().load(self.places());
             let slot = self.slot(place);
             match slot.stand(place.lap) {
+                // ORDERING: F5; after a fence of a sender that is about to sleep, either it sees that
+                // the queue is closed, or whoever closed it finds it asleep.
+                Stand::Before if self.header.is_closed() => return Offer::Closed,
                 Stand::Before => return Offer::Full,
                 Stand::VoidBefore => slot.pass_void(place.lap.wrapping_sub(1)),
                 Stand::Free => {
@@ -285,10 +288,16 @@ impl<'a> Fifo<'a> {
         )
     }
 
-    /// How many items wait or are being written, as far as a look tells; those that came back not
-    /// counted.
+    /// How many items wait or are being written, as far as a look tells.
     pub(crate) fn len(&self) -> u32 {
-        self.header.distance(self.places())
+        let mut waiting = self.header.distance(self.places());
+        if self.header.returned().is_some() {
+            self.hands
+                .each(|_, hand| waiting += u32::from(hand.is_returned()));
+            self.slots
+                .each(|_, slot| waiting += u32::from(slot.is_returned()));
+        }
+        waiting
     }
 
     /// Whether the next receiver may find something: cheap enough to spin on.

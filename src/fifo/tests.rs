@@ -165,8 +165,9 @@ impl Model {
         assert!(fifo.looks_ready() || self.is_empty());
         let done = self.is_empty() && self.held.is_empty();
         assert_eq!(fifo.is_done(|| false), done);
-        assert!(fifo.len() as usize <= slots);
-        assert!(self.waiting.len() <= fifo.len() as usize);
+        let len = fifo.len() as usize;
+        assert!(len <= slots + self.back.len());
+        assert!(self.waiting.len() + self.back.len() <= len);
     }
 }
 
