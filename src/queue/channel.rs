@@ -7,9 +7,9 @@ use core::ptr::NonNull;
 
 use super::error::RecvError;
 use super::item::{Held, Item, Keep, read_note};
-use super::layout::{QueueFront, Terms};
+use super::layout::{self, QueueFront, Terms};
 use super::received::Parcel;
-use super::seat::{BlockName, Seat};
+use super::seat::{BlockName, Region, Seat};
 use crate::error::Error;
 use crate::fifo::{Fifo, Grip, Hand, Offer, Place, Row, Slot, Take};
 use crate::memory::owner::Owner;
@@ -41,15 +41,22 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(seat: Seat) -> Self {
-        Self {
+    /// Makes an empty queue.
+    pub(super) fn create(region: &Region, terms: Terms) -> Result<Self, Error> {
+        let seat = Seat::create(region, terms.size(), |start| {
+            // SAFETY: a new object of that size, which nobody else knows yet.
+            unsafe { layout::write(start, terms) };
+        })?;
+        Ok(Self {
             seat,
             hand: AtomicU32::new(0),
-        }
+        })
     }
 
+    #[inline]
     pub(super) fn front(&self) -> &QueueFront {
-        self.seat.front()
+        // SAFETY: written when the queue was made, and mapped as long as the seat.
+        unsafe { self.seat.at(0).cast().as_ref() }
     }
 
     pub(super) fn terms(&self) -> &Terms {

@@ -10,7 +10,7 @@ use super::error::{RecvError, SendError};
 use super::item::{Item, Keep};
 use super::layout::{Kind, Terms};
 use super::receiving::{self, QueueIter, QueueStream, Receiving};
-use super::seat::{Region, Seat};
+use super::seat::Region;
 use super::sending::Sending;
 use crate::error::{Error, Result};
 use crate::fifo::Orphan;
@@ -111,8 +111,7 @@ impl<T: Item + ?Sized> QueueBuilder<T> {
         let orphan = self.on_death.orphan();
         let terms = Terms::new(kind, T::signature(), places, hands, T::BODY_BYTES, orphan)
             .ok_or_else(too_large)?;
-        let seat = Seat::create(region, &terms)?;
-        Ok(Queue::of(Arc::new(Channel::new(seat))))
+        Ok(Queue::of(Arc::new(Channel::create(region, terms)?)))
     }
 }
 

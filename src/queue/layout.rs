@@ -12,6 +12,10 @@
 //!          [ hands, each with its item's bytes            ]
 //! ```
 
+#![expect(unsafe_code, reason = "writes a new queue into its memory")]
+
+use core::ptr::NonNull;
+
 use super::seat::{MEMBERS, WaitSet};
 use crate::fifo::{FifoHeader, Hand, Orphan, Slot};
 use crate::primitive::atomic::AtomicU32;
@@ -109,5 +113,36 @@ impl Terms {
     /// How many bytes the queue has in all.
     pub(super) const fn size(&self) -> u64 {
         self.hands_at() + self.hands as u64 * self.hand_stride as u64
+    }
+}
+
+/// Writes an empty queue.
+///
+/// # Safety
+/// `start` is aligned to 64 and valid for writes of `terms.size()` bytes, and nobody else knows it.
+pub(super) unsafe fn write(start: NonNull<u8>, terms: Terms) {
+    let front = QueueFront {
+        terms,
+        fifo: FifoHeader::new(),
+        senders: WaitSet::new(),
+        receivers: WaitSet::new(),
+        joiners: WaitSet::new(),
+        owed: core::array::from_fn(|_| AtomicU32::new(0)),
+    };
+    // SAFETY: the first of the bytes.
+    unsafe { start.cast().write(front) };
+    for place in 0..u64::from(terms.places) {
+        let at = terms.places_at() + place * u64::from(terms.place_stride);
+        // SAFETY: inside, as the terms say.
+        let at = unsafe { start.add(at as usize) };
+        // SAFETY: as above; aligned, because strides are multiples of 64.
+        unsafe { at.cast().write(Slot::new()) };
+    }
+    for hand in 0..u64::from(terms.hands) {
+        let at = terms.hands_at() + hand * u64::from(terms.hand_stride);
+        // SAFETY: as for places.
+        let at = unsafe { start.add(at as usize) };
+        // SAFETY: as for places.
+        unsafe { at.cast().write(Hand::new()) };
     }
 }

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::error::SendError;
-use super::layout::{QueueFront, Terms};
 use crate::error::{Error, Result};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
@@ -132,44 +131,21 @@ pub struct Seat {
     offset: u64,
 }
 impl Seat {
-    pub(super) fn create(region: &Region, terms: &Terms) -> Result<Self> {
-        use crate::fifo::*;
-        let offset = region
-            .alloc(terms.size() as usize)
+    pub(super) fn create(
+        region: &Region,
+        size: u64,
+        write: impl FnOnce(NonNull<u8>),
+    ) -> Result<Self> {
+        let offset = usize::try_from(size)
+            .ok()
+            .and_then(|size| region.alloc(size))
             .ok_or(Error::PoolClosed)?;
         let seat = Self {
             region: region.clone(),
             offset,
         };
-        unsafe {
-            seat.at(0).cast::<QueueFront>().write(QueueFront {
-                terms: *terms,
-                fifo: FifoHeader::new(),
-                senders: WaitSet::new(),
-                receivers: WaitSet::new(),
-                joiners: WaitSet::new(),
-                owed: std::array::from_fn(|_| AtomicU32::new(0)),
-            })
-        };
-        for i in 0..terms.places {
-            unsafe {
-                seat.at(terms.places_at() + u64::from(i * terms.place_stride))
-                    .cast::<Slot>()
-                    .write(Slot::new())
-            };
-        }
-        for i in 0..terms.hands {
-            unsafe {
-                seat.at(terms.hands_at() + u64::from(i * terms.hand_stride))
-                    .cast::<Hand>()
-                    .write(Hand::new())
-            };
-        }
+        write(seat.at(0));
         Ok(seat)
-    }
-    #[inline]
-    pub(super) fn front(&self) -> &QueueFront {
-        unsafe { self.at(0).cast().as_ref() }
     }
     #[inline]
     pub(super) fn at(&self, offset: u64) -> NonNull<u8> {

@@ -7,6 +7,7 @@
 mod audit;
 mod handshake;
 mod paths;
+mod queue_storm;
 mod queues;
 mod recovery;
 mod stage;
