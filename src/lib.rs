@@ -41,6 +41,9 @@
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free).
+//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`] and
+//!   [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages, [`byte_pipe`] and [`byte_simplex`] for
+//!   bytes; [`SendError`] and [`RecvError`], what they answer.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -270,7 +273,11 @@ pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
-pub use queue::*;
+pub use queue::{
+    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueStream, Received, Receiving, RecvError,
+    Region, SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
+};
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]

@@ -41,7 +41,7 @@ pub(crate) use hand::Hand;
 pub(crate) use header::{FifoHeader, Place};
 pub(crate) use row::Row;
 pub(crate) use slot::Slot;
-pub(crate) use stream::{Run, StreamHeader, Turn};
+pub(crate) use stream::{Run, StreamHeader};
 
 use hand::Grasped;
 use slot::{Recovered, Stand};

@@ -41,24 +41,6 @@ impl<G> SendError<G> {
             Self::Archive(_) | Self::Region(_) => None,
         }
     }
-
-    /// The same without the item.
-    pub(crate) fn without_item(self) -> SendError<()> {
-        match self {
-            Self::Full(_) => SendError::Full(()),
-            Self::Closed(_) => SendError::Closed(()),
-            Self::TimedOut(_) => SendError::TimedOut(()),
-            Self::TooLarge {
-                wanted, available, ..
-            } => SendError::TooLarge {
-                item: (),
-                wanted,
-                available,
-            },
-            Self::Archive(error) => SendError::Archive(error),
-            Self::Region(error) => SendError::Region(error),
-        }
-    }
 }
 
 impl<G> fmt::Debug for SendError<G> {

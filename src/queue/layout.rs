@@ -89,6 +89,7 @@ impl Terms {
         })
     }
 
+    #[allow(dead_code)]
     pub(super) fn orphan(&self) -> Orphan {
         match self.orphan {
             1 => Orphan::ComesBack,

@@ -149,6 +149,7 @@ impl Seat {
     }
     #[inline]
     pub(super) fn at(&self, offset: u64) -> NonNull<u8> {
+        // SAFETY: inside the region; a stand-in.
         unsafe {
             self.region
                 .0

@@ -25,10 +25,15 @@ const SENT: u32 = 2;
 const GOT: u32 = 4;
 
 #[repr(C)]
-struct Words {
+struct Front {
     header: FifoHeader,
     slots: [Slot; PLACES],
     hands: [Hand; HANDS],
+}
+
+#[repr(C)]
+struct Words {
+    front: Front,
     next: [AtomicU64; SENDERS],
     progress: AtomicU64,
     over: AtomicU64,
@@ -43,14 +48,14 @@ impl Sea {
     fn new() -> Self {
         let region = Region::create(EXTENT_BYTES).expect("memory");
         assert!(size_of::<Words>() <= EXTENT_BYTES as usize);
-        let words: NonNull<Words> = region.base().cast();
+        let front = Front {
+            header: FifoHeader::new(),
+            slots: std::array::from_fn(|_| Slot::new()),
+            hands: std::array::from_fn(|_| Hand::new()),
+        };
         // SAFETY: in the mapping, which nobody else knows yet; the rest starts as zero, as a new
         // file is.
-        unsafe { (&raw mut (*words.as_ptr()).header).write(FifoHeader::new()) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*words.as_ptr()).slots).write(std::array::from_fn(|_| Slot::new())) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*words.as_ptr()).hands).write(std::array::from_fn(|_| Hand::new())) };
+        unsafe { region.base().cast::<Front>().write(front) };
         Self { region }
     }
 
@@ -60,13 +65,13 @@ impl Sea {
     }
 
     fn fifo(&self) -> Fifo<'_> {
-        let words = self.words();
-        let (slots, hands) = (NonNull::from(&words.slots), NonNull::from(&words.hands));
+        let front = &self.words().front;
+        let (slots, hands) = (NonNull::from(&front.slots), NonNull::from(&front.hands));
         // SAFETY: the slots lie one behind the other, as long as the borrow.
         let slots = unsafe { Row::new(slots.cast(), size_of::<Slot>(), PLACES as u32) };
         // SAFETY: as above.
         let hands = unsafe { Row::new(hands.cast(), size_of::<Hand>(), HANDS as u32) };
-        Fifo::new(&words.header, slots, hands)
+        Fifo::new(&front.header, slots, hands)
     }
 
     fn is_over(&self) -> bool {
