@@ -46,6 +46,9 @@
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
+//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`] and
+//!   [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages, [`byte_pipe`] and [`byte_simplex`] for
+//!   bytes; [`SendError`] and [`RecvError`], what they answer.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -212,6 +215,8 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+#[allow(dead_code)]
+mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
@@ -232,6 +237,8 @@ mod worker;
 // F7: the verbs.
 #[cfg(not(gristmill_loom))]
 mod par;
+#[cfg(not(gristmill_loom))]
+mod queue;
 #[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
@@ -274,6 +281,12 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
+#[cfg(not(gristmill_loom))]
+pub use queue::{
+    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueStream, Received, Receiving, RecvError,
+    Region, SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
+};
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]

@@ -1,0 +1,418 @@
+//! Pipes of bytes: `std`'s `Read` and `Write`, and tokio's.
+//!
+//! ```text
+//! byte   0 [ size: u64, 56 bytes unused ]
+//!       64 [ the header of the stream   ] 192
+//!      256 [ readers wait here          ] 128
+//!      384 [ writers wait here          ] 128
+//!      512 [ the ring of bytes          ]
+//! ```
+
+#![expect(unsafe_code, reason = "copies bytes into and out of shared memory")]
+
+use core::fmt;
+use core::ptr::NonNull;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use super::seat::{Region, Seat, WaitSet};
+use crate::error::{Error, Result};
+use crate::fifo::{Run, StreamHeader};
+use crate::primitive::line::Line;
+
+/// The front of a stream of bytes; drawn above.
+#[derive(Debug)]
+#[repr(C)]
+struct StreamFront {
+    size: Line<u64>,
+    header: StreamHeader,
+    readers: WaitSet,
+    writers: WaitSet,
+}
+
+const FRONT_BYTES: usize = 512;
+const _: () = assert!(size_of::<StreamFront>() == FRONT_BYTES);
+
+#[derive(Debug)]
+struct Stream {
+    seat: Seat,
+}
+
+/// What one attempt to read or write comes to; `None`: nothing yet.
+type Attempt = Option<io::Result<usize>>;
+
+impl Stream {
+    fn create(region: &Region, size: usize) -> Result<Self> {
+        if size == 0 {
+            return Err(Error::InvalidArgument {
+                what: "size of a pipe",
+                found: "0 bytes".into(),
+                wanted: "at least one byte".into(),
+            });
+        }
+        let bytes = (FRONT_BYTES as u64).saturating_add(size as u64);
+        let seat = Seat::create(region, bytes, |start| {
+            let front = StreamFront {
+                size: Line(size as u64),
+                header: StreamHeader::new(),
+                readers: WaitSet::new(),
+                writers: WaitSet::new(),
+            };
+            // SAFETY: a new object that is large enough, aligned, and known to nobody else yet.
+            unsafe { start.cast().write(front) };
+        })?;
+        Ok(Self { seat })
+    }
+
+    fn front(&self) -> &StreamFront {
+        // SAFETY: written when the stream was made, and mapped as long as the seat.
+        unsafe { self.seat.at(0).cast().as_ref() }
+    }
+
+    fn size(&self) -> usize {
+        self.front().size.0 as usize
+    }
+
+    fn at(&self, run: Run) -> NonNull<u8> {
+        self.seat.at((FRONT_BYTES + run.start) as u64)
+    }
+
+    /// Writes what there is room for, in at most two pieces.
+    fn write(&self, bytes: &[u8]) -> Attempt {
+        if bytes.is_empty() {
+            return Some(Ok(0));
+        }
+        let me = match self.seat.me() {
+            Ok(me) => me,
+            Err(error) => return Some(Err(io::Error::other(error))),
+        };
+        let front = self.front();
+        if front.header.is_closed() {
+            return Some(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let turn = front.header.begin_write(me)?;
+        let mut written = 0;
+        for _ in 0..2 {
+            let rest = &bytes[written..];
+            let room = front.header.room(&turn, self.size());
+            let size = room.size.min(rest.len());
+            if size == 0 {
+                break;
+            }
+            // SAFETY: the run lies in the ring, and nobody else touches it while we have the turn
+            // and it does not count as written; `rest` is private.
+            unsafe {
+                self.at(room)
+                    .copy_from_nonoverlapping(NonNull::from(rest).cast(), size)
+            };
+            front.header.wrote(&turn, size);
+            written += size;
+        }
+        front.header.end_write(turn);
+        // Another writer may have found our turn taken.
+        self.seat.wake_one(&front.writers);
+        if written == 0 {
+            return None;
+        }
+        self.seat.wake_one(&front.readers);
+        Some(Ok(written))
+    }
+
+    /// Reads what there is, in at most two pieces.
+    fn read(&self, into: &mut [u8]) -> Attempt {
+        if into.is_empty() {
+            return Some(Ok(0));
+        }
+        let me = match self.seat.me() {
+            Ok(me) => me,
+            Err(error) => return Some(Err(io::Error::other(error))),
+        };
+        let front = self.front();
+        // Asked first: what was written before the end is seen afterwards.
+        let closed = front.header.is_closed();
+        let turn = front.header.begin_read(me)?;
+        let mut read = 0;
+        for _ in 0..2 {
+            let rest = &mut into[read..];
+            let run = front.header.waiting(&turn, self.size());
+            let size = run.size.min(rest.len());
+            if size == 0 {
+                break;
+            }
+            // SAFETY: the run lies in the ring, and nobody writes there before it counts as read;
+            // `rest` is private.
+            unsafe {
+                self.at(run)
+                    .copy_to_nonoverlapping(NonNull::from(rest).cast(), size)
+            };
+            front.header.consumed(&turn, size);
+            read += size;
+        }
+        front.header.end_read(turn);
+        self.seat.wake_one(&front.readers);
+        match read {
+            0 => closed.then_some(Ok(0)),
+            read => {
+                self.seat.wake_one(&front.writers);
+                Some(Ok(read))
+            }
+        }
+    }
+
+    fn close(&self) {
+        let front = self.front();
+        front.header.close();
+        self.seat.wake_all(&front.readers);
+        self.seat.wake_all(&front.writers);
+    }
+}
+
+/// The last handle of an end ends the pipe.
+#[derive(Debug)]
+struct End(Arc<Stream>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A pipe of bytes both of whose ends read and write, with rings of `size` bytes.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a size of zero; what the region says if it has no room.
+pub fn byte_pipe(region: &Region, size: usize) -> Result<(ByteEnd, ByteEnd)> {
+    let (one, other) = byte_simplex(region, size)?;
+    let (back, forth) = byte_simplex(region, size)?;
+    let end = |writer, reader| ByteEnd { reader, writer };
+    Ok((end(one, forth), end(back, other)))
+}
+
+/// A pipe of bytes with an end that writes and an end that reads, with a ring of `size` bytes.
+///
+/// # Errors
+/// As for [`byte_pipe`].
+pub fn byte_simplex(region: &Region, size: usize) -> Result<(ByteWriter, ByteReader)> {
+    let stream = Arc::new(Stream::create(region, size)?);
+    let end = |stream| Arc::new(End(stream));
+    Ok((
+        ByteWriter::of(end(Arc::clone(&stream))),
+        ByteReader::of(end(stream)),
+    ))
+}
+
+macro_rules! half {
+    ($(#[$doc:meta])* $name:ident, $set:ident) => {
+        $(#[$doc])*
+        pub struct $name {
+            end: Arc<End>,
+            #[cfg(feature = "tokio")]
+            ticket: super::seat::Ticket,
+        }
+
+        impl $name {
+            fn of(end: Arc<End>) -> Self {
+                Self {
+                    end,
+                    #[cfg(feature = "tokio")]
+                    ticket: super::seat::Ticket::new(),
+                }
+            }
+
+            fn stream(&self) -> &Stream {
+                &self.end.0
+            }
+
+            fn waiting(&self) -> &WaitSet {
+                &self.stream().front().$set
+            }
+        }
+
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self::of(Arc::clone(&self.end))
+            }
+        }
+
+        #[cfg(feature = "tokio")]
+        impl Drop for $name {
+            fn drop(&mut self) {
+                let set = &self.end.0.front().$set;
+                self.ticket.leave(&self.end.0.seat, set);
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+half! {
+    /// The end of a pipe that reads bytes; at the end of file it reads none.
+    ///
+    /// Clones share the stream: what one reads, no other does.
+    ByteReader, readers
+}
+
+half! {
+    /// The end of a pipe that writes bytes; once nobody reads any more, `BrokenPipe`.
+    ///
+    /// Bytes of one `write` lie together. A writer that dies half-way has written all or nothing of
+    /// each piece, and the next one goes on behind it.
+    ByteWriter, writers
+}
+
+/// An end of a pipe of bytes that reads what the other writes, and writes what it reads.
+#[derive(Clone, Debug)]
+pub struct ByteEnd {
+    reader: ByteReader,
+    writer: ByteWriter,
+}
+
+impl ByteEnd {
+    /// Both halves, to be kept apart.
+    pub fn split(self) -> (ByteReader, ByteWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+impl Read for ByteReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let stream = self.stream();
+        match stream.read(into) {
+            Some(outcome) => outcome,
+            None => stream
+                .seat
+                .block(self.waiting(), None, || stream.read(into))
+                .unwrap_or(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+impl Write for ByteWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stream = self.stream();
+        match stream.write(bytes) {
+            Some(outcome) => outcome,
+            None => stream
+                .seat
+                .block(self.waiting(), None, || stream.write(bytes))
+                .unwrap_or(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for ByteEnd {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(into)
+    }
+}
+
+impl Write for ByteEnd {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "tokio")]
+mod asynchronous {
+    use core::pin::Pin;
+    use core::task::{Context, Poll};
+    use std::io;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::{ByteEnd, ByteReader, ByteWriter};
+
+    impl AsyncRead for ByteReader {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let this = &mut *self;
+            let stream = &this.end.0;
+            let readers = &stream.front().readers;
+            let place = into.initialize_unfilled();
+            let outcome = match stream.read(place) {
+                Some(outcome) => {
+                    this.ticket.done(&stream.seat, readers);
+                    Poll::Ready(outcome)
+                }
+                None => stream
+                    .seat
+                    .listen(readers, &mut this.ticket, context, || stream.read(place)),
+            };
+            outcome.map_ok(|read| into.advance(read))
+        }
+    }
+
+    impl AsyncWrite for ByteWriter {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let this = &mut *self;
+            let stream = &this.end.0;
+            let writers = &stream.front().writers;
+            match stream.write(bytes) {
+                Some(outcome) => {
+                    this.ticket.done(&stream.seat, writers);
+                    Poll::Ready(outcome)
+                }
+                None => stream
+                    .seat
+                    .listen(writers, &mut this.ticket, context, || stream.write(bytes)),
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        /// The end of file follows when the last clone is dropped.
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for ByteEnd {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.reader).poll_read(context, into)
+        }
+    }
+
+    impl AsyncWrite for ByteEnd {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.writer).poll_write(context, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+}
