@@ -47,8 +47,8 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`] and
-//!   [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages, [`byte_pipe`] and [`byte_simplex`] for
-//!   bytes; [`SendError`] and [`RecvError`], what they answer.
+//!   [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
+//!   and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -244,7 +244,7 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
-// F9: what the floors below must survive.
+// F9: the door to what processes share, and what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -252,9 +252,11 @@ pub mod hostile;
 mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
+#[cfg(not(gristmill_loom))]
+mod region;
 
 #[cfg(not(gristmill_loom))]
-pub use commons::Region;
+pub use commons::{Object, Region};
 #[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
@@ -280,12 +282,13 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
 pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
+pub use protocol::name::Handle;
+#[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
-    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
-    PipeSender, Queue, QueueBuilder, QueueIter, QueueStream, Received, Receiving, RecvError,
-    Region, SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
+    Item, JoinableQueue, Joining, OnDeath, Queue, QueueBuilder, QueueIter, QueueStream, Received,
+    Receiving, RecvError, SendError, Sending, SimpleQueue,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};

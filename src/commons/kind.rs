@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use crate::commons::seat::Seat;
 use crate::commons::space::BlockName;
+use crate::error::Error;
 use crate::memory::owner::Owner;
+use crate::protocol::name::Name;
 
 /// One kind of object.
 #[derive(Debug)]
@@ -15,6 +17,12 @@ pub(crate) struct Kind {
     pub(crate) recover: fn(&Seat, Owner),
     /// Names the blocks that the object holds.
     pub(crate) blocks: fn(&Seat, &mut dyn FnMut(BlockName)),
+}
+
+/// What can lie in a region and be found by its [`Handle`].
+pub trait Object: Sized {
+    #[doc(hidden)]
+    fn find(name: Name) -> Result<Self, Error>;
 }
 
 static KINDS: OnceLock<&'static [&'static Kind]> = OnceLock::new();

@@ -25,6 +25,7 @@ mod threads;
 mod wait;
 mod waiting;
 
+pub use kind::Object;
 pub(crate) use kind::{Kind, know};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;

@@ -58,7 +58,7 @@ pub(super) struct Core {
 }
 
 impl Region {
-    pub(super) fn create(size: u64) -> Result<Self, Error> {
+    pub(crate) fn create(size: u64) -> Result<Self, Error> {
         let refused = |wanted: &str| Error::InvalidArgument {
             what: "size of a region",
             found: size.to_string(),

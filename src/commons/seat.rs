@@ -41,11 +41,11 @@ pub(super) struct Held {
 
 /// An object in a region.
 #[derive(Clone)]
-pub(crate) struct Seat(Arc<Held>);
+pub struct Seat(Arc<Held>);
 
 /// Why a block is not to be had.
 #[derive(Clone, Debug)]
-pub(crate) struct NoRoom {
+pub struct NoRoom {
     pub(crate) wanted: u64,
     /// What there is in one piece.
     pub(crate) available: u64,
@@ -53,7 +53,7 @@ pub(crate) struct NoRoom {
 
 /// Bytes of a region that this process has taken, until they are handed over.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub struct Block {
     seat: Seat,
     name: BlockName,
     size: usize,
@@ -65,6 +65,11 @@ const NO_INDEX: u32 = u32::MAX;
 
 /// The regions of this process, by number, and those it was given and has not attached.
 static REGIONS: Mutex<Vec<(u64, Weak<Inner>)>> = Mutex::new(Vec::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is sound between any two steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Region {
     /// Makes it known by its number.
@@ -89,7 +94,8 @@ impl Region {
             let regions = lock(&REGIONS);
             let found = regions.iter().filter(|(number, _)| *number == id);
             let found = found.filter_map(|(_, inner)| inner.upgrade());
-            let files = found.filter_map(|inner| inner.core.memory().fd().try_clone_to_owned().ok());
+            let files =
+                found.filter_map(|inner| inner.core.memory().fd().try_clone_to_owned().ok());
             files.collect::<Vec<_>>()
         };
         let given = inherited::given().into_iter().chain(inherited);

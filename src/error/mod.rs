@@ -11,12 +11,8 @@ mod scheduler;
 mod task;
 
 pub use damage::Damage;
-<<<<<<< HEAD
-pub use death::{Cause, OomKill, WorkerDeath};
-pub use region::RegionError;
-=======
 pub use death::{Cause, OomKill, TaskId, WorkerDeath};
->>>>>>> main
+pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};

@@ -41,7 +41,8 @@ pub(crate) use hand::Hand;
 pub(crate) use header::{FifoHeader, Place};
 pub(crate) use row::Row;
 pub(crate) use slot::Slot;
-pub(crate) use stream::{Run, StreamHeader};
+#[cfg(test)]
+pub(crate) use stream::StreamHeader;
 
 use hand::Grasped;
 use slot::{Recovered, Stand};

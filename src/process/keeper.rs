@@ -12,8 +12,8 @@ use std::thread::{self, ThreadId};
 
 use crate::error::{Error, OomKill};
 use crate::process::record::Record;
-use crate::protocol::inherited::Inheritance;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::inherited::Inheritance;
 use crate::protocol::token::{self, SoloToken};
 use crate::sys::eventfd::Bell;
 use crate::sys::map::ForkMark;

@@ -5,7 +5,10 @@
 //! GRISTMILL_REGIONS_0_1_0=<fd>,<fd>...
 //! ```
 
-#![expect(unsafe_code, reason = "takes over descriptors, and changes the environment at the start")]
+#![expect(
+    unsafe_code,
+    reason = "takes over descriptors, and changes the environment at the start"
+)]
 
 use std::env;
 use std::ffi::OsString;
@@ -68,7 +71,9 @@ pub(crate) unsafe fn adopt() -> Result<(), SysError> {
     // SAFETY: the only thread, by the caller's promise.
     unsafe { env::remove_var(VARIABLE) };
     let text = text.to_string_lossy();
-    let numbers = text.split(',').filter_map(|number| number.parse::<RawFd>().ok());
+    let numbers = text
+        .split(',')
+        .filter_map(|number| number.parse::<RawFd>().ok());
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for number in numbers.filter(|&number| number > 2) {
         // SAFETY: the caller's promise.
@@ -80,5 +85,8 @@ pub(crate) unsafe fn adopt() -> Result<(), SysError> {
 /// What this process was given.
 pub(crate) fn given() -> Vec<OwnedFd> {
     let given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    given.iter().filter_map(|file| file.try_clone().ok()).collect()
+    given
+        .iter()
+        .filter_map(|file| file.try_clone().ok())
+        .collect()
 }

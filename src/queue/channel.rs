@@ -9,11 +9,12 @@ use super::error::RecvError;
 use super::item::{Held, Item, Keep, read_note};
 use super::layout::{self, QueueFront, Terms};
 use super::received::Parcel;
-use super::seat::{BlockName, Region, Seat};
-use crate::error::Error;
+use crate::commons::{BlockName, Kind, Region, Seat};
+use crate::error::{Error, RegionError};
 use crate::fifo::{Fifo, Grip, Hand, Offer, Place, Row, Slot, Take};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use crate::protocol::name::Name;
 
 /// One attempt to send.
 #[must_use]
@@ -32,6 +33,21 @@ pub(super) enum Got<R> {
     Closed,
 }
 
+/// What the region must know of queues.
+pub(crate) static CHANNEL: Kind = Kind {
+    id: 1,
+    recover: |seat, dead| {
+        if let Some(channel) = Channel::of(seat.clone()) {
+            channel.recover(dead);
+        }
+    },
+    blocks: |seat, name| {
+        if let Some(channel) = Channel::of(seat.clone()) {
+            channel.each_block(name);
+        }
+    },
+};
+
 /// A queue as this process has it.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -43,7 +59,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Makes an empty queue.
     pub(super) fn create(region: &Region, terms: Terms) -> Result<Self, Error> {
-        let seat = Seat::create(region, terms.size(), |start| {
+        let seat = Seat::create(region, &CHANNEL, terms.size(), |start| {
             // SAFETY: a new object of that size, which nobody else knows yet.
             unsafe { layout::write(start, terms) };
         })?;
@@ -51,6 +67,43 @@ impl Channel {
             seat,
             hand: AtomicU32::new(0),
         })
+    }
+
+    /// The queue of this name, if its items are of this signature.
+    pub(super) fn open(
+        name: Name,
+        kind: super::layout::Kind,
+        signature: u64,
+    ) -> Result<Self, Error> {
+        let seat = Seat::open(name, &CHANNEL)?;
+        let foreign = || {
+            let found = "a queue whose parts lead out of it".into();
+            Error::from(RegionError::Foreign { found })
+        };
+        let channel = Self::of(seat).ok_or_else(foreign)?;
+        if !channel.terms().is(kind, signature) {
+            let found = "a queue of another kind, or of other items".into();
+            return Err(RegionError::Foreign { found }.into());
+        }
+        Ok(channel)
+    }
+
+    /// The queue in this seat; `None` if its terms do not fit its size.
+    fn of(seat: Seat) -> Option<Self> {
+        let size = seat.size();
+        if size < layout::FRONT_BYTES as u64 {
+            return None;
+        }
+        let channel = Self {
+            seat,
+            hand: AtomicU32::new(0),
+        };
+        (channel.terms().are_sound() && channel.terms().size() <= size).then_some(channel)
+    }
+
+    /// What others call it.
+    pub(super) fn name(&self) -> Name {
+        self.seat.name()
     }
 
     #[inline]
@@ -320,8 +373,7 @@ impl Channel {
 
     /// Names every block that belongs to an item: to be adopted from a dead sender, which had no
     /// time to hand it over, or to be freed when the queue goes.
-    #[allow(dead_code)]
-    pub(crate) fn each_block(&self, visit: &mut dyn FnMut(BlockName)) {
+    fn each_block(&self, visit: &mut dyn FnMut(BlockName)) {
         if self.terms().hands == 0 {
             // Plain values own nothing.
             return;
@@ -409,7 +461,7 @@ impl Channel {
         self.owed(dead).store(0, Ordering::Relaxed);
         let front = self.front();
         for waiting in [&front.senders, &front.receivers, &front.joiners] {
-            self.seat.wake_all(waiting);
+            self.seat.bury(waiting, dead);
         }
     }
 }

@@ -16,7 +16,7 @@
 
 use core::ptr::NonNull;
 
-use super::seat::{MEMBERS, WaitSet};
+use crate::commons::{MEMBERS, WaitSet};
 use crate::fifo::{FifoHeader, Hand, Orphan, Slot};
 use crate::primitive::atomic::AtomicU32;
 
@@ -58,7 +58,6 @@ pub(super) enum Kind {
     Queue = 1,
     Joinable = 2,
     Simple = 3,
-    Pipe = 4,
 }
 
 impl Terms {
@@ -95,6 +94,19 @@ impl Terms {
             1 => Orphan::ComesBack,
             _ => Orphan::Lost,
         }
+    }
+
+    /// Whether these are terms of such a queue.
+    pub(super) fn is(&self, kind: Kind, signature: u64) -> bool {
+        self.kind == kind as u32 && self.signature == signature
+    }
+
+    /// Whether its parts have a size.
+    pub(super) fn are_sound(&self) -> bool {
+        let place = self.place_stride as usize;
+        let hand = self.hand_stride as usize;
+        let is_whole = place.is_multiple_of(64) && hand.is_multiple_of(64);
+        is_whole && place >= size_of::<Slot>() && hand >= size_of::<Hand>() && self.places > 0
     }
 
     pub(super) fn is_joinable(&self) -> bool {

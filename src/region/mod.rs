@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::commons::{self, Kind, Region};
+use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
@@ -15,13 +15,7 @@ use crate::protocol::name::Handle;
 use crate::queue;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = queue::KINDS;
-
-/// What can lie in a region and be found by its [`Handle`].
-pub trait Object: Sized {
-    #[doc(hidden)]
-    fn find(handle: Handle<Self>) -> Result<Self, Error>;
-}
+static KINDS: &[&Kind] = &[&queue::CHANNEL];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.
@@ -62,7 +56,7 @@ impl<T: Object> Handle<T> {
     /// is of another kind.
     pub fn open(self) -> Result<T, Error> {
         commons::know(KINDS);
-        T::find(self)
+        T::find(self.name())
     }
 }
 
