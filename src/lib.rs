@@ -46,8 +46,8 @@
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
-//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`] and
-//!   [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
+//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
+//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
 //!   and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
@@ -215,7 +215,6 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
-#[allow(dead_code)]
 mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]

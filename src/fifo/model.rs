@@ -5,7 +5,6 @@
 
 mod ends;
 mod hands;
-mod streams;
 
 use core::ptr::NonNull;
 

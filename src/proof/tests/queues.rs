@@ -1,5 +1,5 @@
-//! The queue's paths: a process killed at every instruction of send, receive, hold and their kin,
-//! and of the byte stream's; and others that act while it stands still there.
+//! The queue's paths: a process killed at every instruction of send, receive, hold and their kin;
+//! and others that act while it stands still there.
 
 #![expect(unsafe_code, reason = "views the region, saves and restores its bytes")]
 
@@ -8,9 +8,7 @@ use std::ptr::NonNull;
 
 use super::sweep::{VICTIM, say};
 use super::tracee::{NotPermitted, Stop, Tracee};
-use crate::fifo::{
-    Fifo, FifoHeader, Grip, Hand, Offer, Orphan, Place, Row, Slot, StreamHeader, Take,
-};
+use crate::fifo::{Fifo, FifoHeader, Grip, Hand, Offer, Orphan, Place, Row, Slot, Take};
 use crate::memory::owner::Owner;
 use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
@@ -18,7 +16,6 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 const SURVIVOR: Owner = Owner::new(1, 0);
 const PLACES: usize = 3;
 const HANDS: usize = 2;
-const RING: usize = 8;
 
 /// As in `sweep`.
 const PAUSES: usize = 8;
@@ -29,8 +26,6 @@ struct Words {
     header: FifoHeader,
     slots: [Slot; PLACES],
     hands: [Hand; HANDS],
-    stream: StreamHeader,
-    bytes: [AtomicU64; RING],
     /// What the victim says that it has got, its hand, and how far it came.
     got: AtomicU64,
     grip: AtomicU64,
@@ -47,8 +42,6 @@ impl Stage {
             header: FifoHeader::starting_at(7),
             slots: std::array::from_fn(|_| Slot::starting_at(7)),
             hands: std::array::from_fn(|_| Hand::new()),
-            stream: StreamHeader::new(),
-            bytes: std::array::from_fn(|_| AtomicU64::new(0)),
             got: AtomicU64::new(0),
             grip: AtomicU64::new(0),
         };
@@ -201,7 +194,6 @@ impl Walk<'_> {
         let fifo = self.stage.fifo();
         // The first that recovers may die, too.
         fifo.recover(VICTIM, self.orphan, |_| ());
-        self.stage.words().stream.recover(VICTIM);
         fifo.recover(VICTIM, self.orphan, |_| ());
         out.extend(self.stage.drain());
         if !(self.legal)(&out, self.stage) {
@@ -456,73 +448,6 @@ fn a_holder_dies_while_it_lets_go() {
         ..walk
     };
     walk.holds(|| stage.fifo().give_back(grip));
-}
-
-#[test]
-fn a_writer_and_a_reader_of_bytes_die() {
-    let stage = Stage::new(&[]);
-    let read_all = |stage: &Stage| {
-        let words = stage.words();
-        let mut out = Vec::new();
-        while let Some(turn) = words.stream.begin_read(SURVIVOR) {
-            let run = words.stream.waiting(&turn, RING);
-            let bytes = &words.bytes[run.start..run.start + run.size];
-            out.extend(bytes.iter().map(|byte| byte.load(Ordering::Relaxed)));
-            words.stream.consumed(&turn, run.size);
-            words.stream.end_read(turn);
-            if run.size == 0 {
-                break;
-            }
-        }
-        out
-    };
-    let write = |me, values: &[u64]| {
-        let words = stage.words();
-        if let Some(turn) = words.stream.begin_write(me) {
-            let room = words.stream.room(&turn, RING);
-            for (at, &value) in (room.start..).zip(values) {
-                words.bytes[at].store(value, Ordering::Relaxed);
-            }
-            words.stream.wrote(&turn, values.len());
-            words.stream.end_write(turn);
-        }
-    };
-    write(SURVIVOR, &[1, 2]);
-    let walk = Walk {
-        name: "write bytes",
-        floor: 100,
-        stage: &stage,
-        orphan: Orphan::Lost,
-        legal: &|_, stage| {
-            let out = read_all(stage);
-            matches!(out[..], [1, 2] | [1, 2, 3, 4] | [] | [3, 4])
-                && stage.words().stream.begin_write(SURVIVOR).is_some()
-        },
-        meanwhile: &|stage| {
-            read_all(stage);
-            Vec::new()
-        },
-        living: &|_, stage| matches!(read_all(stage)[..], [3, 4] | []),
-    };
-    let start = stage.save();
-    walk.holds(|| write(VICTIM, &[3, 4]));
-    stage.restore(&start);
-    let walk = Walk {
-        name: "read bytes",
-        // Unless others have read them.
-        legal: &|_, stage| matches!(read_all(stage)[..], [1, 2] | []),
-        meanwhile: &nothing,
-        living: &|_, stage| read_all(stage).is_empty(),
-        ..walk
-    };
-    walk.holds(|| {
-        let words = stage.words();
-        if let Some(turn) = words.stream.begin_read(VICTIM) {
-            let run = words.stream.waiting(&turn, RING);
-            words.stream.consumed(&turn, run.size);
-            words.stream.end_read(turn);
-        }
-    });
 }
 
 /// The wrong way round: the place is free before the hand holds the item.
