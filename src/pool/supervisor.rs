@@ -242,6 +242,8 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
+            #[cfg(feature = "tracing")]
+            self.ears.let_go(&self.poller);
             self.end_overdue();
             self.engine.hub().ring_due(clock::now());
             // What is heard of results says nothing about workers.
@@ -278,6 +280,10 @@ impl<'a> Watch<'a> {
         }
         hub.conclude(abandoned);
         drop(hub);
+        #[cfg(feature = "tracing")]
+        if let Some((audience, _)) = self.engine.audience() {
+            audience.callers.end();
+        }
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
     }

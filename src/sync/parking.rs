@@ -151,14 +151,16 @@ impl<'a> Parking<'a> {
         set(self.spinning, me);
     }
 
-    /// Whether a worker is idle and awake, and whether it is parked: hints.
+    /// Whether a worker is idle and awake, and whether it is parked: hints. The bit alone would be
+    /// set also at a place whose worker has not come to work yet ([`Parking::vacate`]).
     pub(crate) fn seen(&self, index: u16) -> (bool, bool) {
         // Relaxed: hints.
         let is_set = |bits: &[AtomicU64]| {
             let word = bits.get(index as usize / 64);
             word.is_some_and(|word| word.load(Ordering::Relaxed) >> (index % 64) & 1 == 1)
         };
-        (is_set(self.spinning), is_set(self.parked))
+        let is_parked = is_set(self.parked) && self.is_asleep(index);
+        (is_set(self.spinning), is_parked)
     }
 
     /// How many workers are idle and awake: a hint.

@@ -12,8 +12,8 @@
 //! unless it has a successor already.
 //!
 //! Which queue a worker serves follows from its place, so a successor's place is one of the same
-//! queue. Sticky keys, and the tasks that wait for one worker alone, are handed over with the office:
-//! to the successor, if there is one.
+//! queue. Sticky keys, and the tasks that wait for one worker alone, are handed over with the
+//! office: to the successor, if there is one.
 
 use std::time::{Duration, Instant};
 
@@ -226,7 +226,8 @@ impl Watch<'_> {
         self.engine.hub().roster.set_serves(place as u16, true);
         if let Some(process) = &self.charges[place].process {
             let pid = process.pid() as u32;
-            self.engine.tell_scheduler(place as u16, pid, Event::Started);
+            self.engine
+                .tell_scheduler(place as u16, pid, Event::Started);
         }
     }
 
