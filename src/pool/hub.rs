@@ -150,6 +150,8 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
+            control.ring().expect_submission(Some(slot));
+            control.task(slot).expect_store();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
@@ -268,7 +270,7 @@ impl Hub {
         grace: Option<Duration>,
     ) -> bool {
         let never_begun = match entry.place() {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Job { .. } => false,
             Place::Backlog => true,
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);

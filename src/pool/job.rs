@@ -290,10 +290,7 @@ impl Hub {
             let ranges = inquiry.ranges().iter();
             ranges.for_each(|range| set(range.start, range.end - range.start));
         }
-        entry.set_place(Place::Slot {
-            slot: job,
-            generation,
-        });
+        entry.set_place(Place::Job { job, generation });
         let posted = board.post(job, generation, chunks);
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
@@ -334,7 +331,7 @@ impl Hub {
         grace: Option<Duration>,
     ) {
         match entry.place() {
-            Place::Nowhere => {}
+            Place::Nowhere | Place::Slot { .. } => {}
             Place::Backlog => {
                 let waiting = self.jobs.backlog.iter();
                 let found = waiting
@@ -346,8 +343,8 @@ impl Hub {
                 };
                 self.settle_job(entry, JobOutcome::failed(error, launch.keep));
             }
-            Place::Slot { slot, generation } => {
-                let Some(running) = self.jobs.get(slot) else {
+            Place::Job { job, generation } => {
+                let Some(running) = self.jobs.get(job) else {
                     return;
                 };
                 if running.posted.generation() == generation {
@@ -358,7 +355,7 @@ impl Hub {
                         running.end = end;
                         self.look_at(end);
                     }
-                    self.finish_if_settled(control, slot);
+                    self.finish_if_settled(control, job);
                 }
             }
         }

@@ -161,6 +161,9 @@ impl Server<'_> {
         {
             return true;
         }
+        if let Some(slot) = self.rounds.expect(self.control) {
+            self.arena.expect_reply(slot);
+        }
         if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);
             return true;

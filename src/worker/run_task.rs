@@ -40,6 +40,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         generation,
     });
     let task = Task::load(server.control.task(claim.slot));
+    server.rounds.glance(server.control);
     server.privilege.revoke();
     server.arena.seal();
     if task.timed {
@@ -57,7 +58,9 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         server.gauge.set_arena(server.arena.usage());
     }
     server.gauge.count_task();
-    server.idle.finishing();
+    server
+        .idle
+        .finishing(|| server.rounds.see_tasks(server.control));
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);
         server.bell.ring();
