@@ -22,6 +22,11 @@
 //!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end; [`StartMethod`],
 //!   how workers come into being.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
+//! - `Pool::spawn_async`, for futures that a worker polls next to other work.
+//! - The life of a worker: [`initializer`](Builder::initializer), a state that tasks borrow
+//!   ([`worker_state`](Builder::worker_state), [`spawn_with_state`](Pool::spawn_with_state)),
+//!   [`on_worker_exit`](Builder::on_worker_exit), and recycling
+//!   ([`max_tasks_per_worker`](Builder::max_tasks_per_worker)).
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
 //!   [`par_generate`](Pool::par_generate), [`par_for_each_mut`](Pool::par_for_each_mut),
@@ -175,7 +180,7 @@
 //! # Features
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
-//!   such a runtime, by the pool's thread.
+//!   such a runtime, by the pool's thread. `spawn_async` needs it.
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
 //!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then

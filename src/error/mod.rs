@@ -87,6 +87,29 @@ pub enum Error {
         /// What the kernel said, or the panic of the program's own set-up.
         reason: String,
     },
+    /// A worker was not ready in time, and was killed.
+    #[error(
+        "worker {pid} was not ready after {limit:?}; an initializer may hang, or need a longer \
+         `start_timeout`"
+    )]
+    StartTimedOut {
+        /// The worker's process.
+        pid: u32,
+        /// The time that it was given.
+        limit: core::time::Duration,
+    },
+    /// A task borrows a state of another type than the workers have, or there is none.
+    #[error(
+        "the task borrows a worker state of type `{wanted}`, but the workers have {}; give \
+         `Builder::worker_state` a function that makes one",
+        found.map_or("none".into(), |found| format!("one of type `{found}`"))
+    )]
+    WrongState {
+        /// What the task borrows.
+        wanted: &'static str,
+        /// What the workers have.
+        found: Option<&'static str>,
+    },
     /// The kernel lacks what a sandbox is made of; no worker was started.
     #[cfg(feature = "sandbox")]
     #[error("this kernel has no {facility}, without which workers are not confined; {wanted}")]

@@ -83,7 +83,8 @@ impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
         #[cfg(feature = "tracing")]
         let (config, audience) = Self::find_audience(config)?;
-        let arenas = 2 * config.workers as u64 * arena_size(&config);
+        let places = config.service.places(config.workers, config.queues);
+        let arenas = 2 * places as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
         let region = Arc::new(Region::create(size)?);
@@ -93,7 +94,7 @@ impl Engine {
         };
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
         // The control area is committed like any other memory: a full machine is an error here.
-        let shape = Shape::new(config.workers, config.queues);
+        let shape = Shape::new(places, config.queues);
         region.commit(0..Control::used(shape))?;
         let engine = Self {
             region,
@@ -113,7 +114,7 @@ impl Engine {
             dispatch: Dispatch::new(&config),
             config,
         };
-        Control::create(&engine.region, shape, &ImageId::current())
+        Control::create(&engine.region, engine.workers(), shape, &ImageId::current())
             .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
     }
@@ -167,7 +168,7 @@ impl Engine {
 
     /// The workers' parking places.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        self.control().parking_of(self.workers())
+        self.control().parking_of(self.places())
     }
 
     /// What workers ring.
@@ -265,12 +266,19 @@ impl Engine {
         self.config.workers
     }
 
+    /// How many workers there may be while some succeed others.
+    pub(crate) fn places(&self) -> usize {
+        self.config
+            .service
+            .places(self.config.workers, self.config.queues)
+    }
+
     pub(crate) fn arena_size(&self) -> u64 {
         arena_size(&self.config)
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        Shape::new(self.config.workers, self.config.queues)
+        Shape::new(self.places(), self.config.queues)
     }
 
     /// Who chooses the queues of tasks, where there is a choice.
@@ -350,6 +358,7 @@ impl Drop for HubGuard<'_> {
             workers,
             needs_one,
             wakers,
+            asked,
             nudge,
             discarded,
             takers,
@@ -382,6 +391,9 @@ impl Drop for HubGuard<'_> {
             self.engine
                 .wake_ups
                 .fetch_add(u64::from(woken), Ordering::Relaxed);
+        }
+        for worker in asked {
+            parking.rouse(worker, &KernelFutex);
         }
         for waker in wakers {
             waker.wake();

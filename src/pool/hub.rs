@@ -275,13 +275,25 @@ impl Hub {
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);
                 if let (false, Some(grace)) = (back, grace) {
-                    self.limit_flight(slot, generation, clock::after(clock::now(), grace));
+                    let now = clock::now();
+                    let end = match self.is_future(slot) {
+                        // Its worker is asked at once, and then has its time.
+                        true => now,
+                        false => clock::after(now, grace),
+                    };
+                    self.limit_flight(slot, generation, end);
                 }
                 back
             }
         };
         self.settle(entry, Err(error));
         never_begun
+    }
+
+    fn is_future(&self, slot: u32) -> bool {
+        let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
+        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        terms.is_some_and(TaskTerms::is_future)
     }
 
     /// Sets the time when a task must have ended.
@@ -429,6 +441,8 @@ pub(super) struct Aftermath {
     pub(super) needs_one: bool,
     /// Whose outcomes have come.
     pub(super) wakers: Vec<Waker>,
+    /// Workers that were asked for something.
+    pub(super) asked: Vec<u16>,
     /// The supervisor sleeps for too long.
     pub(super) nudge: bool,
     /// What callers sent along with tasks and jobs that have ended.

@@ -28,6 +28,7 @@ pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod lanes;
+pub(crate) mod life;
 pub(crate) mod reply;
 pub(crate) mod roster;
 #[cfg(feature = "sandbox")]

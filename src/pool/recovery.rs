@@ -20,6 +20,7 @@ use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
 use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
+use crate::primitive::atomic::Ordering;
 use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
 use crate::protocol::range::Span;
@@ -48,7 +49,11 @@ impl Engine {
         });
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
-        self.parking().reset(dead.index());
+        self.parking().vacate(dead.index());
+        if let Some(record) = control.record(dead.index()) {
+            // ORDERING: Relaxed; a hint.
+            record.load.store(u32::MAX, Ordering::Relaxed);
+        }
         self.parking().wake_all(&KernelFutex);
     }
 }
@@ -194,6 +199,7 @@ impl Flight {
             return TaskVerdict::Fail;
         }
         terms.seen = NEVER;
+        terms.asked = NEVER;
         *generation = generation.wrapping_add(1);
         self.entry.set_place(Place::Slot {
             slot,

@@ -15,5 +15,6 @@ pub(crate) mod memfd;
 pub(crate) mod oom;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
+pub(crate) mod private_memory;
 pub(crate) mod process;
 pub(crate) mod sandbox;

@@ -12,6 +12,9 @@ mod builder;
 mod handle;
 mod output;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod spawn_async;
+mod state;
 
 pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
