@@ -65,14 +65,17 @@ impl<T> Entry<T> {
         }
     }
 
+    /// Makes it one without an outcome again; gives what was in it, to be dropped.
+    pub(crate) fn renew(&mut self) -> impl Sized + use<T> {
+        mem::replace(self, Self::new()).state
+    }
+
     pub(crate) fn set_place(&self, place: Place) {
         let bits = match place {
             Place::Nowhere => NOWHERE,
             Place::Backlog => BACKLOG,
             Place::Slot { slot, generation } => u64::from(slot) << 32 | u64::from(generation),
-            Place::Job { job, generation } => {
-                JOB | u64::from(job) << 32 | u64::from(generation)
-            }
+            Place::Job { job, generation } => JOB | u64::from(job) << 32 | u64::from(generation),
         };
         // ORDERING: Relaxed; the hub's lock orders it.
         self.place.store(bits, Ordering::Relaxed);

@@ -35,10 +35,7 @@ pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
-    #[expect(
-        dead_code,
-        reason = "kept until the task has ended, as a worker reads it"
-    )]
+    /// Kept until the task has ended, as a worker reads it.
     pub(crate) arguments: Option<Block>,
     /// The context's block, what the caller sent along, and whatever else must live so long.
     pub(crate) keep: Option<Keep>,
@@ -451,6 +448,18 @@ pub(super) struct Aftermath {
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.
     pub(super) completed: Vec<Placement>,
+}
+
+impl Aftermath {
+    /// Whether there is nothing to do but to wake workers, if that.
+    pub(super) fn is_waking(&self) -> bool {
+        !(self.needs_one || self.nudge)
+            && self.wakers.is_empty()
+            && self.asked.is_empty()
+            && self.discarded.is_empty()
+            && self.takers.is_empty()
+            && self.completed.is_empty()
+    }
 }
 
 impl Hub {

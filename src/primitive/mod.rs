@@ -4,6 +4,6 @@ pub(crate) mod atomic;
 #[cfg(not(gristmill_loom))]
 pub(crate) mod flag;
 pub(crate) mod line;
-pub(crate) mod prefetch;
 #[cfg(all(test, gristmill_loom))]
 pub(crate) mod model;
+pub(crate) mod prefetch;
