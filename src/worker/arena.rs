@@ -25,6 +25,7 @@ use core::slice;
 use offset_allocator::Allocation;
 
 use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
+use crate::primitive::prefetch;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed, SEALED_BYTES};
 use crate::protocol::gauge::ArenaUse;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
@@ -156,6 +157,14 @@ impl<'a> Arena<'a> {
         }
         let region = self.region;
         ReplyBlock::of(region, self.span(), slot).expect("`attach` saw that the arena is there")
+    }
+
+    /// Asks for the first line of the block for a reply, to write it; there need be no memory.
+    pub(crate) fn expect_reply(&self, slot: u32) {
+        let offset = self.range.start + ReplyBlock::offset_in_arena(slot);
+        if let Some(block) = self.region.pointer(offset, size_of::<ReplyBlock>()) {
+            prefetch::to_write(block.as_ptr());
+        }
     }
 
     /// A committed and writable block of at least `size` bytes for a result, 64-byte aligned, and
