@@ -187,7 +187,8 @@
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
 //!   `task` or `job` (as in [`WorkerState`]), as part of the span in which the work was submitted.
-//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as
+//!   text, cut where an event would exceed 4 KiB. It is told
 //!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
