@@ -1,14 +1,12 @@
 //! Queues within one process: what every call does, and what it does when it cannot.
 
 use std::pin::Pin;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use gristmill::{
     Error, JoinableQueue, OnDeath, Queue, RecvError, Region, Rkyv, SendError, SimpleQueue,
 };
-use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(20);
