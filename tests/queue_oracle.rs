@@ -1,7 +1,13 @@
 //! Queues under many threads, and beside a plain model.
 
-use gristmill::{OnDeath, Queue, RecvError, Region, Rkyv, SendError};
+use std::sync::mpsc;
+
+use gristmill::{Queue, RecvError, Region, SendError};
 use proptest::prelude::*;
+
+fn region() -> Region {
+    Region::new(16 << 20).unwrap()
+}
 
 #[test]
 fn senders_and_receivers_of_many_threads_lose_nothing() {
