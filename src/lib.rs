@@ -45,7 +45,7 @@
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
-//!   [`spawn_when_free`](Pool::spawn_when_free).
+//!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -183,8 +183,9 @@
 //!   such a runtime, by the pool's thread. `spawn_async` needs it.
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
-//!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then
-//!   is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   `task` or `job` (as in [`WorkerState`]), as part of the span in which the work was submitted.
+//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as
+//!   text, cut where an event would exceed 4 KiB. It is told
 //!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
@@ -247,7 +248,7 @@ mod proof;
 #[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, WorkerDeath,
+    SchedulerError, TaskError, TaskId, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
@@ -277,7 +278,7 @@ pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
+pub use task::{Gather, TaskBuilder, TaskHandle, TaskOutput, TaskSet, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

@@ -10,7 +10,7 @@ mod scheduler;
 mod task;
 
 pub use damage::Damage;
-pub use death::{Cause, OomKill, WorkerDeath};
+pub use death::{Cause, OomKill, TaskId, WorkerDeath};
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -146,7 +146,7 @@ pub enum Error {
     /// program that has started a [`Process`](crate::Process) used that or started another.
     #[error(
         "this process was forked from the one that owns the pool or the process; make one of its \
-         own"
+         own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
     /// A value could not cross as an archive.

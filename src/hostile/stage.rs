@@ -243,6 +243,7 @@ impl Stage<'_> {
             element_limit: limit.unwrap_or(0),
         };
         let launch = Launch {
+            caller: None,
             job,
             chunking: match choice & 32 {
                 0 => Chunking::guided(len as u64, WORKERS.into(), 1 + u64::from(choice >> 6) * 8),

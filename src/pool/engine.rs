@@ -12,6 +12,7 @@ use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
+use crate::pool::caller::Caller;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::pool::output::Lines;
@@ -38,7 +39,7 @@ pub(crate) struct Engine {
     /// Wakes the leader of the blocked threads, and nobody else.
     leader: Arc<Bell>,
     /// Wakes the supervisor.
-    commands: Bell,
+    commands: Arc<Bell>,
     /// What workers print, if it is captured.
     output: Option<Arc<Lines>>,
     /// Who is told what workers say through `tracing`, and the number that their ends of the
@@ -81,8 +82,9 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let commands = Arc::new(Bell::new()?);
         #[cfg(feature = "tracing")]
-        let (config, audience) = Self::find_audience(config)?;
+        let (config, audience) = Self::find_audience(config, &commands)?;
         let places = config.service.places(config.workers, config.queues);
         let arenas = 2 * places as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
@@ -101,7 +103,7 @@ impl Engine {
             heap,
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
-            commands: Bell::new()?,
+            commands,
             #[cfg(feature = "tracing")]
             audience,
             output: config
@@ -120,8 +122,11 @@ impl Engine {
     }
 
     #[cfg(feature = "tracing")]
-    fn find_audience(mut config: Config) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
-        let audience = Audience::current().filter(|_| config.manner.places_descriptors());
+    fn find_audience(
+        mut config: Config,
+        commands: &Arc<Bell>,
+    ) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
+        let audience = Audience::current(commands).filter(|_| config.manner.places_descriptors());
         let Some(audience) = audience else {
             return Ok((config, None));
         };
@@ -138,6 +143,14 @@ impl Engine {
     pub(crate) fn audience(&self) -> Option<(&Audience, RawFd)> {
         let (audience, placeholder) = self.audience.as_ref()?;
         Some((audience, placeholder.as_raw_fd()))
+    }
+
+    /// The span that the calling thread is in, if what workers say is told to anybody.
+    pub(crate) fn caller(&self) -> Option<Box<Caller>> {
+        #[cfg(feature = "tracing")]
+        return self.audience()?.0.caller().map(Box::new);
+        #[cfg(not(feature = "tracing"))]
+        None
     }
 
     pub(crate) fn control(&self) -> &Control {

@@ -11,6 +11,7 @@ use crate::error::TaskError;
 use crate::memory::block::Block;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
+use crate::pool::caller::Caller;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Placement;
@@ -23,6 +24,7 @@ use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::gauge::Work;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
@@ -44,6 +46,18 @@ pub(crate) struct Flight {
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
     pub(crate) route: Route,
+    /// The span that it was submitted in.
+    pub(crate) caller: Option<Box<Caller>>,
+}
+
+impl Flight {
+    /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
+    pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
+        self.entry.set_place(Place::Slot { slot, generation });
+        if let Some(caller) = &mut self.caller {
+            caller.begin(Work::Task { slot, generation });
+        }
+    }
 }
 
 /// Something kept alive for workers that read it.
@@ -186,9 +200,9 @@ impl Hub {
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
-    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
+    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, mut flight: Flight) {
         let Filling { slot, generation } = filling;
-        flight.entry.set_place(Place::Slot { slot, generation });
+        flight.settle_in(slot, generation);
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }

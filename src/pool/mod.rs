@@ -18,6 +18,7 @@ pub(crate) mod alarm;
 pub(crate) mod arena;
 pub(crate) mod audit;
 pub(crate) mod builder;
+pub(crate) mod caller;
 pub(crate) mod chunking;
 pub(crate) mod closing;
 pub(crate) mod dispatch;

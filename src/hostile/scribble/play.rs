@@ -167,6 +167,7 @@ impl Play<'_> {
     pub(super) fn launch(&mut self, len: usize, pure_function: bool) {
         let keep = self.engine.heap().allocate(64, 64, Contents::Any);
         let launch = Launch {
+            caller: None,
             job: RangeJob {
                 kernel: FunctionId::from_bits(self.jobs.len() as u64),
                 context: Span::default(),
