@@ -350,6 +350,8 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
+        // The slot that was freed last is filled next.
+        control.task(slot).expect_store();
         let next = control.ring().free(slot, generation);
         self.vacate(slot, next);
     }
