@@ -395,6 +395,7 @@ impl Drop for HubGuard<'_> {
             asked,
             nudge,
             discarded,
+            ended,
             takers,
             completed,
         } = mem::take(&mut self.aftermath);
@@ -425,7 +426,7 @@ impl Drop for HubGuard<'_> {
         for waker in wakers {
             waker.wake();
         }
-        drop(discarded);
+        drop((discarded, ended));
         if let (Some(dispatch), false) = (&self.engine.dispatch, completed.is_empty()) {
             let event = |placement: Placement| Event::Completed(placement.task, placement.queue);
             dispatch.notify(completed.into_iter().map(event));
