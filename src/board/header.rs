@@ -11,9 +11,6 @@
 //!
 //! * `epoch` counts posts and recoveries of this job's place, and never goes back. A worker that
 //!   swept the job remembers the epoch it began with, and looks again when there is a newer one.
-//! * A job of one chunk has neither: nobody moves its `cursor` or its `remaining`, for the word of
-//!   its chunk says all there is. A worker knows from `chunks`, which its claim pins; a small call
-//!   then moves one line to the worker and back instead of three.
 //! * `cursor` is a hint: the next chunk to try. A late worker of an older job may move it on; the
 //!   chunk it skips is found by the sweep.
 //! * `remaining` is how many chunks are still to end, or *less*: never more. A worker counts down
@@ -217,17 +214,9 @@ impl JobHeader<'_> {
 
     /// Calls back the workers that swept.
     pub(super) fn bump_epoch(&self) {
-        // Relaxed: only the parent writes it, under the lock of its books. So this need not be one
-        // step, which would wait until every store before it has reached the other cores.
-        let epoch = self.front.epoch.load(Ordering::Relaxed).wrapping_add(1);
         // ORDERING: B3, Release; what made chunks UNCLAIMED comes first (`epoch`).
         // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
-        self.front.epoch.store(epoch, Ordering::Release);
-    }
-
-    /// Whether the job has one chunk, and so no counts.
-    pub(super) fn is_single(&self) -> bool {
-        self.chunks() == 1
+        self.front.epoch.fetch_add(1, Ordering::Release);
     }
 
     /// How many chunks the header speaks of; any number.

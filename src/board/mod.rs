@@ -30,7 +30,6 @@ mod threads;
 
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
-use crate::primitive::prefetch;
 
 pub(crate) use chunk::{Chunk, ChunkRange};
 pub(crate) use header::{JobCounts, JobFront, Known};
@@ -248,9 +247,6 @@ impl<'a> Board<'a> {
 
     /// About how many chunks are still to end: a hint, too low after a death.
     pub(crate) fn progress(&self, posted: &Posted) -> u32 {
-        if posted.chunks == 1 {
-            return self.chunk(posted.job, 0).seems_pending().into();
-        }
         let remaining = self.header(posted.job).remaining();
         remaining.clamp(0, posted.chunks.into()) as u32
     }
@@ -262,26 +258,15 @@ impl<'a> Board<'a> {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
-            if job as usize >= self.fronts.len() {
-                continue;
-            }
-            let header = self.header(job);
-            let exhausted = match header.is_single() {
-                true => !self.chunk(job, 0).seems_pending(),
-                false => header.remaining() <= 0,
-            };
-            if exhausted {
+            if self
+                .counts
+                .get(job as usize)
+                .is_some_and(|counts| counts.remaining() <= 0)
+            {
                 return true;
             }
         }
         false
-    }
-
-    /// Asks for the lines that a worker reads first in a job's only, or first, chunk: all at once,
-    /// where one after the other would cost as many trips between two cores.
-    pub(crate) fn prefetch(&self, joined: Joined) {
-        prefetch::to_read(self.place_of(joined.job, 0));
-        prefetch::to_write(self.chunk(joined.job, 0));
     }
 
     /// Whether any job is open; the parent knows, for it opens and closes them.
@@ -291,10 +276,6 @@ impl<'a> Board<'a> {
 
     /// About how many chunks nobody has begun: a hint.
     pub(crate) fn unclaimed(&self, posted: &Posted) -> u32 {
-        if posted.chunks == 1 {
-            let chunk = self.chunk(posted.job, 0);
-            return chunk.is_unclaimed(posted.generation).into();
-        }
         let next = self.header(posted.job).cursor();
         u64::from(posted.chunks).saturating_sub(next) as u32
     }
@@ -359,9 +340,7 @@ impl<'a> Board<'a> {
     pub(crate) fn close(&self, posted: Posted) {
         self.header(posted.job).close(posted.generation);
         // Relaxed: a hint; whoever still sees the bit finds the word CLOSED, or nothing to claim.
-        // Only the parent writes it, so this need not be one step (`bump_epoch`).
-        let open = self.open.load(Ordering::Relaxed) & !(1 << posted.job);
-        self.open.store(open, Ordering::Relaxed);
+        self.open.fetch_and(!(1 << posted.job), Ordering::Relaxed);
     }
 
     /// An open job that this worker has not swept in vain, the lowest place first.
@@ -405,9 +384,7 @@ impl<'a> Board<'a> {
         let header = self.header(joined.job);
         let table = self.table(joined.job);
         let chunks = header.chunks().min(table.len() as u64) as u32;
-        // One chunk needs no cursor.
-        let tries = if chunks == 1 { 0 } else { chunks };
-        for _ in 0..tries {
+        for _ in 0..chunks {
             let Some(chunk) = header.advance_cursor(chunks) else {
                 break;
             };
@@ -461,22 +438,15 @@ impl<'a> Board<'a> {
         outcome: Outcome,
     ) -> Completion {
         let header = self.header(joined.job);
-        let is_single = header.is_single();
         // Before the word: until it moves, the chunk pins the job, and the count is this job's.
-        if !is_single {
-            header.count_down(1);
-        }
+        header.count_down(1);
         if !self
             .chunk(joined.job, chunk)
             .complete(me, joined.generation, outcome)
         {
             return Completion::Lost;
         }
-        if is_single {
-            // ORDERING: B5, SeqCst; as in `is_exhausted`, where there is nothing to count.
-            fence_after_rmw();
-            Completion::Last
-        } else if header.is_exhausted() {
+        if header.is_exhausted() {
             Completion::Last
         } else {
             Completion::More

@@ -241,7 +241,6 @@ impl Stage<'_> {
             streaming: false,
             // As a job that keeps failures is launched.
             fail_fast: choice & 4 == 0,
-            trial: false,
             element_limit: limit.unwrap_or(0),
         };
         let launch = Launch {

@@ -65,11 +65,6 @@ impl Chunking {
         }
     }
 
-    /// Another range, cut by the same rule.
-    pub(crate) fn with_len(self, len: u64) -> Self {
-        Self { len, ..self }
-    }
-
     pub(crate) fn len(&self) -> u64 {
         self.len
     }

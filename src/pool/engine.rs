@@ -395,7 +395,6 @@ impl Drop for HubGuard<'_> {
             asked,
             nudge,
             discarded,
-            ended,
             takers,
             completed,
         } = mem::take(&mut self.aftermath);
@@ -426,7 +425,7 @@ impl Drop for HubGuard<'_> {
         for waker in wakers {
             waker.wake();
         }
-        drop((discarded, ended));
+        drop(discarded);
         if let (Some(dispatch), false) = (&self.engine.dispatch, completed.is_empty()) {
             let event = |placement: Placement| Event::Completed(placement.task, placement.queue);
             dispatch.notify(completed.into_iter().map(event));

@@ -19,10 +19,9 @@ use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
-use crate::protocol::range::{Beat, Span, Trial};
+use crate::protocol::range::{Beat, Span};
 use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
-use crate::sys::clock;
 
 /// How many ended tasks are on their way at a time: the slot's line comes first, then, half-way,
 /// that of the reply, which the slot leads to.
@@ -299,13 +298,7 @@ impl Hub {
             return false;
         };
         let first = running.inquiry.is_first_round();
-        let trial = running.trial(control).filter(|_| found.is_empty());
-        if first && found.is_empty() {
-            self.note_pace(&running, trial);
-        }
-        let next = if let Some(rest) = running.given_back(trial) {
-            running.go_on(rest)
-        } else if first && found.is_empty() {
+        let next = if first && found.is_empty() {
             Next::Over(Ok(()), Vec::new())
         } else {
             let done = running.done(control);
@@ -340,20 +333,6 @@ impl Hub {
                 self.post(control, launch, entry, inquiry);
                 false
             }
-        }
-    }
-
-    /// Remembers the pace of a job that went well.
-    fn note_pace(&mut self, running: &Running, trial: Option<Trial>) {
-        let Running {
-            launch, posted_at, ..
-        } = running;
-        let kernel = launch.job.kernel;
-        if let Some(Trial { done, nanoseconds }) = trial {
-            self.paces.note(kernel, done.into(), nanoseconds.into());
-        } else if *posted_at != 0 {
-            let time = clock::now().saturating_sub(*posted_at);
-            self.paces.note_whole(kernel, launch.chunking.len(), time);
         }
     }
 

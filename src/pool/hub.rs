@@ -18,7 +18,6 @@ use crate::pool::dispatch::Placement;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::{LaneBooks, Route};
-use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
@@ -118,8 +117,6 @@ pub(crate) struct Hub {
     pub(super) alarms: Vec<Alarm>,
     /// How many tasks and jobs have been published: each may need a worker woken.
     pub(super) calls: u64,
-    /// How fast kernels went.
-    pub(super) paces: Paces,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -148,7 +145,6 @@ impl Hub {
             alarms: Vec::new(),
             calls: 0,
             line: VecDeque::new(),
-            paces: Paces::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -349,7 +345,7 @@ impl Hub {
     pub(super) fn settle_job(&mut self, entry: Arc<JobEntry>, outcome: JobOutcome) {
         self.settle(&entry, outcome);
         self.ring_for(&entry);
-        self.aftermath.ended.push(entry);
+        self.aftermath.discarded.push(Box::new(entry));
     }
 
     /// Frees a slot whose task has its outcome.
@@ -464,8 +460,6 @@ pub(super) struct Aftermath {
     pub(super) nudge: bool,
     /// What callers sent along with tasks and jobs that have ended.
     pub(super) discarded: Vec<Keep>,
-    /// Jobs that have ended, which nobody may take the outcome of.
-    pub(super) ended: Vec<Arc<JobEntry>>,
     /// Who has a task that not every worker may take, once for each.
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.

@@ -13,12 +13,10 @@ use crate::pool::deadline::{NEVER, Pulse};
 use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::{Hub, Keep};
 use crate::pool::inquiry::Inquiry;
-use crate::pool::pace::Paces;
 use crate::pool::terms::{Grain, JobTerms};
-use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Control;
 use crate::protocol::gauge::Work;
-use crate::protocol::range::{RangeJob, Trial};
+use crate::protocol::range::RangeJob;
 use crate::sys::clock;
 
 /// How a job ended, with what it kept alive meanwhile.
@@ -60,16 +58,6 @@ pub(crate) struct Launch {
     pub(crate) keep: Keep,
 }
 
-impl Launch {
-    /// How the first round is cut.
-    pub(super) fn cut(&self) -> Chunking {
-        match self.job.trial {
-            true => Chunking::single(self.chunking.len()),
-            false => self.chunking,
-        }
-    }
-}
-
 /// A job on the board.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -85,8 +73,6 @@ pub(crate) struct Running {
     /// When workers that are still at it are killed.
     pub(crate) end: u64,
     pub(crate) inquiry: Inquiry,
-    /// When it was posted, where its pace is worth knowing; else 0.
-    pub(crate) posted_at: u64,
     /// What each worker said last of where it is, and since when, where elements have limits.
     pub(crate) pulses: Vec<Pulse>,
     /// Chunks whose worker is being killed because an element takes too long.
@@ -94,23 +80,6 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// What the worker of a trial gave back, of which nothing is done.
-    pub(super) fn given_back(&self, trial: Option<Trial>) -> Option<Range<u64>> {
-        let done = u64::from(trial?.done);
-        let len = self.launch.chunking.len();
-        (done < len).then_some(done..len)
-    }
-
-    /// What came of a job that was on trial, if it was and its worker told.
-    pub(super) fn trial(&self, control: &Control) -> Option<Trial> {
-        if !self.launch.job.trial {
-            return None;
-        }
-        let detail = control.board().chunk(self.posted.job(), 0).detail();
-        // ORDERING: Relaxed; acquired with the chunk's word.
-        Trial::from_bits(detail.load(Ordering::Relaxed))
-    }
-
     /// Elements that this round has done.
     pub(crate) fn done(&self, control: &Control) -> u64 {
         (0..self.posted.chunks())
@@ -311,9 +280,6 @@ impl Hub {
             return;
         };
         let generation = self.jobs.places[job as usize].generation.wrapping_add(1);
-        let measured = inquiry.is_first_round() && Paces::matters(&launch);
-        let kernel = launch.job.kernel;
-        launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
         body.store(&launch.job);
         let mut chunks = 0;
         let mut set = |start, len| {
@@ -322,7 +288,7 @@ impl Hub {
         };
         if inquiry.is_first_round() {
             launch
-                .cut()
+                .chunking
                 .chunks()
                 .for_each(|(start, len)| set(start, len));
         } else {
@@ -348,7 +314,6 @@ impl Hub {
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }
-        let trial = launch.job.trial;
         let deaths = HashMap::new();
         let faults = Vec::new();
         let running = Running {
@@ -360,11 +325,6 @@ impl Hub {
             cancelled: None,
             end: NEVER,
             inquiry,
-            // A trial tells its pace itself.
-            posted_at: match measured && !trial {
-                true => clock::now(),
-                false => 0,
-            },
             pulses: Vec::new(),
             overrun: Vec::new(),
         };

@@ -44,7 +44,6 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod output;
-mod pace;
 mod reactor;
 mod rebuild;
 mod recovery;

@@ -116,11 +116,10 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     #[cfg(feature = "tracing")]
     let is_confined = handover.sandbox.is_some();
     let life = control.life().load();
-    let settings = control.settings().load();
-    let settled = settle::settle(&settings, handover.setup).and_then(|()| {
+    let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
         // Before the sandbox, for both open files: to learn how many cores there are, and how much
         // memory is used.
-        let idle = Idle::new(control, me.index(), rounds.group(), settings.spin);
+        let idle = Idle::new(control, me.index(), rounds.group());
         let memory = life.max_memory.and_then(MemoryLimit::open);
         if let Some((ruleset, policy)) = handover.sandbox {
             settle::confine(ruleset, policy)?;

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "calls the kernel that the parent named")]
 
-use core::ops::Range;
 use std::time::Instant;
 
 use crate::board::{Completion, Joined, Outcome};
@@ -10,7 +9,7 @@ use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
-use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
+use crate::protocol::range::{Beat, RangeCall, RangeJob, find_kernel};
 use crate::sync::kernel::KernelFutex;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
@@ -24,21 +23,13 @@ const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
 /// compared to saying where it begins.
 const BATCH_NANOSECONDS: u64 = 1_000_000;
 
-/// A chunk on trial whose pace makes it longer than this is given back: several times what it was
-/// thought to take, and about what it takes to share it out.
-const LONG_TRIAL_NANOSECONDS: u64 = 12_000;
-
 /// The first chunk or two say little about the pace: their pages and lines are cold.
 const WORTH_JUDGING_NANOSECONDS: u64 = 10_000;
 
 /// Runs chunks of the job until none is left unclaimed; whether there was any.
 pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
-    let board = server.control.board();
-    board.prefetch(joined);
-    if let Some(body) = server.control.job_body(joined.job) {
-        body.prefetch();
-    }
     let began = Instant::now();
+    let board = server.control.board();
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
     let mut done = 0_u32;
@@ -72,7 +63,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             generation: joined.generation,
             chunk,
         });
-        let outcome = match perform(server, joined, &job, chunk, began) {
+        let outcome = match perform(server, joined, &job, chunk) {
             Ok(()) => Outcome::Done,
             Err(report) => {
                 error_hook::notify(|| report.clone().into());
@@ -116,19 +107,9 @@ fn perform(
     joined: Joined,
     job: &RangeJob,
     chunk: u32,
-    began: Instant,
 ) -> Result<(), PanicReport> {
     let board = server.control.board();
     let (start, len) = board.range(joined.job, chunk);
-    if job.trial {
-        let trial = try_out(server, job, chunk, start..start + len, began)?;
-        // ORDERING: Relaxed; `complete` releases it with the chunk's word.
-        board
-            .chunk(joined.job, chunk)
-            .detail()
-            .store(trial.to_bits(), Ordering::Relaxed);
-        return Ok(());
-    }
     if job.element_limit == 0 {
         return run_elements(server, job, chunk, start, len);
     }
@@ -153,31 +134,6 @@ fn perform(
         }
     }
     Ok(())
-}
-
-/// Runs a chunk that should take no time, in three parts; stops after one of them if it does take
-/// time.
-fn try_out(
-    server: &Server<'_>,
-    job: &RangeJob,
-    chunk: u32,
-    range: Range<u64>,
-    began: Instant,
-) -> Result<Trial, PanicReport> {
-    let len = range.end - range.start;
-    let (mut done, mut nanoseconds) = (0, 0);
-    for end in [len.div_ceil(8), len.div_ceil(2), len] {
-        run_elements(server, job, chunk, range.start + done, end - done)?;
-        done = end;
-        nanoseconds = began.elapsed().as_nanos() as u64;
-        if nanoseconds.saturating_mul(len) > done * LONG_TRIAL_NANOSECONDS {
-            break;
-        }
-    }
-    Ok(Trial {
-        done: done as u32,
-        nanoseconds: u32::try_from(nanoseconds).unwrap_or(u32::MAX),
-    })
 }
 
 /// Runs the kernel on a range; whoever splits a chunk knows that the kernel allows it.

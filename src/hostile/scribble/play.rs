@@ -176,7 +176,6 @@ impl Play<'_> {
                 output: Span::default(),
                 streaming: false,
                 fail_fast: true,
-                trial: false,
                 element_limit: 0,
             },
             chunking: Chunking::guided(len as u64, WORKERS.into(), 4),
