@@ -222,12 +222,17 @@ mod protocol;
 // F5: what can go wrong.
 #[cfg(not(gristmill_loom))]
 mod error;
-// F6: the child's life and the parent's, strangers to each other.
+// F6: what processes share besides buffers; the child's life and the parent's. Strangers to each
+// other.
+#[cfg(not(gristmill_loom))]
+mod commons;
 #[cfg(not(gristmill_loom))]
 mod pool;
 #[cfg(not(gristmill_loom))]
 mod worker;
-// F7: the verbs.
+// F7: the verbs, and what regions hold.
+#[cfg(not(gristmill_loom))]
+mod lock;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
@@ -245,10 +250,14 @@ mod hostile;
 mod proof;
 
 #[cfg(not(gristmill_loom))]
+pub use commons::{Handle, Region, Shared};
+#[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
+    Result, SchedulerError, TaskError, WorkerDeath,
 };
+#[cfg(not(gristmill_loom))]
+pub use lock::{LockError, LockFuture, Mutex, MutexGuard};
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]

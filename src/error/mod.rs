@@ -5,12 +5,14 @@
 
 mod damage;
 mod death;
+mod region;
 mod remote;
 mod scheduler;
 mod task;
 
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
+pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -158,6 +160,9 @@ pub enum Error {
     /// The pool's scheduler has not placed the task.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// A region, or what lies in one, cannot be had.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),

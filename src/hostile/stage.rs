@@ -84,6 +84,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         settings: Settings::default(),
         manner: Default::default(),
         captured_lines: None,
+        passed: Vec::new(),
         setup: None,
         sandbox: None,
     };

@@ -22,6 +22,7 @@ use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
 use crate::protocol::function::FunctionId;
 use crate::protocol::lanes::QUEUES;
+use crate::protocol::passed::Passed;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
 use crate::sys::sandbox::Policy;
@@ -77,6 +78,7 @@ pub struct Builder {
     forks: bool,
     command: Vec<OsString>,
     captured_lines: Option<usize>,
+    passed: Vec<Passed>,
     #[cfg(feature = "sandbox")]
     sandbox: Option<Sandbox>,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) service: Service,
     pub(crate) manner: Manner,
     pub(crate) captured_lines: Option<usize>,
+    /// Regions that workers get.
+    pub(crate) passed: Vec<Passed>,
     pub(crate) setup: Option<FunctionId>,
     /// The ruleset that workers bind themselves to, and what else they may do.
     pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
@@ -296,6 +300,12 @@ impl Builder {
         self
     }
 
+    /// Passes a region on to each worker.
+    pub(crate) fn pass(mut self, region: Passed) -> Self {
+        self.passed.push(region);
+        self
+    }
+
     /// Starts the workers and blocks until they are ready: some milliseconds.
     ///
     /// # Errors
@@ -417,6 +427,7 @@ impl Builder {
             service: self.life.service()?,
             manner,
             captured_lines: self.captured_lines,
+            passed: self.passed,
             setup,
             sandbox,
         })

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::memory::region::Region;
 use crate::protocol::function::FunctionId;
+use crate::protocol::passed::{self, Passed};
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
 use crate::protocol::token::{self, Handover, ServerToken, Token};
 use crate::sys::eventfd::wait_readable;
@@ -67,12 +68,15 @@ pub(super) struct Ground<'a> {
     pub(super) ruleset: Option<BorrowedFd<'a>>,
     /// What it is to find under certain numbers; of no use to forks.
     pub(super) placed: &'a [(BorrowedFd<'a>, RawFd)],
+    /// Regions that it is to have as well.
+    pub(super) passed: &'a [Passed],
 }
 
 impl<'a> Ground<'a> {
     fn descriptors(&self) -> Vec<BorrowedFd<'a>> {
         let all = [self.region.fd(), self.event, self.commands];
-        all.into_iter().chain(self.ruleset).collect()
+        let passed = self.passed.iter().map(Passed::as_fd);
+        all.into_iter().chain(self.ruleset).chain(passed).collect()
     }
 }
 
@@ -150,7 +154,7 @@ fn spawn(ground: Ground<'_>, token: &Token, command: &[OsString]) -> Result<PidF
         passed: &ground.descriptors(),
         placed: ground.placed,
     };
-    let started = spawn.start_through(command);
+    let started = spawn.start_through(command, &passed::variable(ground.passed));
     started.map_err(|error| Error::Spawn(error.to_string()))
 }
 
@@ -168,10 +172,19 @@ fn fork_self(ground: Ground<'_>, token: &Token) -> Result<PidFd, Error> {
         // The builder refuses a sandbox here: such a worker has all that the program has open.
         sandbox: None,
     };
+    let passed: Result<_, _> = ground
+        .passed
+        .iter()
+        .map(|fd| duplicate(fd.as_fd()))
+        .collect();
+    let passed: Vec<_> = passed?;
     // SAFETY: whoever built the pool has promised what `Builder::fork` asks for.
     match unsafe { fork::child() }? {
         Some(pid) => Ok(PidFd::open_forked(pid)?),
-        None => process::exit_at_once(live_on(ground.region, token, handover, live)),
+        None => {
+            passed::keep(passed);
+            process::exit_at_once(live_on(ground.region, token, handover, live))
+        }
     }
 }
 
@@ -230,7 +243,7 @@ impl Server {
             placed: &[],
         };
         let mut server = Self {
-            process: spawn.start()?,
+            process: spawn.start_in(&passed::variable(ground.passed))?,
             socket: ours,
         };
         // What it has to load takes as long as it takes.

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 
+use crate::commons::Region;
 use crate::error::Error;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::process::function;
@@ -15,6 +16,7 @@ use crate::protocol::closure::require_no_captures;
 use crate::protocol::envelope::{Envelope, Order};
 use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
+use crate::protocol::passed::Passed;
 use crate::protocol::solo::{SoloFunction, function_id};
 
 /// Settings of a [`Process`] or [`Worker`], all optional; made by [`Process::builder`].
@@ -39,6 +41,7 @@ pub struct ProcessBuilder {
     daemon: bool,
     kill_on_drop: bool,
     variables: Vec<(OsString, OsString)>,
+    passed: Vec<Passed>,
     #[cfg(feature = "tokio")]
     runtime: Option<function::Runtime>,
 }
@@ -50,6 +53,7 @@ impl ProcessBuilder {
             daemon: true,
             kill_on_drop: false,
             variables: Vec::new(),
+            passed: Vec::new(),
             #[cfg(feature = "tokio")]
             runtime: None,
         }
@@ -82,6 +86,12 @@ impl ProcessBuilder {
         let pair = (name.as_ref().to_owned(), value.as_ref().to_owned());
         self.variables.retain(|(name, _)| *name != pair.0);
         self.variables.push(pair);
+        self
+    }
+
+    /// Gives it a region: handles to what lies there can be opened in it. May be called for several.
+    pub fn region(mut self, region: &Region) -> Self {
+        self.passed.push(Passed::new(region.clone()));
         self
     }
 
@@ -196,6 +206,7 @@ impl ProcessBuilder {
             name,
             daemon: self.daemon,
             variables: self.variables,
+            passed: self.passed,
             envelope,
         })?;
         Ok(Process {

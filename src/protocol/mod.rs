@@ -17,6 +17,7 @@ pub(crate) mod image;
 pub(crate) mod lanes;
 pub(crate) mod life;
 pub(crate) mod panic;
+pub(crate) mod passed;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod remote;

@@ -9,9 +9,11 @@ mod doorbell;
 pub(crate) mod kernel;
 #[cfg(all(test, gristmill_loom))]
 mod model;
+pub(crate) mod mutex;
 mod parking;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+pub(crate) mod waitset;
 
 use core::time::Duration;
 

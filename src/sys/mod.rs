@@ -9,6 +9,7 @@ pub(crate) mod executable;
 pub(crate) mod failure;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod identity;
 pub(crate) mod limit;
 pub(crate) mod map;
 pub(crate) mod memfd;

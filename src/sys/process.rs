@@ -113,12 +113,16 @@ impl Spawn<'_> {
 
     /// The same through a command, a program and its arguments, that executes the program named by
     /// one more argument: this one. Without a command, directly.
-    pub(crate) fn start_through(&self, command: &[OsString]) -> Result<PidFd, SpawnError> {
+    pub(crate) fn start_through(
+        &self,
+        command: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<PidFd, SpawnError> {
         let Some((program, _)) = command.split_first() else {
-            return self.start_in(&[]);
+            return self.start_in(variables);
         };
         let own = env::current_exe().map_err(refused("find this executable"))?;
-        self.execute(program, &[command, &[own.into()]].concat(), &[])
+        self.execute(program, &[command, &[own.into()]].concat(), variables)
     }
 
     fn execute(

@@ -24,7 +24,7 @@ use std::{
 use super::{life, server, solo};
 use crate::{
     protocol::{
-        start,
+        passed, start,
         token::{self, Confinement, Handover, Role, ServerToken, SoloToken, Token},
     },
     sys::{
@@ -63,9 +63,21 @@ unsafe extern "C" fn hook(
     let Some(token) = env::var_os(token::VARIABLE) else {
         return;
     };
+    let passed = env::var_os(passed::VARIABLE);
     // Programs that a task starts must not become workers.
     // SAFETY: before `main` this is the only thread of the program's own.
     unsafe { env::remove_var(token::VARIABLE) };
+    // Nor have regions.
+    // SAFETY: as above.
+    unsafe { env::remove_var(passed::VARIABLE) };
+    // SAFETY: whoever set both variables opened these for us, and no code has run yet that could
+    // have taken them for its own.
+    if let Err(error) = unsafe { adopt_passed(passed.as_deref()) } {
+        eprintln!(
+            "gristmill: this process was started with regions, but cannot have them: {error}"
+        );
+        process::exit_now(REFUSED)
+    }
     let code = begin(
         &token,
         Arguments {
@@ -79,6 +91,23 @@ unsafe extern "C" fn hook(
         REFUSED
     });
     process::exit_now(code)
+}
+
+/// Takes over the descriptors of regions.
+///
+/// # Safety
+///
+/// Nobody else in this process owns what the text names.
+unsafe fn adopt_passed(text: Option<&OsStr>) -> Result<(), Box<dyn Error>> {
+    let Some(text) = text else {
+        return Ok(());
+    };
+    let numbers = text.to_str().and_then(passed::read);
+    let numbers = numbers.ok_or_else(|| format!("{} is {text:?}", passed::VARIABLE))?;
+    // SAFETY: the caller's promise.
+    let adopted = numbers.into_iter().map(|fd| unsafe { process::adopt(fd) });
+    passed::keep(adopted.collect::<Result<_, _>>()?);
+    Ok(())
 }
 
 /// The whole life of a worker, or of a process for one function; gives its exit code.

@@ -91,6 +91,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         settings: Settings::default(),
         manner: Default::default(),
         captured_lines: None,
+        passed: Vec::new(),
         sandbox: None,
         setup: None,
     };

@@ -66,6 +66,7 @@ impl Watch<'_> {
             commands: engine.commands().as_fd(),
             ruleset: sandbox.map(|(ruleset, _)| ruleset.as_fd()),
             placed: &[],
+            passed: &engine.config().passed,
         };
         // Before it is started, for its first result may be there before this thread runs again.
         let member = Member {

@@ -62,6 +62,7 @@ impl Nursery {
             service: Service::default(),
             manner: Default::default(),
             captured_lines: None,
+            passed: Vec::new(),
             setup: None,
             sandbox: None,
         };

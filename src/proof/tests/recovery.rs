@@ -26,6 +26,7 @@ fn the_dead_do_not_count_as_awake() {
         settings: Settings::default(),
         manner: Default::default(),
         captured_lines: None,
+        passed: Vec::new(),
         setup: None,
         sandbox: None,
     };
