@@ -4,16 +4,19 @@
 //! byte 0        8          16       24       64
 //!      [  word  ][ origin  ][ note  ][ unused ][ the item's bytes ... ]
 //!
-//! word: FREE(g) -> TAKING(o, g) -> HELD(o, g) -> FREE(g + 1)
-//!                     |              |  ^
-//!                     |  (give_back, v  |
-//!                     |   recover) RETURNED(g)
-//!                     +-> FREE(g + 1) (let_go, recover)
+//! word: FREE(g) -> TAKING(o, g) -> HELD(o, g) -> DROPPING(o, g) -> FREE(g + 1)
+//!                     |              |  ^  |                          ^
+//!                     |  (give_back, v  |  +--------------------------+
+//!                     |   recover) RETURNED(g)                        |
+//!                     +-----------------------------------------------+ (let_go, recover)
 //! ```
 //!
 //! An item is copied from its place into a hand, then the hand is HELD, then the place is free. If
 //! its receiver dies in between, both name the dead: `origin` says from which place and lap the
 //! item came, and the place decides.
+//!
+//! An item that owns something elsewhere is DROPPING while that is freed, so that what is freed
+//! never comes back; who recovers frees it again, which has to do no harm.
 
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering};
@@ -24,6 +27,7 @@ const FREE: u8 = 0;
 const TAKING: u8 = 1;
 const HELD: u8 = 2;
 const RETURNED: u8 = 3;
+const DROPPING: u8 = 4;
 
 /// The front of a hand; the item's bytes follow it.
 #[derive(Debug)]
@@ -45,8 +49,10 @@ pub(super) enum Grasped {
     Nothing,
     /// An empty hand, or an item that is still at its place.
     Emptied,
-    /// The item of this generation, which came from this place.
-    Item(u32, Place),
+    /// The item of this generation.
+    Item(u32),
+    /// What belonged to the item of this generation is perhaps not yet freed.
+    Dropping(u32),
 }
 
 const fn nobodys(state: u8, generation: u32) -> u64 {
@@ -98,7 +104,16 @@ impl Hand {
             .store(Word::new(HELD, me, generation).to_bits(), Ordering::Release);
     }
 
-    /// TAKING(me, g) | HELD(me, g) -> FREE(g + 1), which is the owner's alone to do.
+    /// HELD(me, g) -> DROPPING(me, g), which is the owner's alone to do.
+    pub(super) fn begin_drop(&self, me: Owner, generation: u32) {
+        // Relaxed: it is for who recovers, who sees all that the dead did.
+        self.word.store(
+            Word::new(DROPPING, me, generation).to_bits(),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// TAKING(me, g) | HELD(me, g) | DROPPING(me, g) -> FREE(g + 1), which is the owner's alone to do.
     pub(super) fn let_go(&self, generation: u32) {
         // ORDERING: F7, Release; we are done with the bytes (`grasp`). Model: a_hand_changes_hands.
         self.word
@@ -143,7 +158,7 @@ impl Hand {
     pub(super) fn is_occupied(&self) -> bool {
         // ORDERING: F6, Acquire; as in `Slot::is_occupied`.
         let seen = Word::from_bits(self.word.load(Ordering::Acquire));
-        matches!(seen.state(), HELD | RETURNED)
+        matches!(seen.state(), HELD | RETURNED | DROPPING)
     }
 
     /// What the dead had here; an empty hand is freed at once. `at_place(p)` says whether the item
@@ -158,7 +173,8 @@ impl Hand {
         // Relaxed: published by the word.
         let origin = Place::from_bits(self.origin.load(Ordering::Relaxed));
         match seen.state() {
-            HELD if !at_place(origin) => Grasped::Item(seen.generation(), origin),
+            HELD if !at_place(origin) => Grasped::Item(seen.generation()),
+            DROPPING => Grasped::Dropping(seen.generation()),
             HELD | TAKING => {
                 self.settle(seen, nobodys(FREE, seen.generation().wrapping_add(1)));
                 Grasped::Emptied
@@ -174,6 +190,12 @@ impl Hand {
             false => nobodys(FREE, generation.wrapping_add(1)),
         };
         self.settle(Word::new(HELD, dead, generation), next)
+    }
+
+    /// DROPPING(dead, g) -> FREE(g + 1).
+    pub(super) fn end_drop(&self, dead: Owner, generation: u32) {
+        let free = nobodys(FREE, generation.wrapping_add(1));
+        self.settle(Word::new(DROPPING, dead, generation), free);
     }
 
     fn settle(&self, seen: Word, next: u64) -> bool {

@@ -248,6 +248,27 @@ impl<'a> Fifo<'a> {
         self.vacate(place);
     }
 
+    /// HELD(me) -> DROPPING(me): what belongs to the item may be freed, then `let_go`.
+    pub(crate) fn begin_drop(&self, me: Owner, grip: Grip) {
+        self.hands.front(grip.index).begin_drop(me, grip.generation);
+    }
+
+    /// Names the places and hands in which there are items, for who looks after what belongs to
+    /// them; while others send and receive, an item that goes from a place to a hand may be named
+    /// twice, but never missed.
+    pub(crate) fn each_item(&self, mut place: impl FnMut(u32), mut hand: impl FnMut(u32)) {
+        self.slots.each(|index, slot| {
+            if slot.has_item() {
+                place(index);
+            }
+        });
+        self.hands.each(|index, front| {
+            if front.is_occupied() {
+                hand(index);
+            }
+        });
+    }
+
     /// Empties a hand, whether there was an item in it or not.
     pub(crate) fn let_go(&self, grip: Grip) {
         self.hands.front(grip.index).let_go(grip.generation);
@@ -347,15 +368,22 @@ impl<'a> Fifo<'a> {
             let at_place = |place: Place| {
                 place.index < self.places() && self.slot(place).is_claimed(dead, place.lap)
             };
-            if let Grasped::Item(generation, _) = hand.grasped(dead, at_place) {
-                let comes_back = orphan == Orphan::ComesBack;
-                if !comes_back {
+            let comes_back = orphan == Orphan::ComesBack;
+            match hand.grasped(dead, at_place) {
+                Grasped::Nothing | Grasped::Emptied => {}
+                Grasped::Dropping(generation) => {
                     drop_item(index);
+                    hand.end_drop(dead, generation);
                 }
-                if hand.recover(dead, generation, comes_back) {
-                    match comes_back {
-                        true => self.header.count_returned(),
-                        false => self.header.count_lost(),
+                Grasped::Item(generation) => {
+                    if !comes_back {
+                        drop_item(index);
+                    }
+                    if hand.recover(dead, generation, comes_back) {
+                        match comes_back {
+                            true => self.header.count_returned(),
+                            false => self.header.count_lost(),
+                        }
                     }
                 }
             }

@@ -198,7 +198,7 @@ impl Slot {
     /// CLAIMED(me, l) -> RETURNED(l), which is the owner's alone to do.
     pub(super) fn put_back(&self, lap: u32) {
         // ORDERING: F1, Release; we have read the bytes, whoever claims them next may have them
-        // overwritten (`claim_returned`). Model: a_returned_item_is_taken_once.
+        // overwritten (`claim_returned`). Model: an_item_is_put_back_once_it_was_read.
         self.word.swap(nobodys(RETURNED, lap), Ordering::Release);
     }
 
@@ -220,6 +220,13 @@ impl Slot {
     pub(super) fn is_returned(&self) -> bool {
         // Relaxed: asked by who recovers, about what it or one before it did.
         Word::from_bits(self.word.load(Ordering::Relaxed)).state() == RETURNED
+    }
+
+    /// Whether there is an item that was sent.
+    pub(super) fn has_item(&self) -> bool {
+        // ORDERING: F6, Acquire; as in `is_occupied`.
+        let seen = Word::from_bits(self.word.load(Ordering::Acquire));
+        matches!(seen.state(), READY | CLAIMED | RETURNED)
     }
 
     /// FILLING(dead, l) -> VOID(l), CLAIMED(dead, l) -> RETURNED(l).

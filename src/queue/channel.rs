@@ -274,11 +274,15 @@ impl Channel {
 
     /// The item in this hand is done with: its block is free, and then the hand.
     pub(super) fn finish(&self, grip: Grip) {
-        if self.seat.me().is_err() {
+        let Ok(me) = self.seat.me() else {
             // A forked child, or a region that has gone: nothing here is ours.
             return;
+        };
+        if let Some(name) = self.block_in_hand(grip.index) {
+            // From now on the item does not come back, whoever dies.
+            self.fifo().begin_drop(me, grip);
+            self.seat.free(name);
         }
-        self.free_block(grip.index);
         self.fifo().let_go(grip);
     }
 
@@ -294,15 +298,40 @@ impl Channel {
         self.seat.wake_one(&self.front().receivers);
     }
 
-    pub(super) fn free_block(&self, hand: u32) {
+    fn block_in_hand(&self, hand: u32) -> Option<BlockName> {
         let hands = self.fifo().hands();
         // Relaxed: the hand is ours, or its holder is dead.
         let note = hands.front(hand).note().load(Ordering::Relaxed);
-        if let (_, true) = read_note(note) {
-            // SAFETY: as in `held_bytes`.
-            let name = unsafe { hands.body(hand).cast::<BlockName>().read() };
-            self.seat.free(name);
+        // SAFETY: a name is plain words, and fits there.
+        read_note(note)
+            .1
+            .then(|| unsafe { hands.body(hand).cast().read() })
+    }
+
+    fn block_at_place(&self, place: u32) -> Option<BlockName> {
+        let slots = self.fifo().slots();
+        // Relaxed: whoever asks looks at words that do not change, or does not mind.
+        let note = slots.front(place).note().load(Ordering::Relaxed);
+        // SAFETY: a name is plain words, and fits there.
+        read_note(note)
+            .1
+            .then(|| unsafe { slots.body(place).cast().read() })
+    }
+
+    /// Names every block that belongs to an item: to be adopted from a dead sender, which had no
+    /// time to hand it over, or to be freed when the queue goes.
+    #[allow(dead_code)]
+    pub(crate) fn each_block(&self, visit: &mut dyn FnMut(BlockName)) {
+        if self.terms().hands == 0 {
+            // Plain values own nothing.
+            return;
         }
+        let mut names = Vec::new();
+        self.fifo()
+            .each_item(|place| names.extend(self.block_at_place(place)), |_| ());
+        self.fifo()
+            .each_item(|_| (), |hand| names.extend(self.block_in_hand(hand)));
+        names.into_iter().for_each(visit);
     }
 
     pub(super) fn close(&self) {
@@ -371,8 +400,11 @@ impl Channel {
     /// objects of this kind.
     #[allow(dead_code)]
     pub(crate) fn recover(&self, dead: Owner) {
-        self.fifo()
-            .recover(dead, self.terms().orphan(), |hand| self.free_block(hand));
+        self.fifo().recover(dead, self.terms().orphan(), |hand| {
+            if let Some(name) = self.block_in_hand(hand) {
+                self.seat.free(name);
+            }
+        });
         // Relaxed: the dead count no more.
         self.owed(dead).store(0, Ordering::Relaxed);
         let front = self.front();
