@@ -230,6 +230,9 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
+// F8: two programs that meet.
+#[cfg(not(gristmill_loom))]
+mod meet;
 // F9: what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -241,9 +244,11 @@ mod proof;
 
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
+    Refusal, RemoteError, Result, SchedulerError, TaskError, WorkerDeath,
 };
+#[cfg(not(gristmill_loom))]
+pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
 #[cfg(not(gristmill_loom))]

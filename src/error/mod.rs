@@ -5,12 +5,14 @@
 
 mod damage;
 mod death;
+mod meet;
 mod remote;
 mod scheduler;
 mod task;
 
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
+pub use meet::{MeetError, MeetRefusal, PathUser};
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -135,6 +137,9 @@ pub enum Error {
     /// The pool's scheduler has not placed the task.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// Two programs have not met, or do not understand each other.
+    #[error(transparent)]
+    Meet(#[from] MeetError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),

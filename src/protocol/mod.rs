@@ -11,6 +11,7 @@ pub(crate) mod envelope;
 pub(crate) mod freed;
 pub(crate) mod function;
 pub(crate) mod gauge;
+pub(crate) mod greeting;
 pub(crate) mod image;
 pub(crate) mod lanes;
 pub(crate) mod panic;

@@ -16,4 +16,6 @@ pub(crate) mod oom;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod sandbox;
+pub(crate) mod socket;

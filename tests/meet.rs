@@ -1,0 +1,484 @@
+//! Programs that meet at a path: who is let in, what is refused and why, and what is left behind.
+
+#![expect(unsafe_code, reason = "drops a value twice, once in a forked child")]
+
+mod meet_support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use gristmill::{Client, Connection, Listener, MeetError, PathUser, Process};
+
+use meet_support::Place;
+
+/// More than any machine takes, and less than a test may hang.
+const LONG: Duration = Duration::from_secs(60);
+const NOW: Duration = Duration::from_millis(1);
+
+/// Both ends, in this process.
+fn meet(place: &Place) -> (Listener, Connection, Connection) {
+    let listener = Listener::bind(place.path()).unwrap();
+    let path = place.path();
+    let client = thread::spawn(move || Client::builder().connect_timeout(path, LONG).unwrap());
+    let accepted = listener.accept_timeout(LONG).unwrap();
+    (listener, accepted, client.join().unwrap())
+}
+
+#[test]
+fn aio_listener_and_aio_client_meet_and_speak() {
+    let place = Place::new();
+    let (listener, here, there) = meet(&place);
+    assert_eq!(listener.path(), place.path());
+    there.send(b"ping").unwrap();
+    assert_eq!(here.recv_timeout(LONG).unwrap(), b"ping");
+    assert!(here.try_send(b"").unwrap());
+    assert_eq!(there.recv().unwrap(), b"");
+    assert_eq!(there.try_recv().unwrap(), None);
+    assert_eq!(there.recv_timeout(NOW), Err(MeetError::TimedOut));
+    let own = std::process::id();
+    assert_eq!(
+        (here.peer().pid(), there.peer().pid()),
+        (Some(own), Some(own))
+    );
+    assert!(here.peer().is_alive());
+    drop(here);
+    assert_eq!(there.recv_timeout(LONG), Err(MeetError::Closed));
+    assert_eq!(there.send(b"x"), Err(MeetError::Closed));
+}
+
+#[test]
+fn it_is_another_process_and_its_death_is_the_end() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    let path = place.path().to_str().unwrap().to_owned();
+    let other = Process::spawn(path, |path| {
+        let connection = Client::connect(path.as_str()).unwrap();
+        connection.send(b"last words").unwrap();
+        connection.recv().unwrap();
+        std::process::abort()
+    })
+    .unwrap();
+    let connection = listener.accept_timeout(LONG).unwrap();
+    assert_eq!(connection.peer().pid(), Some(other.pid()));
+    connection.send(b"die").unwrap();
+    assert!(other.wait().is_err());
+    assert!(!connection.peer().is_alive());
+    assert_eq!(connection.recv().unwrap(), b"last words");
+    assert_eq!(connection.recv(), Err(MeetError::Closed));
+}
+
+#[test]
+fn many_messages_arrive_whole_and_in_order_and_a_full_way_holds_them_back() {
+    let place = Place::new();
+    let (_listener, here, there) = meet(&place);
+    let long = vec![7; Connection::MOST_BYTES];
+    let sent = (0..)
+        .find(|_| !here.try_send(&long).unwrap())
+        .expect("it is full at some time");
+    assert_eq!(here.send_timeout(b"more", NOW), Err(MeetError::TimedOut));
+    let sender = thread::spawn(move || {
+        for number in 0_u32..1000 {
+            here.send(&number.to_le_bytes()).unwrap();
+        }
+    });
+    for _ in 0..sent {
+        assert_eq!(there.recv().unwrap(), long);
+    }
+    for number in 0_u32..1000 {
+        assert_eq!(there.recv().unwrap(), number.to_le_bytes());
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn too_long_a_message_is_refused_and_nothing_of_it_is_sent() {
+    let place = Place::new();
+    let (_listener, here, there) = meet(&place);
+    let found = Connection::MOST_BYTES + 1;
+    let limit = Connection::MOST_BYTES;
+    assert_eq!(
+        here.send(&vec![0; found]),
+        Err(MeetError::TooLong { found, limit })
+    );
+    here.send(b"next").unwrap();
+    assert_eq!(there.recv().unwrap(), b"next");
+}
+
+#[test]
+fn whoever_says_nothing_holds_up_nobody() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    // It connects as this crate does, and never says a word; the listener keeps at most 64.
+    let silent: Vec<_> = (0..100)
+        .map(|_| {
+            let socket = meet_support::connect(&place.path());
+            assert!(listener.try_accept().unwrap().is_none());
+            socket
+        })
+        .collect();
+    let path = place.path();
+    let client = thread::spawn(move || Client::connect(path).unwrap());
+    listener.accept_timeout(LONG).unwrap();
+    drop((client.join().unwrap(), silent));
+}
+
+#[test]
+fn words_of_something_else_are_a_stranger_and_the_listener_goes_on() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    for words in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[255; 500]] {
+        let socket = meet_support::connect(&place.path());
+        meet_support::send(&socket, words);
+        assert_eq!(
+            listener.accept_timeout(LONG).unwrap_err(),
+            MeetError::Stranger
+        );
+    }
+    let path = place.path();
+    let client = thread::spawn(move || Client::connect(path).unwrap());
+    listener.accept_timeout(LONG).unwrap();
+    client.join().unwrap();
+}
+
+#[test]
+fn another_version_and_another_layout_are_told_to_both() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    for (at, what) in [(8, "protocol"), (16, "layout")] {
+        let socket = meet_support::connect(&place.path());
+        assert!(listener.try_accept().unwrap().is_none());
+        let mut hello = meet_support::receive(&socket);
+        hello[at] ^= 0x40;
+        meet_support::send(&socket, &hello);
+        match listener.accept_timeout(LONG) {
+            Err(MeetError::OtherVersion { what: found, .. }) => assert_eq!(found, what),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(&meet_support::receive(&socket)[..5], b"verd\x04");
+    }
+}
+
+#[test]
+fn only_the_own_user_may_connect_unless_others_are_allowed() {
+    let place = Place::new();
+    let own = fs::metadata(place.directory()).unwrap().uid();
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let listener = Listener::bind(place.path()).unwrap();
+    assert_eq!(mode(place.path()), 0o600);
+    drop(listener);
+    let listener = Listener::builder()
+        .allow_any_user()
+        .bind(place.path())
+        .unwrap();
+    assert_eq!(mode(place.path()), 0o666);
+    drop(listener);
+    if own != 0 {
+        eprintln!("skipped: acting as another user takes root");
+        return;
+    }
+    place.open_to_all();
+    // A client that acts as nobody, in a process of its own.
+    let refused = |listener: &Listener, place: &Place| {
+        let path = place.path().to_str().unwrap().to_owned();
+        let other = Process::spawn(path, |path| {
+            meet_support::become_user(65534);
+            match Client::connect(path.as_str()) {
+                Err(MeetError::System(_)) => std::process::exit(10),
+                Err(MeetError::WrongUser { found: 0 }) => std::process::exit(11),
+                Err(MeetError::Refused(_)) => std::process::exit(12),
+                Ok(_) => std::process::exit(13),
+                Err(_) => std::process::exit(14),
+            }
+        })
+        .unwrap();
+        let accepted = listener.accept_timeout(LONG);
+        let code = match other.wait() {
+            Err(gristmill::TaskError::WorkerDied(death)) => death.cause,
+            other => panic!("{other:?}"),
+        };
+        (accepted.map(|_| ()), code)
+    };
+    let listener = Listener::builder()
+        .allow_user(12345)
+        .bind(place.path())
+        .unwrap();
+    let (accepted, code) = refused(&listener, &place);
+    assert_eq!(accepted, Err(MeetError::WrongUser { found: 65534 }));
+    // It does not trust root either, which it finds out first or second.
+    assert!(matches!(code, gristmill::Cause::Exit(11 | 12)), "{code}");
+}
+
+#[test]
+fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+    let place = Place::new();
+    // What a dead process leaves: a socket to which nobody listens.
+    let path = place.path().to_str().unwrap().to_owned();
+    let dying = Process::spawn(path, |path| {
+        std::mem::forget(Listener::bind(path.as_str()).unwrap());
+        std::process::abort()
+    })
+    .unwrap();
+    assert!(dying.wait().is_err());
+    assert!(place.path().exists());
+    let connected = Client::connect(place.path());
+    assert!(matches!(connected, Err(MeetError::NoListener { .. })));
+    let listener = Listener::bind(place.path()).unwrap();
+    assert_in_use(&place, PathUser::Listener);
+    drop(listener);
+    assert!(!place.path().exists());
+    // Of another kind, alive and dead.
+    let stream = UnixListener::bind(place.path()).unwrap();
+    assert_in_use(&place, PathUser::Listener);
+    assert!(UnixStream::connect(place.path()).is_ok());
+    drop(stream);
+    drop(Listener::bind(place.path()).unwrap());
+    // No socket at all.
+    fs::write(place.path(), "precious").unwrap();
+    assert_in_use(&place, PathUser::File);
+    assert_eq!(fs::read_to_string(place.path()).unwrap(), "precious");
+    fs::remove_file(place.path()).unwrap();
+    // Not even where it would be followed.
+    std::os::unix::fs::symlink("elsewhere", place.path()).unwrap();
+    assert_in_use(&place, PathUser::File);
+}
+
+fn assert_in_use(place: &Place, expected: PathUser) {
+    match Listener::bind(place.path()) {
+        Err(MeetError::PathInUse { by, .. }) => assert_eq!(by, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_listener_never_removes_another_ones_path() {
+    let place = Place::new();
+    let first = Listener::bind(place.path()).unwrap();
+    fs::remove_file(place.path()).unwrap();
+    let second = Listener::bind(place.path()).unwrap();
+    drop(first);
+    assert!(place.path().exists());
+    drop(second);
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn of_many_that_find_a_dead_socket_one_listens() {
+    let place = Place::new();
+    for _ in 0..20 {
+        drop(UnixListener::bind(place.path()).unwrap());
+        let listening: Vec<Listener> = thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| Listener::bind(place.path())));
+            threads
+                .into_iter()
+                .filter_map(|each| each.join().unwrap().ok())
+                .collect()
+        });
+        assert_eq!(listening.len(), 1);
+        let path = place.path();
+        let client = thread::spawn(move || Client::connect(path).unwrap());
+        listening[0].accept_timeout(LONG).unwrap();
+        client.join().unwrap();
+    }
+}
+
+#[test]
+fn bad_paths_are_refused_with_the_reason() {
+    let place = Place::new();
+    let long = place.directory().join("x".repeat(108));
+    for path in [
+        PathBuf::new(),
+        PathBuf::from("a\0b"),
+        long,
+        PathBuf::from(".."),
+    ] {
+        let listened = Listener::bind(&path).unwrap_err();
+        assert!(matches!(listened, MeetError::BadPath { .. }), "{listened}");
+        let connected = Client::connect(&path).unwrap_err();
+        assert!(
+            matches!(connected, MeetError::BadPath { .. }),
+            "{connected}"
+        );
+    }
+    let nowhere = place.directory().join("no/such/place");
+    assert!(matches!(
+        Listener::bind(&nowhere),
+        Err(MeetError::System(_))
+    ));
+    assert!(matches!(
+        Client::connect(&nowhere),
+        Err(MeetError::NoListener { .. })
+    ));
+}
+
+#[test]
+fn a_forked_child_accepts_nothing_and_removes_nothing() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    let code = meet_support::in_a_fork(|| {
+        let refused = matches!(listener.try_accept(), Err(MeetError::Forked));
+        // SAFETY: the child never uses it again, nor runs its parent's destructors.
+        drop(unsafe { std::ptr::read(&raw const listener) });
+        i32::from(!refused)
+    });
+    assert_eq!(code, 0);
+    assert!(place.path().exists());
+    let path = place.path();
+    let client = thread::spawn(move || Client::connect(path).unwrap());
+    listener.accept_timeout(LONG).unwrap();
+    client.join().unwrap();
+}
+
+#[test]
+fn refused_connections_leave_no_descriptor_behind() {
+    let place = Place::new();
+    let path = place.path().to_str().unwrap().to_owned();
+    // In a process of its own, where nobody else opens any.
+    let counting = gristmill::Worker::spawn(path, |path| {
+        let path = std::path::Path::new(path.as_str());
+        let listener = Listener::bind(path).unwrap();
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let before = open();
+        for _ in 0..10 {
+            let socket = meet_support::connect(path);
+            meet_support::send(&socket, b"no hello");
+            assert!(listener.accept_timeout(LONG).is_err());
+        }
+        (before, open())
+    });
+    let counts = counting.unwrap().wait().unwrap();
+    assert_eq!(counts.0, counts.1);
+}
+
+#[cfg(feature = "auth")]
+mod with_a_key {
+    use super::*;
+    use gristmill::MeetRefusal;
+
+    #[test]
+    fn coro_deliver_and_coro_answer_challenge_both_ends_prove_the_key() {
+        let place = Place::new();
+        let listener = Listener::builder()
+            .key(b"secret")
+            .bind(place.path())
+            .unwrap();
+        let path = place.path();
+        let client = thread::spawn(move || Client::builder().key("secret").connect(path).unwrap());
+        let here = listener.accept_timeout(LONG).unwrap();
+        client.join().unwrap().send(b"in").unwrap();
+        assert_eq!(here.recv().unwrap(), b"in");
+    }
+
+    #[test]
+    fn a_wrong_key_a_missing_one_and_one_too_many_are_told_apart() {
+        let place = Place::new();
+        let try_both = |listener: Option<&'static str>, client: Option<&'static str>| {
+            let mut terms = Listener::builder();
+            if let Some(key) = listener {
+                terms = terms.key(key);
+            }
+            let listener = terms.bind(place.path()).unwrap();
+            let path = place.path();
+            let client = thread::spawn(move || {
+                let mut terms = Client::builder();
+                if let Some(key) = client {
+                    terms = terms.key(key);
+                }
+                terms.connect(path).unwrap_err()
+            });
+            let here = listener.accept_timeout(LONG).unwrap_err();
+            (here, client.join().unwrap())
+        };
+        let (here, there) = try_both(Some("a"), Some("b"));
+        let refused = MeetError::Refused(MeetRefusal::Key);
+        assert!(
+            [MeetError::WrongKey, refused.clone()].contains(&here),
+            "{here}"
+        );
+        assert!([MeetError::WrongKey, refused].contains(&there), "{there}");
+        let missing = (MeetError::KeyMissing, MeetError::KeyUnexpected);
+        assert_eq!(try_both(Some("a"), None), missing);
+        let unexpected = (MeetError::KeyUnexpected, MeetError::KeyMissing);
+        assert_eq!(try_both(None, Some("a")), unexpected);
+    }
+
+    #[test]
+    fn giving_back_what_was_heard_proves_nothing() {
+        let place = Place::new();
+        let listener = Listener::builder()
+            .key(b"secret")
+            .bind(place.path())
+            .unwrap();
+        let socket = meet_support::connect(&place.path());
+        assert!(listener.try_accept().unwrap().is_none());
+        let hello = meet_support::receive(&socket);
+        meet_support::send(&socket, &hello);
+        assert!(listener.try_accept().unwrap().is_none());
+        let proof = meet_support::receive(&socket);
+        assert_eq!(proof.len(), 32);
+        meet_support::send(&socket, &proof);
+        assert_eq!(
+            listener.accept_timeout(LONG).unwrap_err(),
+            MeetError::WrongKey
+        );
+    }
+
+    #[test]
+    fn the_key_is_shown_to_nobody() {
+        let shown = format!("{:?}", Listener::builder().key("secret"));
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}
+
+/// Tasks: under tokio, and under an executor that is none of its.
+mod in_tasks {
+    use super::*;
+    use futures_util::future::{FutureExt, join};
+
+    async fn meet_and_speak(place: &Place) {
+        let listener = Listener::bind(place.path()).unwrap();
+        let client = Client::builder().connect_async(place.path());
+        let (here, there) = join(listener.accept_async(), client).await;
+        let (here, there) = (here.unwrap(), there.unwrap());
+        let (sent, received) = join(here.send_async(b"hello"), there.recv_async()).await;
+        sent.unwrap();
+        assert_eq!(received.unwrap(), b"hello");
+        // Dropped while it waits, it has taken nothing.
+        assert!(there.recv_async().now_or_never().is_none());
+        here.send(b"next").unwrap();
+        assert_eq!(there.recv_async().await.unwrap(), b"next");
+        // Two that wait at the same end.
+        let both = join(there.recv_async(), there.recv_async());
+        let send = async {
+            here.send_async(b"a").await.unwrap();
+            here.send_async(b"b").await.unwrap();
+        };
+        let ((one, other), ()) = join(both, send).await;
+        let mut got = [one.unwrap(), other.unwrap()];
+        got.sort();
+        assert_eq!(got, [b"a", b"b"]);
+        let waits = there.recv_async();
+        let (end, ()) = join(waits, async { drop(here) }).await;
+        assert_eq!(end, Err(MeetError::Closed));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn under_tokio() {
+        let place = Place::new();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(meet_and_speak(&place));
+    }
+
+    #[test]
+    fn without_a_runtime() {
+        let place = Place::new();
+        meet_support::block_on(meet_and_speak(&place));
+    }
+}
