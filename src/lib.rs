@@ -211,6 +211,7 @@ mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
 mod sync;
+mod table;
 // F4: what the bytes mean.
 #[cfg(not(gristmill_loom))]
 mod protocol;
@@ -230,9 +231,11 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
-// F8: two programs that meet.
+// F8: regions by name, and two programs that meet.
 #[cfg(not(gristmill_loom))]
 mod meet;
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+mod named;
 // F9: what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -242,6 +245,8 @@ mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
 
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use error::NameError;
 #[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,

@@ -6,6 +6,8 @@
 mod damage;
 mod death;
 mod meet;
+#[cfg(feature = "named")]
+mod named;
 mod remote;
 mod scheduler;
 mod task;
@@ -13,6 +15,8 @@ mod task;
 pub use damage::Damage;
 pub use death::{Cause, OomKill, WorkerDeath};
 pub use meet::{MeetError, MeetRefusal, PathUser};
+#[cfg(feature = "named")]
+pub use named::NameError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -140,6 +144,10 @@ pub enum Error {
     /// Two programs have not met, or do not understand each other.
     #[error(transparent)]
     Meet(#[from] MeetError),
+    /// A region by name cannot be had.
+    #[cfg(feature = "named")]
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),

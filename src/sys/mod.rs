@@ -18,4 +18,6 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod sandbox;
+#[cfg(feature = "named")]
+pub(crate) mod shm;
 pub(crate) mod socket;

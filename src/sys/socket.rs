@@ -1,6 +1,7 @@
 //! Unix sockets between programs: whole messages, descriptors beside them, and the kernel's word on
 //! who is at the other end.
 
+use std::fs::{File, TryLockError};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
@@ -20,6 +21,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::failure::SysError;
+use super::process::refused;
 
 /// The kernel passes no more descriptors at once; with room for all none is ever lost in between.
 const MOST_DESCRIPTORS: usize = 253;
@@ -266,20 +268,23 @@ pub(crate) fn wait(
 /// A directory in which nobody else of this crate makes or removes sockets, while this lives. The
 /// kernel frees it with its last descriptor, however its holder ends.
 #[derive(Debug)]
-pub(crate) struct Claimed(
-    #[expect(dead_code, reason = "held, not used")] nix::fcntl::Flock<OwnedFd>,
-);
+pub(crate) struct Claimed(File);
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // Closing would not do while a child that was forked meanwhile has it, too.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Claims `directory`; `None` if somebody else has it at the moment.
 pub(crate) fn claim_directory(directory: &Path) -> Result<Option<Claimed>, SysError> {
     const WHAT: &str = "claim the socket's directory";
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory =
-        nix::fcntl::open(directory, flags, Mode::empty()).map_err(SysError::of(WHAT))?;
-    match nix::fcntl::Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(Claimed(lock))),
-        Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
-        Err((_, errno)) => Err(SysError::of(WHAT)(errno)),
+    let directory = File::open(directory).map_err(refused(WHAT))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(Claimed(directory))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(refused(WHAT)(error)),
     }
 }
 

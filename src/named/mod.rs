@@ -1,0 +1,6 @@
+//! Regions that unrelated programs find by name.
+
+mod place;
+
+#[cfg(test)]
+mod tests;
