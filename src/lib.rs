@@ -207,10 +207,13 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+#[cfg(any(test, gristmill_loom))]
+mod cell;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
 mod sync;
+#[cfg(any(test, gristmill_loom))]
 mod table;
 // F4: what the bytes mean.
 #[cfg(not(gristmill_loom))]
@@ -256,6 +259,8 @@ pub use error::{
 pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use named::{NamedInfo, NamedRegion, NamedSlice, NamedVec};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress, ProgressStream};
 #[cfg(not(gristmill_loom))]

@@ -109,6 +109,35 @@ fn too_long_a_message_is_refused_and_nothing_of_it_is_sent() {
 }
 
 #[test]
+fn a_descriptor_crosses_and_is_the_receivers_own() {
+    let place = Place::new();
+    let (_listener, here, there) = meet(&place);
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    here.send_descriptor(b"write here", &writing).unwrap();
+    drop(writing);
+    let (what, descriptor) = there.recv_descriptor_timeout(LONG).unwrap();
+    assert_eq!(what, b"write here");
+    let mut file = fs::File::from(descriptor);
+    std::io::Write::write_all(&mut file, b"crossed").unwrap();
+    drop(file);
+    let mut heard = String::new();
+    std::io::Read::read_to_string(&mut reading, &mut heard).unwrap();
+    assert_eq!(heard, "crossed");
+    // What was not asked for is told, and closed.
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    assert!(here.try_send_descriptor(b"", &writing).unwrap());
+    drop(writing);
+    assert!(matches!(there.recv(), Err(MeetError::Unexpected { .. })));
+    std::io::Read::read_to_string(&mut reading, &mut heard).unwrap();
+    here.send(b"plain").unwrap();
+    assert!(matches!(
+        there.recv_descriptor(),
+        Err(MeetError::Unexpected { .. })
+    ));
+    assert!(there.try_recv_descriptor().unwrap().is_none());
+}
+
+#[test]
 fn whoever_says_nothing_holds_up_nobody() {
     let place = Place::new();
     let listener = Listener::bind(place.path()).unwrap();

@@ -62,6 +62,41 @@ pub enum NameError {
         /// The name.
         name: String,
     },
+    /// There is no array under this key, or it is not published yet.
+    #[error("there is no array under the key {key:?}, or it has not been published yet")]
+    NoSuchKey {
+        /// The key.
+        key: String,
+    },
+    /// There is an array under this key, published or being filled by a process that lives.
+    #[error("there is an array under the key {key:?} already")]
+    KeyExists {
+        /// The key.
+        key: String,
+    },
+    /// No array can have this key.
+    #[error("{key:?} cannot be the key of an array: wanted 1 to 72 bytes")]
+    BadKey {
+        /// The key.
+        key: String,
+    },
+    /// An array has elements of another type.
+    #[error("the array under the key {key:?} has elements of another type")]
+    OtherType {
+        /// The key.
+        key: String,
+    },
+    /// The region has no room for another array, or has 253 already.
+    #[error("the region named {name:?} has no room for an array of {wanted} bytes; make it larger")]
+    Full {
+        /// The region's name.
+        name: String,
+        /// The array's bytes.
+        wanted: u64,
+    },
+    /// This process was forked from the one that has the region.
+    #[error("this process was forked from the one that has the region; open it by its name")]
+    Forked,
     /// The kernel refused a system call.
     #[error(transparent)]
     System(#[from] SysError),

@@ -87,10 +87,10 @@ pub struct Connection {
 }
 
 /// A message as it came.
-pub(super) struct Parcel {
-    pub(super) kind: Kind,
-    pub(super) bytes: Vec<u8>,
-    pub(super) descriptor: Option<OwnedFd>,
+struct Parcel {
+    kind: Kind,
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
 }
 
 impl Connection {
@@ -152,7 +152,99 @@ impl Connection {
         async { received.await.and_then(Parcel::into_bytes) }
     }
 
-    pub(super) fn send_parcel(
+    /// Sends a descriptor, with a message that says what it is: a memory file, say, which both then
+    /// map. The other end gets a duplicate, and both are good for as long as they are open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("gristmill-fd-{}", std::process::id()));
+    /// # let listener = gristmill::Listener::bind(&path)?;
+    /// # let other = std::thread::spawn(move || gristmill::Client::connect(path));
+    /// # let here = listener.accept()?;
+    /// # let there = other.join().unwrap()?;
+    /// use std::io::{Read, Write};
+    ///
+    /// let (reading, mut writing) = std::io::pipe()?;
+    /// here.send_descriptor(b"read from this", &reading)?;
+    /// # drop(reading);
+    /// let (what, descriptor) = there.recv_descriptor()?; // in the other program
+    /// assert_eq!(what, b"read from this");
+    /// writing.write_all(b"hello")?;
+    /// # drop(writing);
+    /// let mut heard = String::new();
+    /// std::fs::File::from(descriptor).read_to_string(&mut heard)?;
+    /// assert_eq!(heard, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_descriptor(&self, message: &[u8], descriptor: impl AsFd) -> Result<(), MeetError> {
+        let fd = Some(descriptor.as_fd());
+        self.send_parcel(Kind::Descriptor, message, fd, Limit::NONE)
+    }
+
+    /// Sends a descriptor if there is room for it now, and says whether there was.
+    pub fn try_send_descriptor(
+        &self,
+        message: &[u8],
+        descriptor: impl AsFd,
+    ) -> Result<bool, MeetError> {
+        let fd = Some(descriptor.as_fd());
+        let sent = self.post(Kind::Descriptor, message, fd)?;
+        Ok(sent.is_some())
+    }
+
+    /// Sends a descriptor, waiting up to `timeout` for room: then [`MeetError::TimedOut`].
+    pub fn send_descriptor_timeout(
+        &self,
+        message: &[u8],
+        descriptor: impl AsFd,
+        timeout: Duration,
+    ) -> Result<(), MeetError> {
+        let fd = Some(descriptor.as_fd());
+        self.send_parcel(Kind::Descriptor, message, fd, Limit::after(timeout))
+    }
+
+    /// Sends a descriptor. Dropped before it is done, it has sent nothing.
+    pub fn send_descriptor_async<'a>(
+        &'a self,
+        message: &'a [u8],
+        descriptor: BorrowedFd<'a>,
+    ) -> impl Future<Output = Result<(), MeetError>> + Send + 'a {
+        self.send_parcel_async(Kind::Descriptor, message, Some(descriptor))
+    }
+
+    /// Receives the next message, which has a descriptor beside it; blocks until there is one.
+    ///
+    /// # Errors
+    /// [`MeetError::Unexpected`] if the next message has none.
+    pub fn recv_descriptor(&self) -> Result<(Vec<u8>, OwnedFd), MeetError> {
+        self.recv_parcel(Limit::NONE)
+            .and_then(Parcel::into_descriptor)
+    }
+
+    /// Receives a descriptor if the next message is there now.
+    pub fn try_recv_descriptor(&self) -> Result<Option<(Vec<u8>, OwnedFd)>, MeetError> {
+        self.take()?.map(Parcel::into_descriptor).transpose()
+    }
+
+    /// Receives a descriptor, waiting up to `timeout`: then [`MeetError::TimedOut`].
+    pub fn recv_descriptor_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<(Vec<u8>, OwnedFd), MeetError> {
+        self.recv_parcel(Limit::after(timeout))
+            .and_then(Parcel::into_descriptor)
+    }
+
+    /// Receives a descriptor. Dropped before it is done, it has taken nothing.
+    pub fn recv_descriptor_async(
+        &self,
+    ) -> impl Future<Output = Result<(Vec<u8>, OwnedFd), MeetError>> + Send {
+        let received = self.recv_parcel_async();
+        async { received.await.and_then(Parcel::into_descriptor) }
+    }
+
+    fn send_parcel(
         &self,
         kind: Kind,
         bytes: &[u8],
@@ -164,7 +256,7 @@ impl Connection {
         })
     }
 
-    pub(super) fn send_parcel_async<'a>(
+    fn send_parcel_async<'a>(
         &'a self,
         kind: Kind,
         bytes: &'a [u8],
@@ -175,18 +267,16 @@ impl Connection {
         })
     }
 
-    pub(super) fn recv_parcel(&self, limit: Limit) -> Result<Parcel, MeetError> {
+    fn recv_parcel(&self, limit: Limit) -> Result<Parcel, MeetError> {
         readiness::block(self.socket.as_fd(), For::Arrival, limit, || self.take())
     }
 
-    pub(super) fn recv_parcel_async(
-        &self,
-    ) -> impl Future<Output = Result<Parcel, MeetError>> + Send {
+    fn recv_parcel_async(&self) -> impl Future<Output = Result<Parcel, MeetError>> + Send {
         readiness::ready(self.socket.as_fd(), For::Arrival, || self.take())
     }
 
     /// Sends, if there is room.
-    pub(super) fn post(
+    fn post(
         &self,
         kind: Kind,
         bytes: &[u8],
@@ -209,7 +299,7 @@ impl Connection {
     }
 
     /// Takes what is there.
-    pub(super) fn take(&self) -> Result<Option<Parcel>, MeetError> {
+    fn take(&self) -> Result<Option<Parcel>, MeetError> {
         let mut buffer = vec![0; HEAD_BYTES + MOST_BYTES];
         let (bytes, descriptors) = match self.socket.receive(&mut buffer, true)? {
             Arrival::Nothing => return Ok(None),
@@ -240,13 +330,21 @@ impl Parcel {
             kind => Err(unexpected(Kind::Bytes, kind)),
         }
     }
+
+    fn into_descriptor(self) -> Result<(Vec<u8>, OwnedFd), MeetError> {
+        match (self.kind, self.descriptor) {
+            (Kind::Descriptor, Some(descriptor)) => Ok((self.bytes, descriptor)),
+            // This process may have no more of them, or the other end says what is not so.
+            (Kind::Descriptor, None) => Err(MeetError::Stranger),
+            (kind, _) => Err(unexpected(Kind::Descriptor, kind)),
+        }
+    }
 }
 
-pub(super) fn unexpected(wanted: Kind, found: Kind) -> MeetError {
+fn unexpected(wanted: Kind, found: Kind) -> MeetError {
     let name = |kind| match kind {
         Kind::Bytes => "a message",
-        Kind::Region => "a region",
-        Kind::Handle => "a handle",
+        Kind::Descriptor => "a descriptor",
     };
     MeetError::Unexpected {
         wanted: name(wanted),

@@ -16,9 +16,12 @@ mod place;
 mod readiness;
 mod terms;
 
+use crate::protocol::greeting::MOST_BYTES;
+
 pub use client::{Client, ClientBuilder};
 pub use connection::{Connection, Peer};
 pub use listener::{Listener, ListenerBuilder};
 
-/// What shared memory looks like in this build: programs that see it differently share none.
-const LAYOUT: u64 = 0;
+/// What the programs exchange, as far as it is not said by the version: two that differ here would
+/// misunderstand each other.
+const LAYOUT: u64 = (size_of::<usize>() as u64) << 32 | MOST_BYTES as u64;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -287,58 +286,4 @@ fn a_full_file_system_is_an_error_and_not_a_signal() {
         WaitStatus::Exited(_, SKIPPED) => eprintln!("skipped: mounting takes root"),
         status => assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}"),
     }
-}
-
-#[test]
-fn python_reads_an_array_where_it_lies() {
-    let python = ["python3.11", "python3"]
-        .into_iter()
-        .find(|python| Command::new(python).arg("--version").output().is_ok());
-    let Some(python) = python else {
-        eprintln!("skipped: there is no Python");
-        return;
-    };
-    let name = name("python");
-    let made = Held::create(&name, 1 << 16, |file| {
-        let file = fs::File::from(file.file()?);
-        for index in 0..1000_u64 {
-            let number = (index as f64).sqrt();
-            file.write_all_at(&number.to_le_bytes(), 4096 + index * 8)
-                .unwrap();
-        }
-        Ok(())
-    });
-    let made = made.unwrap();
-    // Until 3.13 a program that only attaches has to be kept from removing the name at its end.
-    let script = "
-import sys
-from multiprocessing import resource_tracker, shared_memory
-memory = shared_memory.SharedMemory(name=sys.argv[1])
-resource_tracker.unregister(memory._name, 'shared_memory')
-array = memory.buf[4096:4096 + 8000].cast('d')
-print(len(array), sum(array))
-array[0] = 42.0
-array.release()
-memory.close()
-";
-    let run = Command::new(python)
-        .args(["-c", script, &made.file_name()])
-        .output()
-        .unwrap();
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-    let sum: f64 = (0..1000).map(|index| f64::from(index).sqrt()).sum();
-    let said = String::from_utf8(run.stdout).unwrap();
-    let mut said = said.split_whitespace();
-    assert_eq!(said.next(), Some("1000"));
-    assert!((said.next().unwrap().parse::<f64>().unwrap() - sum).abs() < 1e-6);
-    // What it wrote is here, and the name, too.
-    let mut first = [0; 8];
-    let file = fs::File::from(made.file().file().unwrap());
-    file.read_exact_at(&mut first, 4096).unwrap();
-    assert_eq!(f64::from_le_bytes(first), 42.0);
-    assert!(Held::open(&name).is_ok());
 }

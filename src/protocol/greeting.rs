@@ -153,14 +153,12 @@ impl Verdict {
 pub(crate) enum Kind {
     /// Bytes of the program's own.
     Bytes = 1,
-    /// A region, by the descriptor beside it.
-    Region = 2,
-    /// An object in a region, by the descriptor beside it and the handle in it.
-    Handle = 3,
+    /// The same, with a descriptor beside them.
+    Descriptor = 2,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Bytes, Self::Region, Self::Handle];
+    const ALL: [Self; 2] = [Self::Bytes, Self::Descriptor];
 
     /// The beginning of a message of `bytes` bytes.
     pub(crate) fn head(self, bytes: usize) -> [u8; HEAD_BYTES] {

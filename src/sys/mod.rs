@@ -17,6 +17,8 @@ pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod random;
+#[cfg(feature = "named")]
+pub(crate) mod robust;
 pub(crate) mod sandbox;
 #[cfg(feature = "named")]
 pub(crate) mod shm;

@@ -17,6 +17,8 @@
 
 mod list;
 mod map;
+#[cfg(all(test, gristmill_loom))]
+mod model;
 mod pins;
 mod repair;
 mod slot;
@@ -114,7 +116,7 @@ impl<'a> Table<'a> {
         space: &'a [AtomicU64],
         (arena, units): (NonNull<u8>, u32),
     ) -> Self {
-        debug_assert!(slots.len().is_power_of_two());
+        debug_assert!(slots.is_empty() || slots.len().is_power_of_two());
         debug_assert!(space.len() * 64 >= units as usize);
         Self {
             header,

@@ -6,16 +6,16 @@
 //! as e + 1. So at any time readers are of this epoch or of the one before, and a record that was
 //! given up in epoch e has no reader left in epoch e + 2:
 //!
-//! 1. A reader of epoch e or earlier keeps the epoch from e + 2, because its count is not zero: it
-//!    counted before it looked at the epoch, it saw e or earlier, and the writer looks at the counts
-//!    after it stored e + 1. All of these are sequentially consistent.
+//! 1. A reader of epoch e or earlier keeps the epoch from e + 2. It counted itself, fenced, and then
+//!    saw e or earlier; a writer stored e + 1, fenced, and then looks at the counts. Whichever fence
+//!    comes second sees what the other side wrote before its own.
 //! 2. A reader of epoch e + 1 or later saw that epoch, which was stored after the record was given
 //!    up; so it does not find the record any more.
 //!
 //! A process that died has its counts set to zero by whoever recovers from its death.
 
 use super::{Table, TableHeader};
-use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
 
 /// The readers of one process.
 #[derive(Debug)]
@@ -50,12 +50,16 @@ impl Pins {
     /// Announces a reader of this process.
     pub(super) fn pin<'a>(&'a self, header: &TableHeader) -> Pin<'a> {
         loop {
-            // ORDERING: SeqCst, as all here; see the proof above.
-            let epoch = header.epoch.load(Ordering::SeqCst);
+            // ORDERING: Relaxed; a guess, looked at again below.
+            let epoch = header.epoch.load(Ordering::Relaxed);
             let count = &self.count[(epoch % 2) as usize];
-            count.fetch_add(1, Ordering::SeqCst);
+            // ORDERING: E1, Relaxed; the fence orders it before the load E2.
+            count.fetch_add(1, Ordering::Relaxed);
             let pin = Pin(count);
-            if header.epoch.load(Ordering::SeqCst) == epoch {
+            fence_after_rmw();
+            // ORDERING: E2, Acquire; pairs with the Release E3: what was given up before that epoch
+            // is not found in it.
+            if header.epoch.load(Ordering::Acquire) == epoch {
                 return pin;
             }
         }
@@ -64,15 +68,15 @@ impl Pins {
     /// Forgets the readers of a process that is dead.
     pub(crate) fn forget(&self) {
         for count in &self.count {
-            // ORDERING: SeqCst; read by the writer as all counts are.
-            count.store(0, Ordering::SeqCst);
+            // ORDERING: Relaxed; nothing of the dead can follow, and what it read, it has read.
+            count.store(0, Ordering::Relaxed);
         }
     }
 
     /// Whether nobody of this process is counted under epochs of `parity`.
     fn is_over(&self, parity: u64) -> bool {
-        // ORDERING: SeqCst; see the proof above. Also Acquire, for the Release in `drop`.
-        self.count[(parity % 2) as usize].load(Ordering::SeqCst) == 0
+        // ORDERING: Acquire; pairs with the Release in `drop`. After the fence that follows E3.
+        self.count[(parity % 2) as usize].load(Ordering::Acquire) == 0
     }
 }
 
@@ -100,8 +104,10 @@ impl<'a> Table<'a> {
         let next = self.epoch().wrapping_add(1);
         let is_free = self.pins.iter().all(|pins| pins.is_over(next));
         if is_free {
-            // ORDERING: SeqCst; see the proof above.
-            self.header.epoch.store(next, Ordering::SeqCst);
+            // ORDERING: E3, Release; publishes to E2 what has been given up, and the fence orders it
+            // before the next look at the counts.
+            self.header.epoch.swap(next, Ordering::AcqRel);
+            fence_after_rmw();
         }
         is_free
     }
