@@ -22,6 +22,11 @@
 //!   [`shutdown`](Pool::shutdown) and [`terminate`](Pool::terminate), its end; [`StartMethod`],
 //!   how workers come into being.
 //! - [`SharedVec`], a unique writable buffer; [`SharedSlice`], a shared read-only view.
+//! - `Pool::spawn_async`, for futures that a worker polls next to other work.
+//! - The life of a worker: [`initializer`](Builder::initializer), a state that tasks borrow
+//!   ([`worker_state`](Builder::worker_state), [`spawn_with_state`](Pool::spawn_with_state)),
+//!   [`on_worker_exit`](Builder::on_worker_exit), and recycling
+//!   ([`max_tasks_per_worker`](Builder::max_tasks_per_worker)).
 //! - Verbs over a range, each of which makes a [`Job`]: [`par_map`](Pool::par_map),
 //!   [`par_map_into`](Pool::par_map_into), [`par_zip_map`](Pool::par_zip_map),
 //!   [`par_generate`](Pool::par_generate), [`par_for_each_mut`](Pool::par_for_each_mut),
@@ -40,7 +45,7 @@
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
-//!   [`spawn_when_free`](Pool::spawn_when_free).
+//!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -175,11 +180,11 @@
 //! # Features
 //!
 //! - `tokio` (default): futures are woken by the tokio runtime they run in. Without it, or outside
-//!   such a runtime, by the pool's thread.
+//!   such a runtime, by the pool's thread. `spawn_async` needs it.
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
-//!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then
-//!   is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   `task` or `job` (as in [`WorkerState`]), as part of the span in which the work was submitted.
+//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
 //!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
@@ -253,7 +258,7 @@ pub use error::NameError;
 #[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
-    Refusal, RemoteError, Result, SchedulerError, TaskError, WorkerDeath,
+    Refusal, RemoteError, Result, SchedulerError, TaskError, TaskId, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};
@@ -287,7 +292,7 @@ pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
+pub use task::{Gather, TaskBuilder, TaskHandle, TaskOutput, TaskSet, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

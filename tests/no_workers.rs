@@ -20,10 +20,10 @@ fn a_refusal_of_the_kernel_is_told() {
         Ok(Err(error @ TaskError::NoWorkers { .. })) => {
             let text = error.to_string();
             assert!(text.contains("EMFILE"), "{text}");
-            let TaskError::NoWorkers { refusal, .. } = error else {
+            let TaskError::NoWorkers { reason, .. } = error else {
                 unreachable!("as above");
             };
-            assert!(refusal.is_some_and(|why| why.contains("EMFILE")));
+            assert!(reason.is_some_and(|why| why.contains("EMFILE")));
         }
         other => panic!("{other:?}"),
     }

@@ -184,9 +184,10 @@ fn a_pool_whose_workers_cannot_live_fails_with_the_reason() {
         Ok(Err(TaskError::NoWorkers {
             attempts,
             last,
-            refusal,
+            reason,
+            ..
         })) => {
-            assert_eq!(refusal, None);
+            assert_eq!(reason, None);
             assert_eq!(attempts, 5);
             assert_eq!(last.unwrap().cause.signal_name(), Some("SIGABRT"));
         }

@@ -12,6 +12,7 @@ fn random_kills_lose_nothing_and_repeat_nothing() {
         kills: 40,
         workers: 3,
         seed: 7,
+        each: 0,
     };
     let report = soak::run(&plan);
     println!("{report}");
@@ -20,4 +21,22 @@ fn random_kills_lose_nothing_and_repeat_nothing() {
     assert!(report.lost <= report.kills, "{report}");
     assert!(report.kills >= plan.kills / 2, "{report}");
     assert!(report.jobs > 0, "{report}");
+}
+
+#[test]
+fn random_kills_while_workers_are_recycled_lose_nothing_and_repeat_nothing() {
+    let plan = Plan {
+        tasks: 20_000,
+        kills: 30,
+        workers: 3,
+        seed: 11,
+        each: 100,
+    };
+    let report = soak::run(&plan);
+    println!("{report}");
+    assert_eq!(report.tasks + report.lost, plan.tasks);
+    assert!(report.lost <= report.kills, "{report}");
+    assert!(report.kills >= plan.kills / 2, "{report}");
+    // Beyond those that replaced the killed.
+    assert!(report.recoveries > 2 * plan.kills, "{report}");
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use gristmill::{Pool, TaskHandle};
 use rayon::ThreadPool;
@@ -30,6 +31,7 @@ pub(crate) fn spawns(is_quick: bool) -> Vec<Contest> {
         round_trip(&pool, burst),
         batches(&pool, tasks),
         awaited(&pool, tasks),
+        recycled(is_quick),
     ]
 }
 
@@ -232,6 +234,44 @@ fn awaited(pool: &Arc<Pool>, tasks: usize) -> Contest {
                 })
             })
         })
+}
+
+/// Tasks of a millisecond, by workers that are replaced after 100 of them and by others.
+fn recycled(is_quick: bool) -> Contest {
+    let tasks = if is_quick { 200 } else { 1000 };
+    let crew = |most: Option<u64>| {
+        let builder = Pool::builder().workers(WIDTH);
+        let builder = match most {
+            Some(most) => builder.max_tasks_per_worker(most),
+            None => builder,
+        };
+        builder.build().expect("a pool")
+    };
+    let (ours, others) = (crew(Some(100)), crew(None));
+    Contest::new("spawn/recycled", Bound::RatioAtLeast(0.9))
+        .items(tasks)
+        .enter("replaced after 100", move |_| milliseconds(&ours, tasks))
+        .enter("never replaced", move |_| milliseconds(&others, tasks))
+}
+
+fn milliseconds(pool: &Pool, tasks: usize) -> Sample {
+    add_up(tasks, || {
+        let busy = |number: u32| {
+            let task = pool.spawn(number, |number| {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(1) {
+                    std::hint::spin_loop();
+                }
+                number.to_native()
+            });
+            task.expect("room for a task")
+        };
+        let handles: Vec<_> = (0..tasks as u32).map(busy).collect();
+        let numbers = handles
+            .into_iter()
+            .map(|handle| handle.wait().expect("it does not fail").to_native());
+        numbers.fold(0, u32::wrapping_add)
+    })
 }
 
 async fn first(window: &mut VecDeque<TaskHandle<u32>>) -> u32 {

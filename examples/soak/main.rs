@@ -1,6 +1,9 @@
 //! Workers are killed at random while they run tasks and range jobs; every answer is checked.
 //!
-//! `cargo run --release --example soak -- [--tasks N] [--kills N] [--workers N] [--seed N]`
+//! ```text
+//! cargo run --release --example soak -- [--tasks N] [--kills N] [--workers N] [--seed N]
+//!     [--each N]    recycle each worker after so many tasks and shares in jobs
+//! ```
 //!
 //! It ends when as many tasks were delivered and as many workers killed, and fails on the first
 //! answer that is wrong, missing or there twice.
@@ -24,8 +27,11 @@ fn main() -> ExitCode {
             ("--kills", Some(number)) => plan.kills = number,
             ("--workers", Some(number)) => plan.workers = number as usize,
             ("--seed", Some(number)) => plan.seed = number,
+            ("--each", Some(number)) => plan.each = number,
             _ => {
-                eprintln!("{word}: wanted --tasks, --kills, --workers or --seed and a number");
+                eprintln!(
+                    "{word}: wanted --tasks, --kills, --workers, --seed or --each and a number"
+                );
                 return ExitCode::from(2);
             }
         }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) kills: u64,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
+    /// Tasks and shares in jobs before a worker is recycled; 0: it is not.
+    pub(crate) each: u64,
 }
 
 impl Default for Plan {
@@ -39,6 +41,7 @@ impl Default for Plan {
             kills: 20,
             workers: 2,
             seed: 1,
+            each: 0,
         }
     }
 }
@@ -109,7 +112,10 @@ pub(crate) fn run(plan: &Plan) -> Report {
     // Those that are lost are submitted in excess.
     let capacity = plan.tasks + plan.kills + SUBMITTERS;
     let (ledger, descriptor) = Ledger::create(capacity);
-    let builder = Pool::builder().workers(plan.workers).memory_budget(1 << 28);
+    let mut builder = Pool::builder().workers(plan.workers).memory_budget(1 << 28);
+    if plan.each > 0 {
+        builder = builder.max_tasks_per_worker(plan.each);
+    }
     let soak = Soak {
         plan,
         pool: builder.build().expect("a pool"),
@@ -242,7 +248,8 @@ impl Soak<'_> {
                 let mut proven = self.proven.lock().expect("nobody panicked");
                 let pids: Vec<u32> = pids
                     .into_iter()
-                    .filter(|pid| proven.contains(pid))
+                    // One that succeeds another may die at any time.
+                    .filter(|pid| self.plan.each > 0 || proven.contains(pid))
                     .collect();
                 if let Some(&pid) = pids.get(random as usize % pids.len().max(1)) {
                     proven.remove(&pid);

@@ -147,6 +147,8 @@ fn row(worker: &WorkerStats, busy: Option<f64>) -> Row<'static> {
         WorkerState::Gone => ("gone".into(), Style::new().red()),
         WorkerState::Starting => ("starting".into(), Style::new().yellow()),
         WorkerState::Spinning => ("looking for work".into(), Style::new()),
+        WorkerState::Standby => ("stands by".into(), Style::new().dim()),
+        WorkerState::Retiring => ("retiring".into(), Style::new().yellow()),
         WorkerState::Asleep => ("asleep".into(), Style::new().dim()),
         WorkerState::Task { id } => (format!("task {}.{}", id.0, id.1), Style::new().green()),
         WorkerState::Job {

@@ -13,7 +13,7 @@ mod scheduler;
 mod task;
 
 pub use damage::Damage;
-pub use death::{Cause, OomKill, WorkerDeath};
+pub use death::{Cause, OomKill, TaskId, WorkerDeath};
 pub use meet::{MeetError, MeetRefusal, PathUser};
 #[cfg(feature = "named")]
 pub use named::NameError;
@@ -93,6 +93,29 @@ pub enum Error {
         /// What the kernel said, or the panic of the program's own set-up.
         reason: String,
     },
+    /// A worker was not ready in time, and was killed.
+    #[error(
+        "worker {pid} was not ready after {limit:?}; an initializer may hang, or need a longer \
+         `start_timeout`"
+    )]
+    StartTimedOut {
+        /// The worker's process.
+        pid: u32,
+        /// The time that it was given.
+        limit: core::time::Duration,
+    },
+    /// A task borrows a state of another type than the workers have, or there is none.
+    #[error(
+        "the task borrows a worker state of type `{wanted}`, but the workers have {}; give \
+         `Builder::worker_state` a function that makes one",
+        found.map_or("none".into(), |found| format!("one of type `{found}`"))
+    )]
+    WrongState {
+        /// What the task borrows.
+        wanted: &'static str,
+        /// What the workers have.
+        found: Option<&'static str>,
+    },
     /// The kernel lacks what a sandbox is made of; no worker was started.
     #[cfg(feature = "sandbox")]
     #[error("this kernel has no {facility}, without which workers are not confined; {wanted}")]
@@ -129,7 +152,7 @@ pub enum Error {
     /// program that has started a [`Process`](crate::Process) used that or started another.
     #[error(
         "this process was forked from the one that owns the pool or the process; make one of its \
-         own"
+         own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
     /// A value could not cross as an archive.

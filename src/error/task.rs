@@ -63,16 +63,16 @@ pub enum TaskError {
         "the pool has no workers: {attempts} in a row could not be started or died before their \
          first task{}{}",
         last.as_ref().map_or(String::new(), |death| format!("; the last that died: {death}")),
-        refusal.as_ref().map_or(String::new(), |why| format!("; the last attempt: {why}"))
+        reason.as_ref().map_or(String::new(), |why| format!("; the last attempt: {why}"))
     )]
     NoWorkers {
         /// How many were tried.
         attempts: u32,
         /// How the last one ended, if any began at all.
         last: Option<Box<WorkerDeath>>,
-        /// Why the last one could not be started, if that is what failed: mostly what the kernel
-        /// said.
-        refusal: Option<String>,
+        /// Why the last one did not come to be, if that is known: what the kernel said when it
+        /// refused one, or what the worker said, such as the panic of an initializer.
+        reason: Option<String>,
     },
     /// The pool was shut down first.
     #[error("the pool was closed before the task was done; keep it alive until then")]
@@ -80,7 +80,7 @@ pub enum TaskError {
     /// A process that was forked from the pool's owner asked for the outcome.
     #[error(
         "this process was forked from the one that owns the pool or the process; make one of its \
-         own"
+         own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
     /// The result could not be written as an archive, or read back.

@@ -19,6 +19,7 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::Hub;
 use crate::pool::job::Launch;
+use crate::pool::life::Service;
 use crate::pool::roster::Member;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
 use crate::protocol::function::FunctionId;
@@ -78,6 +79,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         keep_warm: 4 << 20,
         attempts: 2,
         cancel_grace: Duration::MAX,
+        service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),
@@ -175,6 +177,7 @@ impl Stage<'_> {
             incarnation: self.workers[usize::from(worker)].owner.incarnation(),
             pid: Some(1),
             arena,
+            serves: true,
         };
         engine.hub().roster.enlist(worker, member);
     }
@@ -240,6 +243,7 @@ impl Stage<'_> {
             element_limit: limit.unwrap_or(0),
         };
         let launch = Launch {
+            caller: None,
             job,
             chunking: match choice & 32 {
                 0 => Chunking::guided(len as u64, WORKERS.into(), 1 + u64::from(choice >> 6) * 8),

@@ -9,12 +9,14 @@
 //!   them is legal here, and names a worker that the roster knows: a worker's claims are taken
 //!   back under the lock before it is struck off. What has ended stays so for as long as the job
 //!   lasts, so a chunk may name a worker that has died since.
-//! * A worker holds one claim at a time. Two words are not read at once: the first claim is looked
-//!   at again when a second one is found. It can have ended meanwhile, and cannot have come back,
-//!   since the parent hands nothing out while it looks.
-//! * A worker that sleeps holds nothing. It may have been woken a moment ago and its word be seen
-//!   late, so only a claim that was met in the same way by the audit before is damage: between two
-//!   audits lies a tenth of a second, and a claim that lasts as long beside a sleeper is nobody's.
+//! * A worker holds one claim at a time, beside those of futures, of which it may have many: the
+//!   parent knows which tasks are futures. Two words are not read at once: the first claim is
+//!   looked at again when a second one is found. It can have ended meanwhile, and cannot have come
+//!   back, since the parent hands nothing out while it looks.
+//! * A worker that sleeps holds nothing but futures. It may have been woken a moment ago and its
+//!   word be seen late, so only a claim that was met in the same way by the audit before is damage:
+//!   between two audits lies a tenth of a second, and a claim that lasts as long beside a sleeper
+//!   is nobody's.
 //! * Cells of the queue: see `ring::check`.
 //!
 //! A word that happens to be legal is believed. Hints that are merely off are no damage: they are
@@ -25,7 +27,9 @@ use crate::error::Damage;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
 use crate::pool::hub::{Flight, Hub};
-use crate::protocol::control::{Control, SLOTS};
+use crate::pool::terms::TaskTerms;
+use crate::primitive::atomic::Ordering;
+use crate::protocol::control::{Control, Order, SLOTS, Status};
 use crate::ring::Stand;
 use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
@@ -133,9 +137,14 @@ impl Engine {
         hub.idle_claims = idle_claims;
         hub.suspects = false;
         hub.mend(control);
+        let places = 0..self.places() as u16;
+        let serves: Vec<bool> = places
+            .map(|index| hub.looks_for_work(control, index))
+            .collect();
         drop(hub);
         self.mend_doorbell();
-        self.parking().rouse_all(&KernelFutex);
+        let is_vacant = |index| !serves.get(usize::from(index)).is_some_and(|&serves| serves);
+        self.parking().rouse_all(&KernelFutex, is_vacant);
         findings
     }
 }
@@ -252,7 +261,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Each worker holds one thing at most, and none if it sleeps.
+    /// Each worker holds one thing at most, and none if it sleeps; futures are left out.
     fn check_claims(&mut self) {
         let Self {
             hub,
@@ -299,12 +308,30 @@ impl Hub {
         }
     }
 
+    /// Whether somebody is in this place who looks for work, as far as that worker says.
+    fn looks_for_work(&self, control: &Control, index: u16) -> bool {
+        let (Some(owner), Some(record)) = (self.roster.owner(index), control.record(index)) else {
+            return false;
+        };
+        // ORDERING: Relaxed; a hint.
+        let status = record.status.load(Ordering::Relaxed);
+        let status = Status::from_bits(status, owner.incarnation());
+        let waits = control
+            .orders(index)
+            .is_some_and(|orders| orders.order() == Order::Wait);
+        status.has_begun() && status != Status::Ending && !waits
+    }
+
     fn claims(&self, control: &Control) -> Vec<Held> {
         let mut claims = Vec::new();
         for (slot, flight) in (0..).zip(&self.flights) {
-            let Some((generation, _)) = *flight else {
+            let Some((generation, flight)) = flight else {
                 continue;
             };
+            let generation = *generation;
+            if flight.terms.as_deref().is_some_and(TaskTerms::is_future) {
+                continue;
+            }
             if let Stand::Claimed(owner) = control.lane(self.lane_in(slot)).stand(slot, generation)
             {
                 let place = HeldPlace::Slot { slot, generation };

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
+use crate::pool::life::{LifePlan, Service};
 #[cfg(feature = "sandbox")]
 use crate::pool::sandbox::Sandbox;
 use crate::pool::scheduler::{self, Scheduler};
@@ -70,6 +71,7 @@ pub struct Builder {
     settings: Settings,
     cores: Vec<usize>,
     setup: Option<fn()>,
+    pub(super) life: LifePlan,
     start_method: StartMethod,
     preload: Option<fn()>,
     forks: bool,
@@ -93,6 +95,7 @@ pub(crate) struct Config {
     pub(crate) cancel_grace: Duration,
     pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
+    pub(crate) service: Service,
     pub(crate) manner: Manner,
     pub(crate) captured_lines: Option<usize>,
     pub(crate) setup: Option<FunctionId>,
@@ -301,13 +304,16 @@ impl Builder {
     /// that is reserved), [`Error::Thread`] or [`Error::Spawn`] when it refuses a thread or a
     /// process or when this program cannot be started as a worker, [`Error::WorkersKeepDying`]
     /// when a worker dies before it is ready, [`Error::SettingRefused`] when it cannot apply a
-    /// setting to itself, `Error::SandboxUnavailable` when the kernel lacks what a sandbox is made
-    /// of, [`Error::Handshake`] when it finds itself in another
+    /// setting to itself or a function that it is to run first panics, [`Error::StartTimedOut`]
+    /// when it takes too long, `Error::SandboxUnavailable` when the kernel lacks what a sandbox is
+    /// made of, [`Error::Handshake`] when it finds itself in another
     /// program. Workers started so far are ended first.
     pub fn build(self) -> Result<Pool, Error> {
+        let plan = self.life.clone();
         let config = self.complete()?;
         let engine = Engine::new(config)?;
-        let supervisor = Supervisor::start(Arc::clone(&engine))?;
+        let instructions = plan.instruct(&engine)?;
+        let supervisor = Supervisor::start(Arc::clone(&engine), instructions)?;
         Ok(Pool { engine, supervisor })
     }
 
@@ -408,6 +414,7 @@ impl Builder {
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             queue_depth: self.queue_depth,
             settings,
+            service: self.life.service()?,
             manner,
             captured_lines: self.captured_lines,
             setup,
@@ -422,7 +429,7 @@ fn setup<F: Fn() + Copy + Sync>() {
     f();
 }
 
-fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
+pub(super) fn invalid(setting: &'static str, wanted: &'static str, found: impl ToString) -> Error {
     Error::InvalidConfig {
         setting,
         wanted,
@@ -454,6 +461,10 @@ mod tests {
             Builder::default().worker_cores([]),
             Builder::default().capture_output(0),
             Builder::default().worker_cores([0, 1024]),
+            Builder::default().max_tasks_per_worker(0),
+            Builder::default().max_worker_memory(1 << 20),
+            Builder::default().max_worker_age(Duration::ZERO),
+            Builder::default().start_timeout(Duration::ZERO),
         ];
         for builder in refused {
             let error = builder.clone().build().unwrap_err();

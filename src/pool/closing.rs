@@ -74,6 +74,12 @@ impl Hub {
         self.stopping || self.ending.closed && (idle || self.ending.limit <= clock::now())
     }
 
+    /// Whether the end that has come leaves the workers time for theirs.
+    pub(crate) fn ends_in_order(&self) -> bool {
+        let has_time = self.ending.limit > clock::now();
+        self.ending.closed && has_time && !self.stopping && self.pending() == 0
+    }
+
     /// When the supervisor is to ask again, whatever happens.
     pub(crate) fn end_limit(&self) -> u64 {
         self.ending.limit

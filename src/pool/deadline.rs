@@ -142,6 +142,7 @@ impl Hub {
 
     fn overdue_tasks(&mut self, control: &Control, now: u64, found: &mut Vec<Overdue>) -> u64 {
         let mut next = NEVER;
+        let mut asked = Vec::new();
         for (slot, flight) in (0..).zip(&mut self.flights) {
             let Some((generation, Flight { terms, .. })) = flight else {
                 continue;
@@ -152,7 +153,16 @@ impl Hub {
             match control.ring().harvest(slot, *generation) {
                 Harvest::Running(owner) => {
                     let started = Task::started(control.ring().slot(slot));
-                    let due = terms.due(started, now);
+                    let mut due = terms.due(started, now);
+                    if due <= now
+                        && let Some(grace) = terms.grace
+                    {
+                        if terms.asked == NEVER {
+                            terms.asked = now;
+                            asked.push((slot, *generation, owner));
+                        }
+                        due = clock::after(terms.asked, grace);
+                    }
                     next = next.min(due.max(now + 1));
                     if due <= now {
                         let generation = *generation;
@@ -170,7 +180,20 @@ impl Hub {
                 Harvest::Finished { .. } | Harvest::Foreign(_) => {}
             }
         }
+        for (slot, generation, owner) in asked {
+            self.ask_to_cancel(control, slot, generation, owner);
+        }
         next
+    }
+
+    /// Asks a worker to drop a future. It is woken once the lock is released.
+    fn ask_to_cancel(&mut self, control: &Control, slot: u32, generation: u32, owner: Owner) {
+        control.ask_to_cancel(slot, generation);
+        if let Some(orders) = control.orders(owner.index()) {
+            // ORDERING: Release; pairs with the worker's Acquire, so that it finds which future.
+            orders.asked.fetch_add(1, Ordering::Release);
+            self.aftermath.asked.push(owner.index());
+        }
     }
 
     fn overdue_job(

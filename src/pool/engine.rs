@@ -12,6 +12,7 @@ use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
+use crate::pool::caller::Caller;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::pool::output::Lines;
@@ -38,7 +39,7 @@ pub(crate) struct Engine {
     /// Wakes the leader of the blocked threads, and nobody else.
     leader: Arc<Bell>,
     /// Wakes the supervisor.
-    commands: Bell,
+    commands: Arc<Bell>,
     /// What workers print, if it is captured.
     output: Option<Arc<Lines>>,
     /// Who is told what workers say through `tracing`, and the number that their ends of the
@@ -81,9 +82,11 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let commands = Arc::new(Bell::new()?);
         #[cfg(feature = "tracing")]
-        let (config, audience) = Self::find_audience(config)?;
-        let arenas = 2 * config.workers as u64 * arena_size(&config);
+        let (config, audience) = Self::find_audience(config, &commands)?;
+        let places = config.service.places(config.workers, config.queues);
+        let arenas = 2 * places as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
         let size = (CONTROL_SIZE as u64 + arenas + buffers).next_multiple_of(2 << 20);
         let region = Arc::new(Region::create(size)?);
@@ -93,14 +96,14 @@ impl Engine {
         };
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
         // The control area is committed like any other memory: a full machine is an error here.
-        let shape = Shape::new(config.workers, config.queues);
+        let shape = Shape::new(places, config.queues);
         region.commit(0..Control::used(shape))?;
         let engine = Self {
             region,
             heap,
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
-            commands: Bell::new()?,
+            commands,
             #[cfg(feature = "tracing")]
             audience,
             output: config
@@ -113,14 +116,17 @@ impl Engine {
             dispatch: Dispatch::new(&config),
             config,
         };
-        Control::create(&engine.region, shape, &ImageId::current())
+        Control::create(&engine.region, engine.workers(), shape, &ImageId::current())
             .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
     }
 
     #[cfg(feature = "tracing")]
-    fn find_audience(mut config: Config) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
-        let audience = Audience::current().filter(|_| config.manner.places_descriptors());
+    fn find_audience(
+        mut config: Config,
+        commands: &Arc<Bell>,
+    ) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
+        let audience = Audience::current(commands).filter(|_| config.manner.places_descriptors());
         let Some(audience) = audience else {
             return Ok((config, None));
         };
@@ -137,6 +143,14 @@ impl Engine {
     pub(crate) fn audience(&self) -> Option<(&Audience, RawFd)> {
         let (audience, placeholder) = self.audience.as_ref()?;
         Some((audience, placeholder.as_raw_fd()))
+    }
+
+    /// The span that the calling thread is in, if what workers say is told to anybody.
+    pub(crate) fn caller(&self) -> Option<Box<Caller>> {
+        #[cfg(feature = "tracing")]
+        return self.audience()?.0.caller().map(Box::new);
+        #[cfg(not(feature = "tracing"))]
+        None
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -167,7 +181,7 @@ impl Engine {
 
     /// The workers' parking places.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        self.control().parking_of(self.workers())
+        self.control().parking_of(self.places())
     }
 
     /// What workers ring.
@@ -265,12 +279,19 @@ impl Engine {
         self.config.workers
     }
 
+    /// How many workers there may be while some succeed others.
+    pub(crate) fn places(&self) -> usize {
+        self.config
+            .service
+            .places(self.config.workers, self.config.queues)
+    }
+
     pub(crate) fn arena_size(&self) -> u64 {
         arena_size(&self.config)
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        Shape::new(self.config.workers, self.config.queues)
+        Shape::new(self.places(), self.config.queues)
     }
 
     /// Who chooses the queues of tasks, where there is a choice.
@@ -350,6 +371,7 @@ impl Drop for HubGuard<'_> {
             workers,
             needs_one,
             wakers,
+            asked,
             nudge,
             discarded,
             takers,
@@ -382,6 +404,9 @@ impl Drop for HubGuard<'_> {
             self.engine
                 .wake_ups
                 .fetch_add(u64::from(woken), Ordering::Relaxed);
+        }
+        for worker in asked {
+            parking.rouse(worker, &KernelFutex);
         }
         for waker in wakers {
             waker.wake();

@@ -119,6 +119,10 @@ impl Hub {
             .arena(owner)
             .and_then(|arena| Reply::load(arena.reply(slot)?, *generation));
         let outcome = match reply {
+            Some(Reply {
+                verdict: Verdict::Cancelled,
+                ..
+            }) => Err(self.why_dropped(slot)),
             Some(reply) => self.read_reply(engine, slot, owner, reply),
             None => Err(damaged(
                 "the reply to a task",
@@ -130,6 +134,19 @@ impl Hub {
         }
         self.end_flight(control, slot, outcome);
         true
+    }
+
+    /// Why a future was dropped: one that was cancelled has its outcome already.
+    fn why_dropped(&self, slot: u32) -> TaskError {
+        let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
+        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        match terms.and_then(|terms| terms.timeout) {
+            Some(limit) => TaskError::TimedOut {
+                limit,
+                element: None,
+            },
+            None => TaskError::Cancelled,
+        }
     }
 
     /// Frees the slot and leaves its task's outcome.
@@ -170,6 +187,7 @@ impl Hub {
                 type_name: "task's result",
                 reason: report().message,
             })),
+            Verdict::Cancelled => Err(TaskError::Cancelled),
             Verdict::BadArguments => Err(damaged("the arguments of a task", "an archive")),
             Verdict::TooLarge => Err(TaskError::Archive(ArchiveError::TooLarge {
                 type_name: "task's result",

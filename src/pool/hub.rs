@@ -11,6 +11,7 @@ use crate::error::TaskError;
 use crate::memory::block::Block;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
+use crate::pool::caller::Caller;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Placement;
@@ -23,6 +24,7 @@ use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::gauge::Work;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
@@ -47,6 +49,18 @@ pub(crate) struct Flight {
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
     pub(crate) route: Route,
+    /// The span that it was submitted in.
+    pub(crate) caller: Option<Box<Caller>>,
+}
+
+impl Flight {
+    /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
+    pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
+        self.entry.set_place(Place::Slot { slot, generation });
+        if let Some(caller) = &mut self.caller {
+            caller.begin(Work::Task { slot, generation });
+        }
+    }
 }
 
 /// Something kept alive for workers that read it.
@@ -187,9 +201,9 @@ impl Hub {
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
-    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
+    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, mut flight: Flight) {
         let Filling { slot, generation } = filling;
-        flight.entry.set_place(Place::Slot { slot, generation });
+        flight.settle_in(slot, generation);
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
@@ -273,13 +287,25 @@ impl Hub {
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);
                 if let (false, Some(grace)) = (back, grace) {
-                    self.limit_flight(slot, generation, clock::after(clock::now(), grace));
+                    let now = clock::now();
+                    let end = match self.is_future(slot) {
+                        // Its worker is asked at once, and then has its time.
+                        true => now,
+                        false => clock::after(now, grace),
+                    };
+                    self.limit_flight(slot, generation, end);
                 }
                 back
             }
         };
         self.settle(entry, Err(error));
         never_begun
+    }
+
+    fn is_future(&self, slot: u32) -> bool {
+        let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
+        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        terms.is_some_and(TaskTerms::is_future)
     }
 
     /// Sets the time when a task must have ended.
@@ -427,6 +453,8 @@ pub(super) struct Aftermath {
     pub(super) needs_one: bool,
     /// Whose outcomes have come.
     pub(super) wakers: Vec<Waker>,
+    /// Workers that were asked for something.
+    pub(super) asked: Vec<u16>,
     /// The supervisor sleeps for too long.
     pub(super) nudge: bool,
     /// What callers sent along with tasks and jobs that have ended.

@@ -18,6 +18,7 @@ pub(crate) mod alarm;
 pub(crate) mod arena;
 pub(crate) mod audit;
 pub(crate) mod builder;
+pub(crate) mod caller;
 pub(crate) mod chunking;
 pub(crate) mod closing;
 pub(crate) mod dispatch;
@@ -28,6 +29,7 @@ pub(crate) mod entry;
 pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod lanes;
+pub(crate) mod life;
 pub(crate) mod reply;
 pub(crate) mod roster;
 #[cfg(feature = "sandbox")]

@@ -11,15 +11,15 @@ use std::mem;
 use std::num::NonZeroU32;
 
 use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
-use crate::error::{Damage, TaskError, WorkerDeath};
+use crate::error::{Damage, TaskError, TaskId, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
-use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
 use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
+use crate::primitive::atomic::Ordering;
 use crate::protocol::batch::{HEADER_BYTES, Summary};
 use crate::protocol::control::Control;
 use crate::protocol::range::Span;
@@ -48,7 +48,11 @@ impl Engine {
         });
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
-        self.parking().reset(dead.index());
+        self.parking().vacate(dead.index());
+        if let Some(record) = control.record(dead.index()) {
+            // ORDERING: Relaxed; a hint.
+            record.load.store(u32::MAX, Ordering::Relaxed);
+        }
         self.parking().wake_all(&KernelFutex);
     }
 }
@@ -83,12 +87,13 @@ impl Hub {
             control.lane(lane).hint(slot, generation);
         }
         for slot in lost {
-            let (terms, batched) = match self.flights.get(slot as usize) {
+            let (terms, batched, task) = match self.flights.get(slot as usize) {
                 Some(Some((generation, flight))) => {
                     let batched = flight.batched.then_some(*generation);
-                    (flight.terms.as_deref(), batched)
+                    let task = TaskId::new(slot, *generation);
+                    (flight.terms.as_deref(), batched, task)
                 }
-                _ => (None, None),
+                _ => (None, None, None),
             };
             let error = match terms {
                 Some(&TaskTerms {
@@ -101,6 +106,7 @@ impl Hub {
                 },
                 terms => TaskError::WorkerDied(WorkerDeath {
                     attempts: terms.map_or(1, |terms| terms.deaths),
+                    task,
                     ..death.clone()
                 }),
             };
@@ -194,11 +200,9 @@ impl Flight {
             return TaskVerdict::Fail;
         }
         terms.seen = NEVER;
+        terms.asked = NEVER;
         *generation = generation.wrapping_add(1);
-        self.entry.set_place(Place::Slot {
-            slot,
-            generation: *generation,
-        });
+        self.settle_in(slot, *generation);
         match self.route.lane {
             Lane::MAIN => TaskVerdict::Retry,
             lane => TaskVerdict::Divert(lane),

@@ -12,6 +12,8 @@ pub(crate) struct Member {
     /// `None` until its process is there. It may serve, and finish, before it is known by number.
     pub(crate) pid: Option<u32>,
     pub(crate) arena: Arc<Arena>,
+    /// Work may be given to it by name: it neither waits to succeed another nor retires.
+    pub(crate) serves: bool,
 }
 
 /// The workers by index; `None` between a death and the replacement.
@@ -54,11 +56,11 @@ impl Roster {
         (member.incarnation == owner.incarnation()).then_some(&member.arena)
     }
 
-    /// Whether there is a process at this place.
+    /// Whether there is a process at this place that serves.
     pub(crate) fn serves(&self, worker: u16) -> bool {
         let member = self.members.get(usize::from(worker));
         let member = member.and_then(Option::as_ref);
-        member.is_some_and(|member| member.pid.is_some())
+        member.is_some_and(|member| member.serves && member.pid.is_some())
     }
 
     /// The worker at a place, and how many have been there before the one that is there or comes.
@@ -67,6 +69,19 @@ impl Roster {
         let member = self.members.get(index).and_then(Option::as_ref);
         let enlisted = self.enlisted.get(index).copied().unwrap_or(0);
         (member, enlisted.saturating_sub(u64::from(member.is_some())))
+    }
+
+    /// Notes that the worker at a place serves from now on, or does no more.
+    pub(crate) fn set_serves(&mut self, worker: u16, serves: bool) {
+        if let Some(Some(member)) = self.members.get_mut(usize::from(worker)) {
+            member.serves = serves;
+        }
+    }
+
+    /// Who works in this place.
+    pub(crate) fn owner(&self, worker: u16) -> Option<Owner> {
+        let member = self.members.get(usize::from(worker))?.as_ref()?;
+        Some(Owner::new(worker, member.incarnation))
     }
 
     /// Whether this incarnation works here, or has died and is not mourned yet.

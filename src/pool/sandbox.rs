@@ -38,6 +38,11 @@ use crate::sys::sandbox::{self, Policy, Rights, Unprepared};
 /// [`Builder::build`] fails with [`Error::SandboxUnavailable`]; no pool is built that is confined
 /// in part.
 ///
+/// The [set-up](crate::Builder::worker_setup) runs before; the initializer and what makes the
+/// workers' state run confined, as tasks and futures do. The default runtime for futures works in
+/// it; a tokio with its feature `signal` wants a pair of sockets, which it does not get, and needs
+/// an `async_runtime` without I/O.
+///
 /// A worker's start takes about a millisecond longer; but where backtraces are wanted
 /// (`RUST_BACKTRACE`), the symbols that they need are read before the files are closed, which takes
 /// the time of a first backtrace at each start: a tenth of a second and more.

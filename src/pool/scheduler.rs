@@ -37,7 +37,8 @@ pub struct TaskInfo {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// Its place in the pool, counted from 0. A worker that replaces another has the same place.
+    /// Its place in the pool, counted from 0. A worker that replaces one that died has the same
+    /// place, the successor of one that was recycled has another, of the same queue.
     pub index: usize,
     /// Its process.
     pub pid: u32,

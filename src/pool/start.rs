@@ -62,6 +62,7 @@ pub(crate) enum Manner {
 pub(super) struct Ground<'a> {
     pub(super) region: &'a Region,
     pub(super) event: BorrowedFd<'a>,
+    pub(super) commands: BorrowedFd<'a>,
     /// Of the sandbox, if there is to be one.
     pub(super) ruleset: Option<BorrowedFd<'a>>,
     /// What it is to find under certain numbers; of no use to forks.
@@ -70,8 +71,8 @@ pub(super) struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     fn descriptors(&self) -> Vec<BorrowedFd<'a>> {
-        let both = [self.region.fd(), self.event];
-        both.into_iter().chain(self.ruleset).collect()
+        let all = [self.region.fd(), self.event, self.commands];
+        all.into_iter().chain(self.ruleset).collect()
     }
 }
 
@@ -160,6 +161,7 @@ fn fork_self(ground: Ground<'_>, token: &Token) -> Result<PidFd, Error> {
     let handover = Handover {
         region: duplicate(ground.region.fd())?,
         event: duplicate(ground.event)?,
+        commands: duplicate(ground.commands)?,
         index: token.index,
         incarnation: token.incarnation,
         setup: token.setup,
@@ -212,6 +214,7 @@ impl Server {
         let token = ServerToken {
             region: ground.region.fd().as_raw_fd(),
             event: ground.event.as_raw_fd(),
+            commands: ground.commands.as_raw_fd(),
             requests: its.as_raw_fd(),
             preload: preload.map_or(0, FunctionId::to_bits),
             parent: worker.parent,

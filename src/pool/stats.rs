@@ -7,6 +7,7 @@ use crate::memory::MemoryStats;
 use crate::pool::Pool;
 use crate::pool::engine::Engine;
 use crate::pool::hub::Hub;
+use crate::pool::roster::Member;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
 use crate::protocol::gauge::Work;
@@ -78,6 +79,10 @@ pub enum WorkerState {
     Gone,
     /// It has not said that it is ready.
     Starting,
+    /// It is ready, and waits to succeed another worker.
+    Standby,
+    /// It takes no more work, as its service is over, and finishes what it has.
+    Retiring,
     /// It looks for work, and will sleep soon.
     Spinning,
     /// It sleeps until it is woken.
@@ -139,8 +144,10 @@ impl Engine {
         }
         self.harvest();
         let hub = self.hub();
-        let workers = (0..self.workers()).map(|index| self.worker_stats(&hub, index as u16));
-        let workers = workers.collect();
+        let workers = self.places_in_use(&hub);
+        let workers = workers
+            .map(|index| self.worker_stats(&hub, index))
+            .collect();
         let (ready, begun) = hub.flights_begun(self.control());
         let wake_ups = self.wake_ups();
         Stats {
@@ -153,6 +160,19 @@ impl Engine {
             events_lost: self.events_lost(),
             memory,
         }
+    }
+
+    /// The places of workers, also of those that wait or retire; of the others as many as the pool
+    /// has too few workers.
+    fn places_in_use(&self, hub: &Hub) -> impl Iterator<Item = u16> + use<> {
+        let places = 0..self.shape().places() as u16;
+        let (taken, empty): (Vec<_>, Vec<_>) =
+            places.partition(|&place| hub.roster.at(place).0.is_some());
+        let missing = self.workers().saturating_sub(taken.len());
+        let mut places = taken;
+        places.extend(empty.into_iter().take(missing));
+        places.sort_unstable();
+        places.into_iter()
     }
 
     #[cfg(feature = "tracing")]
@@ -191,19 +211,23 @@ impl Engine {
             stats.arena_in_use = arena.in_use;
             stats.arena_committed = arena.committed;
             stats.arena_huge = arena.huge;
-            stats.state = self.worker_state(hub, worker, member.incarnation);
+            stats.state = self.worker_state(hub, worker, member);
         }
         stats
     }
 
-    fn worker_state(&self, hub: &Hub, worker: u16, incarnation: u16) -> WorkerState {
+    fn worker_state(&self, hub: &Hub, worker: u16, member: &Member) -> WorkerState {
         let control = self.control();
         // ORDERING: Relaxed; a hint.
         let status = control
             .record(worker)
             .map_or(0, |record| record.status.load(Ordering::Relaxed));
-        if Status::from_bits(status, incarnation) != Status::Ready {
-            return WorkerState::Starting;
+        let status = Status::from_bits(status, member.incarnation);
+        match status {
+            Status::Spent | Status::Ending => return WorkerState::Retiring,
+            status if !status.has_begun() => return WorkerState::Starting,
+            _ if !member.serves => return WorkerState::Standby,
+            _ => {}
         }
         let (is_spinning, is_parked) = self.parking().seen(worker);
         if is_parked {

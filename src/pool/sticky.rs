@@ -4,7 +4,8 @@
 //! task until that worker is reaped: then whoever has the fewest buckets gets it with its next
 //! task, and tasks that wait for it move at once. So nothing is kept per key, a worker's end
 //! changes the place of no key but its own, and its replacement, which begins without buckets, is
-//! the first choice for those that come.
+//! the first choice for those that come. A worker that is recycled leaves its buckets to its
+//! successor.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -38,11 +39,11 @@ impl Buckets {
     /// The worker of a bucket, chosen now if it has none.
     fn owner(&mut self, bucket: u16, shape: Shape, roster: &Roster) -> u16 {
         self.owners.resize(BUCKETS, None);
-        self.counts.resize(shape.workers(), 0);
+        self.counts.resize(shape.places(), 0);
         let Self { owners, counts } = self;
         let owner = &mut owners[usize::from(bucket) % BUCKETS];
         *owner.get_or_insert_with(|| {
-            let workers = 0..shape.workers() as u16;
+            let workers = 0..shape.places() as u16;
             // While none lives, one that will be replaced has to do.
             let best = workers
                 .min_by_key(|&worker| (!roster.serves(worker), counts[usize::from(worker)]))
@@ -50,6 +51,19 @@ impl Buckets {
             counts[usize::from(best)] += 1;
             best
         })
+    }
+
+    /// Gives a worker's buckets to another.
+    fn bequeath(&mut self, worker: u16, heir: u16) {
+        for owner in &mut self.owners {
+            if *owner == Some(worker) {
+                *owner = Some(heir);
+            }
+        }
+        let (worker, heir) = (usize::from(worker), usize::from(heir));
+        if worker.max(heir) < self.counts.len() {
+            self.counts[heir] += core::mem::take(&mut self.counts[worker]);
+        }
     }
 
     /// Takes a worker's buckets from it.
@@ -83,8 +97,19 @@ impl Hub {
     /// After a worker was taken off the roster: its keys, and the tasks that wait for it, go to
     /// others.
     pub(crate) fn move_sticky(&mut self, control: &Control, worker: u16) {
-        let from = self.lanes.shape().own_lane(worker);
         self.buckets.forget(worker);
+        self.empty_own_lane(control, worker);
+    }
+
+    /// When a worker retires: its keys, and the tasks that wait for it, go to its successor.
+    pub(crate) fn hand_sticky(&mut self, control: &Control, worker: u16, heir: u16) {
+        self.buckets.bequeath(worker, heir);
+        self.empty_own_lane(control, worker);
+    }
+
+    /// Has what waits for a worker alone wait for whoever has its keys now.
+    fn empty_own_lane(&mut self, control: &Control, worker: u16) {
+        let from = self.lanes.shape().own_lane(worker);
         let seated = match self.lanes.seated(from) {
             0 => 0,
             _ => self.flights.len(),

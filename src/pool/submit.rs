@@ -166,6 +166,7 @@ impl Engine {
                 batched: false,
                 terms,
                 route: Route::PLAIN,
+                caller: self.caller(),
             },
         );
         Ok(entry)
@@ -202,7 +203,12 @@ impl Engine {
     }
 
     /// Submits a batch, whose arguments and context are in place already and are kept alive.
-    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+    pub(crate) fn submit_batch(
+        &self,
+        task: Task,
+        keep: Keep,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error> {
         self.check_process()?;
         let reserved = Reserved::new(self, self.route(None)?)?;
         let entry = Arc::new(Entry::new());
@@ -211,8 +217,9 @@ impl Engine {
             arguments: None,
             keep: Some(keep),
             batched: true,
-            terms: None,
+            terms,
             route: Route::PLAIN,
+            caller: self.caller(),
         };
         reserved.submit(task, flight);
         Ok(entry)
@@ -292,6 +299,7 @@ impl Engine {
     pub(crate) fn launch(&self, mut launch: Launch, entry: &Arc<JobEntry>) {
         let attempts = NonZeroU32::new(self.config().attempts);
         launch.terms.attempts = launch.terms.attempts.or(attempts);
+        launch.caller = self.caller();
         let mut hub = self.hub();
         hub.launch(self.control(), launch, entry);
         if hub.has_backlog() {

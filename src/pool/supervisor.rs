@@ -7,6 +7,8 @@
 mod ears;
 mod hearing;
 mod raise;
+mod refusal;
+mod succession;
 mod watchdog;
 
 use std::os::fd::AsFd;
@@ -16,12 +18,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use self::ears::Ears;
+use self::succession::{Role, Service};
 use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Event;
 use crate::pool::engine::Engine;
+use crate::pool::life::Instructions;
 use crate::pool::start::Starter;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::Status;
@@ -42,12 +46,12 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts the thread, which starts the workers; returns when all are ready.
-    pub(crate) fn start(engine: Arc<Engine>) -> Result<Self, Error> {
+    pub(crate) fn start(engine: Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
         let (report, outcome) = mpsc::sync_channel(1);
         let its_engine = Arc::clone(&engine);
         let thread = thread::Builder::new()
             .name("gristmill".into())
-            .spawn(move || run(&its_engine, &report))
+            .spawn(move || run(&its_engine, instructions, &report))
             .map_err(Error::Thread)?;
         let mut supervisor = Self {
             engine,
@@ -92,12 +96,13 @@ struct Charge {
     stillbirths: u32,
     /// How the last one ended.
     last_death: Option<WorkerDeath>,
-    /// Why the last one could not be started, if it could not.
-    last_refusal: Option<String>,
     /// When to start the next one.
     due: Option<Instant>,
     /// It has been sent SIGKILL by us.
     condemned: bool,
+    /// Why the last one could not be started, or was never ready, if that is known.
+    reason: Option<String>,
+    service: Service,
 }
 
 struct Watch<'a> {
@@ -110,21 +115,24 @@ struct Watch<'a> {
     watchdog: Watchdog,
     /// As counted last.
     oom_kills: OomKills,
+    instructions: Instructions,
 }
 
-fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
-    let outcome = Watch::begin(engine).and_then(|mut watch| match watch.raise_all() {
-        Ok(()) => Ok(watch),
-        Err(error) => {
-            watch.end(TaskError::PoolClosed);
-            Err(error)
-        }
-    });
+fn run(engine: &Arc<Engine>, instructions: Instructions, report: &SyncSender<Result<(), Error>>) {
+    let outcome =
+        Watch::begin(engine, instructions).and_then(|mut watch| match watch.raise_all() {
+            Ok(()) => Ok(watch),
+            Err(error) => {
+                watch.end(TaskError::PoolClosed);
+                Err(error)
+            }
+        });
     match outcome {
         Ok(mut watch) => {
             // The pool may be gone before it heard: then `stop` was called already.
             let _ = report.send(Ok(()));
             let end = watch.keep();
+            watch.part();
             watch.end(end);
         }
         Err(error) => {
@@ -135,17 +143,21 @@ fn run(engine: &Arc<Engine>, report: &SyncSender<Result<(), Error>>) {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(engine: &'a Arc<Engine>) -> Result<Self, Error> {
+    fn begin(engine: &'a Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
         let poller = Poller::new()?;
         poller.add(engine.commands().as_fd(), COMMANDS)?;
-        let charges = (0..engine.workers()).map(|index| Charge {
+        let charges = (0..engine.places()).map(|index| Charge {
             owner: Owner::new(index as u16, 0),
             process: None,
             stillbirths: 0,
             last_death: None,
-            last_refusal: None,
             due: None,
             condemned: false,
+            reason: None,
+            service: Service::new(match index < engine.workers() {
+                true => Role::Serving,
+                false => Role::Vacant,
+            }),
         });
         Ok(Self {
             engine,
@@ -156,20 +168,23 @@ impl<'a> Watch<'a> {
             ears: Ears::new(engine)?,
             watchdog: Watchdog::default(),
             oom_kills: OomKills::default(),
+            instructions,
         })
     }
 
     /// Starts every worker and waits until each has said that it is ready.
     fn raise_all(&mut self) -> Result<(), Error> {
-        self.poller.add(self.engine.event().as_fd(), WORKERS_BELL)?;
         for index in 0..self.charges.len() {
+            self.engine.parking().vacate(index as u16);
+        }
+        for index in 0..self.engine.workers() {
             self.raise(index)?;
         }
         // While they start; a worker that is killed for memory before has none to be blamed for.
         self.oom_kills = OomKills::now();
         let mut tokens = Vec::new();
         while !self.all_ready() {
-            self.poller.wait(None, &mut tokens)?;
+            self.poller.wait(self.patience(), &mut tokens)?;
             for &token in &tokens {
                 match usize::try_from(token) {
                     _ if Ears::are_meant(token) => self.ears.hear(token, &self.poller),
@@ -179,20 +194,20 @@ impl<'a> Watch<'a> {
                         }
                     }
                     _ => {
-                        self.engine.event().clear()?;
+                        self.engine.commands().clear()?;
                     }
                 }
             }
             if self.engine.hub().stopping {
                 return Err(Error::PoolClosed);
             }
+            self.end_slow();
         }
-        self.poller.remove(self.engine.event().as_fd())?;
         Ok(())
     }
 
     fn all_ready(&self) -> bool {
-        (0..self.charges.len()).all(|index| self.status(index) == Status::Ready)
+        (0..self.engine.workers()).all(|index| self.status(index).has_begun())
     }
 
     fn status(&self, index: usize) -> Status {
@@ -209,6 +224,7 @@ impl<'a> Watch<'a> {
     /// Watches over the workers until the pool is dropped or cannot go on; why it ends.
     fn keep(&mut self) -> TaskError {
         let mut tokens = Vec::new();
+        self.tend();
         loop {
             // A failed wait is one without events; whatever is true is found by looking.
             let _ = self.poller.wait(self.patience(), &mut tokens);
@@ -226,8 +242,15 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
+            #[cfg(feature = "tracing")]
+            self.ears.let_go(&self.poller);
             self.end_overdue();
             self.engine.hub().ring_due(clock::now());
+            // What is heard of results says nothing about workers.
+            if tokens.iter().any(|&token| token != WORKERS_BELL) || tokens.is_empty() {
+                self.end_slow();
+                self.tend();
+            }
             if self.engine.hub().is_due_to_end() {
                 return TaskError::PoolClosed;
             }
@@ -257,6 +280,10 @@ impl<'a> Watch<'a> {
         }
         hub.conclude(abandoned);
         drop(hub);
+        #[cfg(feature = "tracing")]
+        if let Some((audience, _)) = self.engine.audience() {
+            audience.callers.end();
+        }
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
     }
@@ -287,16 +314,16 @@ impl<'a> Watch<'a> {
         if index >= self.charges.len() {
             return;
         }
-        let was_ready = self.status(index) == Status::Ready;
+        let was_ready = self.status(index).has_begun();
         let Some(death) = self.reap(index) else {
             return;
         };
+        if let Some(complaint) = self.complaint(index) {
+            self.charges[index].reason = Some(complaint);
+        }
         self.bury(index, &death);
         self.watchdog.note(&death);
-        let charge = &mut self.charges[index];
-        charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
-        self.charges[index].last_death = Some(death);
-        self.plan(index);
+        self.fill(index, was_ready, death);
     }
 
     /// Takes back what a reaped worker had; the next in its place has another name.
@@ -304,14 +331,18 @@ impl<'a> Watch<'a> {
         let charge = &mut self.charges[index];
         let dead = charge.owner;
         charge.owner = dead.next();
+        let served = self.engine.hub().roster.serves(dead.index());
         self.engine.recover(dead, death);
-        self.engine
-            .tell_scheduler(dead.index(), death.pid, Event::Ended);
+        if served {
+            self.engine
+                .tell_scheduler(dead.index(), death.pid, Event::Ended);
+        }
     }
 
     /// How long nothing will have to be done unasked.
     fn patience(&self) -> Option<Duration> {
         let due = self.charges.iter().filter_map(|charge| charge.due).min();
+        let due = due.into_iter().chain(self.next_look()).min();
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut hub = self.engine.hub();
         let look = hub.next_look().min(hub.end_limit());

@@ -23,6 +23,10 @@ pub(crate) struct TaskTerms {
     pub(crate) priority: Priority,
     /// The bucket of its key, if it is sticky.
     pub(crate) bucket: Option<u16>,
+    /// It is a future: its worker is asked to drop it, and killed after this time only.
+    pub(crate) grace: Option<Duration>,
+    /// When its worker was asked.
+    pub(crate) asked: u64,
 }
 
 impl TaskTerms {
@@ -36,7 +40,14 @@ impl TaskTerms {
         condemned: false,
         priority: Priority::Normal,
         bucket: None,
+        grace: None,
+        asked: u64::MAX,
     };
+
+    /// Whether its worker holds it beside other work, and may sleep while it waits.
+    pub(crate) fn is_future(&self) -> bool {
+        self.grace.is_some()
+    }
 }
 
 /// What was asked of a job.

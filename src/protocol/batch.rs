@@ -311,6 +311,11 @@ impl<'a> Results<'a> {
                 self.set(AVAILABLE, available);
                 self.enter(self.used, Verdict::NoRoom);
             }
+            // No item is a future.
+            #[cfg(feature = "tokio")]
+            TaskFault::Deferred | TaskFault::Cancelled => {
+                self.enter(self.used, Verdict::BadArguments);
+            }
         }
     }
 

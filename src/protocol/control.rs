@@ -21,10 +21,13 @@
     reason = "views a checked range of the region as the control structure"
 )]
 
+mod drawing;
+
 use core::mem::{offset_of, size_of};
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use self::drawing::LAYOUT;
 use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
 use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
@@ -32,11 +35,11 @@ use crate::primitive::line::Line;
 use crate::protocol::gauge::Gauge;
 use crate::protocol::image::ImageId;
 use crate::protocol::lanes::{LANES, Shape};
+use crate::protocol::life::LifePage;
 use crate::protocol::range::JobBody;
+use crate::protocol::record::ArenaPlace;
 pub use crate::protocol::record::Refusal;
-pub(crate) use crate::protocol::record::Status;
-use crate::protocol::record::{ArenaPlace, WorkerRecord};
-use crate::protocol::reply::ReplyBlock;
+pub(crate) use crate::protocol::record::{Order, Orders, Status, WorkerRecord};
 use crate::protocol::settings::SettingsPage;
 use crate::protocol::task::{INLINE_OFFSET, TaskBody};
 use crate::ring::{Cell, DoneBits, Lane, LaneRing, Ring, RingHeader, Slot};
@@ -48,6 +51,9 @@ pub(crate) const WORKERS: usize = 1024;
 pub(crate) const SLOTS: usize = 4096;
 /// Cells of the ring: twice the slots, so that stale hints never fill it.
 pub(crate) const CELLS: usize = 2 * SLOTS;
+
+/// Beside the generation of a future that is to be dropped.
+const ASKED: u64 = 1 << 32;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"gristml\x01");
 
@@ -82,6 +88,9 @@ struct ReadOnly {
     ranges: [ChunkRange; JOBS * CHUNKS],
     tasks: [TaskBody; SLOTS],
     queues: Line<Queues>,
+    life: LifePage,
+    orders: [Orders; WORKERS],
+    cancels: [AtomicU64; SLOTS],
 }
 
 /// What workers write.
@@ -120,64 +129,6 @@ pub(crate) const WRITABLE: Range<u64> = EXTENT_BYTES..CONTROL_SIZE as u64;
 /// Bytes of it that every pool uses; what follows are lanes of pools with very many workers.
 pub(crate) const CONTROL_LEAST: usize = 4 << 20;
 
-// What `docs/protocol.md` draws.
-const _: () = {
-    assert!(size_of::<Identity>() == 4096);
-    assert!(offset_of!(Identity, layout) == 8);
-    assert!(offset_of!(Identity, region_size) == 16);
-    assert!(offset_of!(Identity, image) == 24);
-    assert!(offset_of!(Control, read_only.doorbell) == 0x1000);
-    assert!(offset_of!(Control, read_only.open_jobs) == 0x1040);
-    assert!(offset_of!(Control, read_only.workers) == 0x1080);
-    assert!(offset_of!(Control, read_only.waiter) == 0x10c0);
-    assert!(offset_of!(Control, read_only.settings) == 0x1100);
-    assert!(offset_of!(Control, read_only.arenas) == 0x1200);
-    assert!(offset_of!(Control, read_only.fronts) == 0x5200);
-    assert!(offset_of!(Control, read_only.bodies) == 0x6200);
-    assert!(offset_of!(Control, read_only.ranges) == 0x8200);
-    assert!(offset_of!(Control, read_only.tasks) == 0x108200);
-    assert!(offset_of!(Control, read_only.tasks) + size_of::<[TaskBody; SLOTS]>() == 0x1c8200);
-    assert!(offset_of!(Control, writable) == 0x200000);
-    assert!(offset_of!(Control, writable.spinning) == 0x200000);
-    assert!(offset_of!(Control, writable.parked) == 0x200080);
-    assert!(offset_of!(Control, writable.parks) == 0x200100);
-    assert!(offset_of!(Control, writable.records) == 0x210100);
-    assert!(offset_of!(Control, writable.ring) == 0x220100);
-    assert!(offset_of!(Control, writable.cells) == 0x2201c0);
-    assert!(offset_of!(Control, writable.slots) == 0x2301c0);
-    assert!(offset_of!(Control, writable.done) == 0x2701c0);
-    assert!(offset_of!(Control, writable.counts) == 0x2703c0);
-    assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
-    assert!(offset_of!(Control, writable.gauges) == 0x3723c0);
-    assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
-    assert!(offset_of!(Control, read_only.queues) == 0x1c8200);
-    assert!(offset_of!(Control, writable.lanes) == 0x3823c0);
-    assert!(CONTROL_SIZE == 14 << 20);
-};
-
-/// Changes with anything that would make two builds read each other's bytes wrongly.
-const LAYOUT: u64 = {
-    let facts = [
-        size_of::<Control>(),
-        offset_of!(Control, read_only.bodies),
-        offset_of!(Control, read_only.tasks),
-        offset_of!(Control, writable.ring),
-        offset_of!(Control, writable.slots),
-        offset_of!(Control, writable.chunks),
-        offset_of!(Control, writable.lanes),
-        size_of::<TaskBody>(),
-        size_of::<ReplyBlock>(),
-        size_of::<usize>(),
-    ];
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    let mut index = 0;
-    while index < facts.len() {
-        hash = (hash ^ facts[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        index += 1;
-    }
-    hash
-};
-
 impl Control {
     /// The control area of a region that [`Control::create`] has been called on.
     ///
@@ -197,6 +148,7 @@ impl Control {
     /// is, is their business.
     pub(crate) fn create<'a>(
         region: &'a Region,
+        workers: usize,
         shape: Shape,
         image: &ImageId,
     ) -> Option<&'a Self> {
@@ -254,7 +206,7 @@ impl Control {
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
         // creating a process orders everything before it.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        set(&control.read_only.workers.0, shape.workers() as u64);
+        control.set_workers(workers, shape.places());
         let Queues {
             count,
             lanes_in_use,
@@ -362,7 +314,7 @@ impl Control {
     pub(crate) fn shape(&self) -> Shape {
         // ORDERING: Relaxed; set before any worker was created.
         let queues = self.read_only.queues.0.count.load(Ordering::Relaxed);
-        Shape::new(self.workers(), queues as usize)
+        Shape::new(self.places(), queues as usize)
     }
 
     /// The hints to finished tasks.
@@ -389,15 +341,15 @@ impl Control {
 
     /// The workers' parking places, as a worker sees them.
     pub(crate) fn parking(&self) -> Parking<'_> {
-        self.parking_of(self.workers())
+        self.parking_of(self.places())
     }
 
-    /// The parking places of so many workers: the parent knows how many, whatever is written here.
-    pub(crate) fn parking_of(&self, workers: usize) -> Parking<'_> {
-        let workers = workers.min(WORKERS);
-        let bits = workers.div_ceil(64);
+    /// So many parking places: the parent knows how many, whatever is written here.
+    pub(crate) fn parking_of(&self, places: usize) -> Parking<'_> {
+        let places = places.min(WORKERS);
+        let bits = places.div_ceil(64);
         Parking::new(
-            &self.writable.parks[..workers],
+            &self.writable.parks[..places],
             &self.writable.spinning[..bits],
             &self.writable.parked[..bits],
         )
@@ -419,7 +371,21 @@ impl Control {
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         // ORDERING: Relaxed; set before any worker was created.
-        (self.read_only.workers.0.load(Ordering::Relaxed) as usize).min(WORKERS)
+        (self.read_only.workers.0.load(Ordering::Relaxed) as u32 as usize).min(WORKERS)
+    }
+
+    /// How many places for workers there are.
+    fn places(&self) -> usize {
+        // ORDERING: Relaxed; set before any worker was created.
+        (self.read_only.workers.0.load(Ordering::Relaxed) >> 32) as usize
+    }
+
+    /// By the parent, before it starts a worker: how many serve at a time, and how many places
+    /// there are, for those that wait to succeed them as well.
+    fn set_workers(&self, workers: usize, places: usize) {
+        // ORDERING: Relaxed; the workers that read this are created afterwards.
+        let bits = workers as u64 | (places as u64) << 32;
+        self.read_only.workers.0.store(bits, Ordering::Relaxed);
     }
 
     /// The parent's doorbell.
@@ -440,6 +406,32 @@ impl Control {
     /// What a worker does to itself at its start.
     pub(crate) fn settings(&self) -> &SettingsPage {
         &self.read_only.settings
+    }
+
+    /// What a worker is told while it lives; `None` for an index out of range.
+    pub(crate) fn orders(&self, worker: u16) -> Option<&Orders> {
+        self.read_only.orders.get(worker as usize)
+    }
+
+    /// Asks for the future in a slot to be dropped, by the parent, who then pokes its worker.
+    pub(crate) fn ask_to_cancel(&self, slot: u32, generation: u32) {
+        if let Some(word) = self.read_only.cancels.get(slot as usize) {
+            // ORDERING: Relaxed; the worker looks after it was poked.
+            word.store(ASKED | u64::from(generation), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the future in a slot is to be dropped.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_asked_to_cancel(&self, slot: u32, generation: u32) -> bool {
+        let word = self.read_only.cancels.get(slot as usize);
+        // ORDERING: Relaxed; acquired with the word of the worker's orders.
+        word.is_some_and(|word| word.load(Ordering::Relaxed) == ASKED | u64::from(generation))
+    }
+
+    /// How a worker's life begins and ends.
+    pub(crate) fn life(&self) -> &LifePage {
+        &self.read_only.life
     }
 
     /// Where a worker's arena is; `None` for an index out of range.

@@ -53,24 +53,24 @@ pub(crate) enum Takers {
     Worker(u16),
 }
 
-/// How many workers and queues a pool has.
+/// How many places for workers, and how many queues, a pool has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Shape {
-    workers: u16,
+    places: u16,
     queues: u16,
 }
 
 impl Shape {
     /// Numbers out of bounds, which may come from shared memory, become the nearest within.
-    pub(crate) fn new(workers: usize, queues: usize) -> Self {
+    pub(crate) fn new(places: usize, queues: usize) -> Self {
         Self {
-            workers: workers.clamp(1, WORKERS) as u16,
+            places: places.clamp(1, WORKERS) as u16,
             queues: queues.clamp(1, QUEUES) as u16,
         }
     }
 
-    pub(crate) const fn workers(self) -> usize {
-        self.workers as usize
+    pub(crate) const fn places(self) -> usize {
+        self.places as usize
     }
 
     pub(crate) const fn queues(self) -> u16 {
@@ -79,7 +79,7 @@ impl Shape {
 
     /// How many lanes there are, the main one included.
     pub(crate) const fn lanes(self) -> usize {
-        LEVELS as usize * self.queues as usize + self.workers as usize
+        LEVELS as usize * self.queues as usize + self.places as usize
     }
 
     /// Every lane, the main one first.
@@ -94,7 +94,7 @@ impl Shape {
 
     /// The lane of one worker's sticky tasks.
     pub(crate) const fn own_lane(self, worker: u16) -> Lane {
-        Lane::new(LEVELS * self.queues + worker % self.workers)
+        Lane::new(LEVELS * self.queues + worker % self.places)
     }
 
     /// The queue that a worker serves.

@@ -10,10 +10,13 @@ pub(crate) mod echo;
 pub(crate) mod envelope;
 pub(crate) mod freed;
 pub(crate) mod function;
+#[cfg(feature = "tokio")]
+pub(crate) mod future;
 pub(crate) mod gauge;
 pub(crate) mod greeting;
 pub(crate) mod image;
 pub(crate) mod lanes;
+pub(crate) mod life;
 pub(crate) mod panic;
 pub(crate) mod range;
 pub(crate) mod record;

@@ -60,16 +60,19 @@ pub(crate) enum Verdict {
     NoRoom = 5,
     /// The report of what the result's own `Serialize` had to say.
     Refused = 6,
+    /// Nothing: it was a future, and was dropped because the parent asked for it.
+    Cancelled = 7,
 }
 
 impl Verdict {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Value,
         Self::Panicked,
         Self::BadArguments,
         Self::TooLarge,
         Self::NoRoom,
         Self::Refused,
+        Self::Cancelled,
     ];
 
     /// As it was written; `None` for a verdict that does not exist.

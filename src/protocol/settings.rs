@@ -53,10 +53,12 @@ pub(crate) enum Setting {
     Cores,
     Setup,
     Sandbox,
+    Initializer,
+    State,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Memory,
         Self::CpuTime,
         Self::OpenFiles,
@@ -64,6 +66,8 @@ impl Setting {
         Self::Cores,
         Self::Setup,
         Self::Sandbox,
+        Self::Initializer,
+        Self::State,
     ];
 
     /// The builder's method.
@@ -76,6 +80,8 @@ impl Setting {
             Self::Cores => "worker_cores",
             Self::Setup => "worker_setup",
             Self::Sandbox => "sandbox",
+            Self::Initializer => "initializer",
+            Self::State => "worker_state",
         }
     }
 }

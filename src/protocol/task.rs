@@ -5,7 +5,7 @@
     reason = "turns an offset in our own image into a function; writes results in place"
 )]
 
-use core::any::type_name;
+use core::any::{Any, type_name};
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, transmute};
 use core::ptr::NonNull;
@@ -149,9 +149,22 @@ pub(crate) trait ReplyPlace {
     fn settle(&mut self, size: usize);
 }
 
+/// Where a task finds what its worker keeps for tasks.
+pub(crate) trait StatePlace {
+    /// The worker's state, made anew if the last task that had it panicked; `None` when there is
+    /// none. May panic, as the program's function that makes it may.
+    fn borrow(&mut self) -> Option<&mut dyn Any>;
+}
+
 /// Why a task could not be run, or its result not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TaskFault {
+    /// None: the task is a future, which will end later.
+    #[cfg(feature = "tokio")]
+    Deferred,
+    /// The future was dropped, as the parent asked.
+    #[cfg(feature = "tokio")]
+    Cancelled,
     /// The arguments are no valid archive of their type.
     BadArguments,
     /// The result's archive exceeds what the format can hold.
@@ -182,6 +195,9 @@ pub(crate) struct TaskCall<'a> {
     pub(crate) region: &'a Region,
     pub(crate) task: Task,
     pub(crate) place: &'a mut dyn ReplyPlace,
+    pub(crate) state: &'a mut dyn StatePlace,
+    #[cfg(feature = "tokio")]
+    pub(crate) futures: &'a mut dyn super::future::FuturePlace,
 }
 
 impl<'a> TaskCall<'a> {
@@ -197,6 +213,13 @@ impl<'a> TaskCall<'a> {
     /// When it cannot be read: the parent wrote nonsense, or it was overwritten.
     pub(crate) fn context<C: Context<M>, M>(&self) -> C::View<'a> {
         view::<C, M>(self.region, self.task.context)
+    }
+
+    /// The worker's state. The parent has checked its type before it sent the task, so another one
+    /// means that the task was overwritten.
+    pub(crate) fn state<S: 'static>(&mut self) -> Result<&mut S, TaskFault> {
+        let state = self.state.borrow().and_then(<dyn Any>::downcast_mut);
+        state.ok_or(TaskFault::BadArguments)
     }
 
     /// Serialises the result straight to where the parent will read it.

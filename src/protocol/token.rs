@@ -1,8 +1,8 @@
 //! What makes a process a worker: one environment variable, written by the pool, read by the hook.
 //!
 //! ```text
-//! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<index>:<incarnation>:<parent's pid>
-//!                        :<set-up function or ->:<ruleset fd or ->:<policy>
+//! GRISTMILL_WORKER_0_1_0=<region fd>:<event fd>:<command fd>:<index>:<incarnation>
+//!                        :<parent's pid>:<set-up function or ->:<ruleset fd or ->:<policy>
 //! ```
 //!
 //! or, for a process that runs one function:
@@ -14,8 +14,8 @@
 //! or, for a server that forks workers, with what is to be in each of them:
 //!
 //! ```text
-//! GRISTMILL_WORKER_0_1_0=server:<region fd>:<event fd>:<socket fd>:<preload>:<parent's pid>
-//!                        :<set-up function or ->:<ruleset fd or ->:<policy>
+//! GRISTMILL_WORKER_0_1_0=server:<region fd>:<event fd>:<command fd>:<socket fd>:<preload>
+//!                        :<parent's pid>:<set-up function or ->:<ruleset fd or ->:<policy>
 //! ```
 //!
 //! What a worker runs before it is confined, and that it is to be confined, stand here and not in
@@ -50,6 +50,8 @@ pub(crate) struct Handover {
     pub(crate) region: OwnedFd,
     /// The eventfd that wakes the parent.
     pub(crate) event: OwnedFd,
+    /// The eventfd that wakes the parent's supervisor.
+    pub(crate) commands: OwnedFd,
     /// Which worker this is, below 4096.
     pub(crate) index: u16,
     /// How many it was before.
@@ -71,6 +73,8 @@ pub(crate) struct Token {
     pub(crate) region: RawFd,
     /// Descriptor of the eventfd that wakes the parent.
     pub(crate) event: RawFd,
+    /// Descriptor of the eventfd that wakes the supervisor.
+    pub(crate) commands: RawFd,
     /// Which worker it is, below 4096.
     pub(crate) index: u16,
     /// How many it was before.
@@ -107,6 +111,8 @@ pub(crate) struct ServerToken {
     pub(crate) region: RawFd,
     /// Descriptor of the eventfd that wakes the parent, for its workers.
     pub(crate) event: RawFd,
+    /// Descriptor of the eventfd that wakes the supervisor, for its workers.
+    pub(crate) commands: RawFd,
     /// Descriptor of the socket on which it is asked for workers.
     pub(crate) requests: RawFd,
     /// Bits of the function that it calls first, or 0.
@@ -133,10 +139,10 @@ pub(crate) enum Role {
 /// The variable holds something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "expected eight fields with colons between them (two descriptors above 2, the worker below \
-     4096, its incarnation, its parent's process id, a function, a third descriptor, a policy), or \
-     `process`, a descriptor and a process id, or `server` and eight (three descriptors, two \
-     functions with a process id between them, a fourth descriptor, a policy)"
+    "expected nine fields with colons between them (three descriptors above 2, the worker below \
+     4096, its incarnation, its parent's process id, a function, a fourth descriptor, a policy), \
+     or `process`, a descriptor and a process id, or `server` and nine (four descriptors, two \
+     functions with a process id between them, a fifth descriptor, a policy)"
 )]
 pub(crate) struct BadToken;
 
@@ -145,13 +151,17 @@ impl fmt::Display for Token {
         let Self {
             region,
             event,
+            commands,
             index,
             incarnation,
             parent,
             setup,
             sandbox,
         } = self;
-        write!(f, "{region}:{event}:{index}:{incarnation}:{parent}")?;
+        write!(
+            f,
+            "{region}:{event}:{commands}:{index}:{incarnation}:{parent}"
+        )?;
         write_preparation(f, *setup, *sandbox)
     }
 }
@@ -216,13 +226,17 @@ impl fmt::Display for ServerToken {
         let Self {
             region,
             event,
+            commands,
             requests,
             preload,
             parent,
             setup,
             sandbox,
         } = self;
-        write!(f, "{SERVER}:{region}:{event}:{requests}:{preload}:{parent}")?;
+        write!(
+            f,
+            "{SERVER}:{region}:{event}:{commands}:{requests}:{preload}:{parent}"
+        )?;
         write_preparation(f, *setup, *sandbox)
     }
 }
@@ -236,6 +250,7 @@ impl FromStr for ServerToken {
             SERVER,
             region,
             event,
+            commands,
             requests,
             preload,
             parent,
@@ -249,13 +264,14 @@ impl FromStr for ServerToken {
         let token = Self {
             region: number(region)?,
             event: number(event)?,
+            commands: number(commands)?,
             requests: number(requests)?,
             preload: number(preload)?,
             parent: number(parent)?,
             setup,
             sandbox,
         };
-        let passed = [token.region, token.event, token.requests];
+        let passed = [token.region, token.event, token.commands, token.requests];
         (can_be_passed(&passed, token.sandbox) && token.parent > 0)
             .then_some(token)
             .ok_or(BadToken)
@@ -289,6 +305,7 @@ impl FromStr for Token {
         let &[
             region,
             event,
+            commands,
             index,
             incarnation,
             parent,
@@ -303,13 +320,14 @@ impl FromStr for Token {
         let token = Self {
             region: number(region)?,
             event: number(event)?,
+            commands: number(commands)?,
             index: number(index)?,
             incarnation: number(incarnation)?,
             parent: number(parent)?,
             setup,
             sandbox,
         };
-        let passed = [token.region, token.event];
+        let passed = [token.region, token.event, token.commands];
         (can_be_passed(&passed, token.sandbox) && token.index < 4096 && token.parent > 0)
             .then_some(token)
             .ok_or(BadToken)
@@ -328,17 +346,19 @@ mod tests {
             parent in 1..i32::MAX, setup: Option<u64>, policy in proptest::option::of(0_u8..8),
         ) {
             let sandbox = policy.map(|bits| Confinement {
-                ruleset: region + apart + 1,
+                ruleset: region + 3 * apart,
                 policy: Policy::from_bits(bits).unwrap(),
             });
             let setup = setup.map(FunctionId::from_bits);
-            let event = region + apart;
-            let token = Token { region, event, index, incarnation, parent, setup, sandbox };
+            let (event, commands) = (region + apart, region + 2 * apart);
+            let token = Token {
+                region, event, commands, index, incarnation, parent, setup, sandbox,
+            };
             prop_assert_eq!(token.to_string().parse(), Ok(token));
             prop_assert_eq!(token.to_string().parse(), Ok(Role::Worker(token)));
-            let requests = region + 1001;
+            let requests = region + 2001;
             let server = ServerToken {
-                region, event, requests, preload: 7, parent, setup, sandbox,
+                region, event, commands, requests, preload: 7, parent, setup, sandbox,
             };
             prop_assert_eq!(server.to_string().parse(), Ok(Role::Server(server)));
             for parent in [None, Some(parent)] {
@@ -350,7 +370,7 @@ mod tests {
         #[test]
         fn any_text_is_answered(
             text in "[0-9:+ -]{0,24}|([0-9]:){5}[0-9-]:[0-9-]:[0-9-]|(process|server):[0-9:-]{0,14}\
-                     |server:([0-9]:){5}[0-9-]:[0-9-]:[0-9-]|.*",
+                     |server:([0-9]:){6}[0-9-]:[0-9-]:[0-9-]|.*",
         ) {
             match text.parse() {
                 Ok(Role::Worker(token)) => {
@@ -370,24 +390,27 @@ mod tests {
             "1",
             "yes",
             ":::::",
-            "3:4:0:0:9",
-            "3:4:0:0:9:-:-",
-            "3:4:0:0:9:-:-:-:",
-            "2:4:0:0:9:-:-:-",
-            "3:3:0:0:9:-:-:-",
-            "3:-1:0:0:9:-:-:-",
-            "3:4:4096:0:9:-:-:-",
-            "3:4:0:65536:9:-:-:-",
-            "3:4:0:0:0:-:-:-",
-            " 3:4:0:0:9:-:-:-",
-            "3:4:0:0:9:x:-:-",
-            "3:4:0:0:9::-:-",
+            "3:4:5:0:0:9",
+            "3:4:5:0:0:9:-:-",
+            "3:4:5:0:0:9:-:-:-:",
+            "2:4:5:0:0:9:-:-:-",
+            "3:3:5:0:0:9:-:-:-",
+            "3:5:5:0:0:9:-:-:-",
+            "3:4:3:0:0:9:-:-:-",
+            "3:-1:5:0:0:9:-:-:-",
+            "3:4:5:4096:0:9:-:-:-",
+            "3:4:5:0:65536:9:-:-:-",
+            "3:4:5:0:0:0:-:-:-",
+            " 3:4:5:0:0:9:-:-:-",
+            "3:4:5:0:0:9:x:-:-",
+            "3:4:5:0:0:9::-:-",
             // A sandbox that is half asked for is none to go on without.
-            "3:4:0:0:9:-:5:-",
-            "3:4:0:0:9:-:-:0",
-            "3:4:0:0:9:-:4:0",
-            "3:4:0:0:9:-:2:0",
-            "3:4:0:0:9:-:5:8",
+            "3:4:5:0:0:9:-:6:-",
+            "3:4:5:0:0:9:-:-:0",
+            "3:4:5:0:0:9:-:4:0",
+            "3:4:5:0:0:9:-:5:0",
+            "3:4:5:0:0:9:-:2:0",
+            "3:4:5:0:0:9:-:6:8",
         ];
         for text in bad {
             assert_eq!(text.parse::<Token>(), Err(BadToken), "{text}");
@@ -398,16 +421,16 @@ mod tests {
             "process:2:1",
             "process:3:-1",
             "process:3:1:1",
-            "server:3:4:4:0:1:-:-:-",
-            "server:3:4:5:0:1",
-            "server:3:4:5:0:0:-:-:-",
-            "server:3:4:5:0:1:-:-",
-            "server:3:4:5:0:1:-:-:-:-",
+            "server:3:4:4:6:0:1:-:-:-",
+            "server:3:4:5:6:0:1",
+            "server:3:4:5:6:0:0:-:-:-",
+            "server:3:4:5:6:0:1:-:-",
+            "server:3:4:5:6:0:1:-:-:-:-",
             // Nor here.
-            "server:3:4:5:0:1:-:6:-",
-            "server:3:4:5:0:1:-:-:0",
-            "server:3:4:5:0:1:-:5:0",
-            "server:3:4:5:0:1:-:6:8",
+            "server:3:4:5:6:0:1:-:7:-",
+            "server:3:4:5:6:0:1:-:-:0",
+            "server:3:4:5:6:0:1:-:5:0",
+            "server:3:4:5:6:0:1:-:7:8",
         ] {
             assert_eq!(text.parse::<Role>(), Err(BadToken), "{text}");
         }

@@ -218,6 +218,34 @@ fn the_last_spinner_passes_the_wake_on() {
 }
 
 #[test]
+fn a_worker_that_leaves_passes_the_wake_on() {
+    for all_sleep in [false, true] {
+        explore_bounded(Some(3), move || {
+            let memory = Memory::new(2);
+            let (leaver, worker) = (Arc::clone(&memory), Arc::clone(&memory));
+            let leaver = thread::spawn(move || {
+                leaver.parking().spin(0);
+                leaver.parking().leave(0);
+                if leaver.work.load(Ordering::Relaxed) != 0 {
+                    leaver.parking().wake(1, &leaver.queue);
+                }
+            });
+            let worker = thread::spawn(move || worker.idle(1));
+            match all_sleep {
+                true => {
+                    memory.work.fetch_add(1, Ordering::Relaxed);
+                    memory.parking().wake_if_all_sleep(&memory.queue);
+                }
+                false => memory.submit(),
+            }
+            leaver.join().unwrap();
+            worker.join().unwrap();
+            assert_eq!(memory.work.load(Ordering::Relaxed), 0);
+        });
+    }
+}
+
+#[test]
 fn a_wake_swallowed_by_the_dead_is_repaired() {
     explore_bounded(Some(3), || {
         let memory = Memory::new(2);

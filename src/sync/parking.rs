@@ -151,14 +151,16 @@ impl<'a> Parking<'a> {
         set(self.spinning, me);
     }
 
-    /// Whether a worker is idle and awake, and whether it is parked: hints.
+    /// Whether a worker is idle and awake, and whether it is parked: hints. The bit alone would be
+    /// set also at a place whose worker has not come to work yet ([`Parking::vacate`]).
     pub(crate) fn seen(&self, index: u16) -> (bool, bool) {
         // Relaxed: hints.
         let is_set = |bits: &[AtomicU64]| {
             let word = bits.get(index as usize / 64);
             word.is_some_and(|word| word.load(Ordering::Relaxed) >> (index % 64) & 1 == 1)
         };
-        (is_set(self.spinning), is_set(self.parked))
+        let is_parked = is_set(self.parked) && self.is_asleep(index);
+        (is_set(self.spinning), is_parked)
     }
 
     /// How many workers are idle and awake: a hint.
@@ -279,12 +281,47 @@ impl<'a> Parking<'a> {
         }
     }
 
-    /// Whether a worker says that it sleeps. One that does holds no work, but it may have been
-    /// woken a moment ago.
+    /// Worker: looks for no work any more. If there is some, the caller wakes another, as one that
+    /// is about to sleep would see it and stay.
+    pub(crate) fn leave(&self, me: u16) {
+        self.vacate(me);
+        // ORDERING: P1, SeqCst; fence F2 above: whoever counted on this worker published before it.
+        fence_after_rmw();
+    }
+
+    /// Parent: a place where nobody is, or nobody who would look for work, counts as asleep: a
+    /// submitter that sees all asleep turns to those who are.
+    pub(crate) fn vacate(&self, index: u16) {
+        if let Some(word) = self.words.get(index as usize) {
+            word.unpark();
+            set(self.parked, index);
+            clear(self.spinning, index);
+        }
+    }
+
+    /// How many places there are.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn places(&self) -> u16 {
+        self.words.len() as u16
+    }
+
+    /// Whether a worker says that it sleeps. One that does holds no task or chunk but futures that
+    /// wait, and it may have been woken a moment ago.
     pub(crate) fn is_asleep(&self, index: u16) -> bool {
         let word = self.words.get(index as usize);
         // ORDERING: P2, Acquire; pairs with the Release in `park`.
         word.is_some_and(|word| word.0.0.load(Ordering::Acquire) == PARKED)
+    }
+
+    /// Wakes this worker if it is parked. The caller has just told it something with a
+    /// read-modify-write.
+    pub(crate) fn rouse(&self, index: u16, futex: &impl Futex) {
+        // ORDERING: P1, SeqCst; fence F1 above: a worker looks at its orders after its own fence.
+        fence_after_rmw();
+        if let Some(word) = self.words.get(index as usize) {
+            word.unpark();
+            futex.wake(&word.0.0, 1);
+        }
     }
 
     /// Parent: wakes everybody, whatever the bits and words say, and lets nobody count as awake
@@ -293,8 +330,9 @@ impl<'a> Parking<'a> {
     ///
     /// A worker may be anywhere meanwhile. One without its spinning bit is only woken too often,
     /// for whoever relied on the bit sees none now and wakes another; one that is about to sleep
-    /// finds its word moved, and looks again.
-    pub(crate) fn rouse_all(&self, futex: &impl Futex) {
+    /// finds its word moved, and looks again. A place that is vacant stays so; one that is taken
+    /// for it has its bit cleared by the worker that comes to work there.
+    pub(crate) fn rouse_all(&self, futex: &impl Futex, is_vacant: impl Fn(u16) -> bool) {
         for bits in self.spinning.iter().chain(self.parked) {
             // Relaxed: a guess that saves an exchange.
             if bits.load(Ordering::Relaxed) != 0 {
@@ -302,21 +340,25 @@ impl<'a> Parking<'a> {
                 bits.swap(0, Ordering::Relaxed);
             }
         }
-        for word in self.words {
+        for (index, word) in (0..).zip(self.words) {
             // Relaxed: the kernel orders it before the sleeper's own look at the word.
             word.0.0.swap(AWAKE, Ordering::Relaxed);
             futex.wake(&word.0.0, 1);
+            if is_vacant(index) {
+                set(self.parked, index);
+            }
         }
     }
 
-    /// Parent: everybody is awake and nobody spins, when no worker lives.
+    /// Parent: all places are vacant, when no worker lives.
     pub(crate) fn renew(&self) {
         // ORDERING: Relaxed throughout; the workers that read this are created afterwards.
         for bits in self.spinning.iter().chain(self.parked) {
             bits.store(0, Ordering::Relaxed);
         }
-        for word in self.words {
+        for (index, word) in (0..).zip(self.words) {
             word.0.0.store(AWAKE, Ordering::Relaxed);
+            set(self.parked, index);
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod memfd;
 pub(crate) mod oom;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
+pub(crate) mod private_memory;
 pub(crate) mod process;
 pub(crate) mod random;
 #[cfg(feature = "named")]

@@ -58,6 +58,13 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
         }
     }
 
+    /// It is a future, whose worker drops it when its time is over.
+    #[cfg(feature = "tokio")]
+    pub(super) fn future(mut self) -> Self {
+        self.terms.grace = Some(self.engine.config().cancel_grace);
+        self
+    }
+
     /// Running it twice, or one and a half times, does the same as running it once: if its worker
     /// dies, another runs it again, up to [`Builder::attempts`](crate::Builder::attempts) times in
     /// all. Then it fails with the last death.

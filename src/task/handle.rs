@@ -16,6 +16,17 @@ use crate::task::output::TaskOutput;
 
 /// A task that was submitted: awaited, waited for, or cancelled.
 ///
+/// Several are waited for together in a [`TaskSet`](crate::TaskSet). A result is handed out once:
+///
+/// ```compile_fail,E0382
+/// # async fn twice(pool: gristmill::Pool) -> Result<(), gristmill::Error> {
+/// let task = pool.spawn(20_u32, |n| n.to_native() + 1)?;
+/// task.await?;
+/// task.await?; // used after it was moved
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Cancel safety
 /// Awaiting by reference (`(&mut handle).await`) and dropping that future loses nothing. Dropping
 /// the handle itself cancels the task if no worker has begun it; one that has been begun runs to
@@ -103,7 +114,15 @@ impl<R: Payload> TaskHandle<R> {
         self.entry.is_ready()
     }
 
-    fn take(&mut self) -> Result<TaskOutput<R>, TaskError> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(super) fn entry(&self) -> &TaskEntry {
+        &self.entry
+    }
+
+    pub(super) fn take(&mut self) -> Result<TaskOutput<R>, TaskError> {
         self.ended = true;
         // An outcome taken before is gone: the handle was polled after it was ready.
         self.accept(self.entry.take().unwrap_or(Err(TaskError::Cancelled)))

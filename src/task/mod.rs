@@ -11,9 +11,14 @@ mod bounded;
 mod builder;
 mod handle;
 mod output;
+mod set;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod spawn_async;
+mod state;
 
 pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;
+pub use set::{Gather, TaskSet};

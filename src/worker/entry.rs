@@ -103,9 +103,11 @@ fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error
     // SAFETY: the parent opened it in this process for us, and no code has run yet that could have
     // taken it for its own.
     let region = unsafe { process::adopt(token.region) }?;
-    // SAFETY: as above; a token names two different descriptors.
+    // SAFETY: as above; a token names three different descriptors.
     let event = unsafe { process::adopt(token.event) }?;
-    // SAFETY: as above; it is a third one.
+    // SAFETY: as above.
+    let commands = unsafe { process::adopt(token.commands) }?;
+    // SAFETY: as above; it is a fourth one.
     let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: these are the entries that follow ours, each called once, in order, with what the
@@ -120,6 +122,7 @@ fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error
     Ok(live(Handover {
         region,
         event,
+        commands,
         index,
         incarnation,
         setup,
@@ -151,12 +154,13 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
     }
     process::settle_signals()?;
     process::set_name("gristmill-fork");
-    let [region, event, requests] = [token.region, token.event, token.requests].map(|fd| {
-        // SAFETY: as for a worker; a token names three different descriptors.
+    let passed = [token.region, token.event, token.commands, token.requests];
+    let [region, event, commands, requests] = passed.map(|fd| {
+        // SAFETY: as for a worker; a token names four different descriptors.
         unsafe { process::adopt(fd) }
     });
-    let (region, event, requests) = (region?, event?, requests?);
-    // SAFETY: as above; it is a fourth one. What is closed here is not there in workers either.
+    let (region, event, commands, requests) = (region?, event?, commands?, requests?);
+    // SAFETY: as above; it is a fifth one. What is closed here is not there in workers either.
     let sandbox = unsafe { adopt_sandbox(token.sandbox) }?;
     let later = Executable::current().constructors_after_hook()?;
     // SAFETY: as for a worker.
@@ -173,6 +177,7 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
     Ok(live(Handover {
         region,
         event,
+        commands,
         index,
         incarnation,
         setup: token.setup,

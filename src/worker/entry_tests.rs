@@ -150,16 +150,18 @@ impl Started {
     fn with_parent(probe: Probe, parent: i32) -> Self {
         let (region, alive) = pipe().unwrap();
         let (answer, event) = pipe().unwrap();
+        let (_nobody, commands) = pipe().unwrap();
         let token = Token {
             region: region.as_raw_fd(),
             event: event.as_raw_fd(),
+            commands: commands.as_raw_fd(),
             index: PROBED,
             incarnation: probe as u16,
             parent,
             setup: None,
             sandbox: None,
         };
-        let passed = [region.as_fd(), event.as_fd()];
+        let passed = [region.as_fd(), event.as_fd(), commands.as_fd()];
         let value = token.to_string();
         let spawn = Spawn {
             variable: token::VARIABLE,
@@ -344,15 +346,15 @@ fn a_standard_stream_is_not_passed() {
 
 #[test]
 fn a_bad_token_is_refused_with_a_sentence() {
-    let closed = format!("1000:1001:0:0:{}:-:-:-", std::process::id());
+    let closed = format!("1000:1001:1002:0:0:{}:-:-:-", std::process::id());
     let parent = std::process::id();
     for (token, reason) in [
-        ("yes", "expected eight fields"),
-        ("3:4:4096:0:1:-:-:-", "expected eight fields"),
+        ("yes", "expected nine fields"),
+        ("3:4:5:4096:0:1:-:-:-", "expected nine fields"),
         (&closed, "take over a descriptor: EBADF"),
         (
-            &format!("99999999999:4:0:0:{parent}:-:-:-"),
-            "expected eight fields",
+            &format!("99999999999:4:5:0:0:{parent}:-:-:-"),
+            "expected nine fields",
         ),
     ] {
         let child = Command::new("/proc/self/exe")

@@ -58,8 +58,9 @@ impl<'a> Idle<'a> {
         }
     }
 
-    /// Waits until there seems to be work.
-    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) {
+    /// Waits until there seems to be work. Before it sleeps it calls `pass_on`, which sees to work
+    /// that is there but not for this worker: a submitter may have counted on it.
+    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool, pass_on: impl Fn()) {
         let parking = self.control.parking();
         loop {
             let others = parking
@@ -76,6 +77,7 @@ impl<'a> Idle<'a> {
             }
             parking.announce(self.me);
             if !has_work() {
+                pass_on();
                 parking.sleep(self.me, &KernelFutex, None);
             }
         }
@@ -101,7 +103,25 @@ impl<'a> Idle<'a> {
         if parking.busy(self.me, self.group) == Duty::None {
             return;
         }
-        let More { tasks, chunks } = more();
+        self.wake_for(more());
+    }
+
+    /// Says that this worker looks for work from now on; a worker that starts counts as asleep.
+    pub(crate) fn arrive(&self) {
+        self.control.parking().reset(self.me);
+    }
+
+    /// Says that this worker looks for no work any more, and has others look at what is left.
+    pub(super) fn leave(&mut self, more: impl FnOnce() -> More) {
+        self.is_spinning = false;
+        self.control.parking().leave(self.me);
+        self.wake_for(more());
+    }
+
+    /// Wakes who could do that work.
+    fn wake_for(&self, more: More) {
+        let parking = self.control.parking();
+        let More { tasks, chunks } = more;
         if tasks {
             parking.wake_among(self.group, 1, &KernelFutex);
         }

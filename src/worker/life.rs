@@ -1,24 +1,38 @@
 //! From attaching to the region to the last task.
 
-#![expect(unsafe_code, reason = "takes over the event descriptor")]
+#![expect(
+    unsafe_code,
+    reason = "takes over descriptors, and calls the function that the parent named"
+)]
 
 use core::error::Error;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::board::Seen;
 use crate::memory::owner::Owner;
 use crate::memory::region::Region;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::control::{Control, Status};
+use crate::protocol::function::FunctionId;
 use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
+use crate::protocol::settings::find_setup;
 use crate::protocol::token::Handover;
+#[cfg(feature = "tokio")]
+use crate::sys::cpu;
 use crate::sys::eventfd;
 use crate::worker::arena::Arena;
 use crate::worker::bell::Bell;
+#[cfg(feature = "tokio")]
+use crate::worker::futures::{self, Futures};
 use crate::worker::idle::Idle;
 use crate::worker::privilege::Privilege;
 use crate::worker::rounds::Rounds;
 use crate::worker::settle::{self, Reason};
+use crate::worker::state::State;
+use crate::worker::tenure::{MemoryLimit, Tenure};
 use crate::worker::{panic, run_range, run_task};
 #[cfg(feature = "tracing")]
 use crate::{sys::process, worker::echo};
@@ -27,6 +41,10 @@ use crate::{sys::process, worker::echo};
 pub(crate) const EXIT_CANNOT_ATTACH: i32 = 72;
 /// Exit code of a worker that refused the handshake; the reason stands in its record.
 pub(crate) const EXIT_REFUSED: i32 = 73;
+
+/// How long a worker with futures leaves a task to one that is idle.
+#[cfg(feature = "tokio")]
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// What a worker works with.
 pub(crate) struct Server<'a> {
@@ -40,9 +58,14 @@ pub(crate) struct Server<'a> {
     pub(crate) seen: Seen,
     pub(crate) idle: Idle<'a>,
     pub(crate) rounds: Rounds,
+    pub(crate) state: State<'a>,
+    pub(crate) tenure: Tenure<'a>,
+    #[cfg(feature = "tokio")]
+    pub(crate) futures: Futures,
+    exit: Option<FunctionId>,
 }
 
-/// Lives as a worker until the parent ends it; returns an exit code only when it cannot begin.
+/// Lives as a worker until it has served, or the parent ends it; returns the exit code.
 pub(crate) fn run(handover: Handover) -> i32 {
     match attach(handover) {
         Ok(code) => code,
@@ -54,18 +77,25 @@ pub(crate) fn run(handover: Handover) -> i32 {
 }
 
 fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
+    let born = Instant::now();
     let me = Owner::new(handover.index, handover.incarnation);
-    let region = Region::attach(handover.region)?;
+    // For good: futures borrow from it, and nothing outlives the process.
+    let region: &'static Region = Box::leak(Box::new(Region::attach(handover.region)?));
     // SAFETY: the parent passed its event descriptor, which it opened nonblocking.
     let event = unsafe { eventfd::Bell::from_owned(handover.event) };
-    let privilege = Privilege::begin(&region)?;
-    let control = Control::of(&region).ok_or("the region is smaller than its control area")?;
+    // SAFETY: as above.
+    let supervisor = unsafe { eventfd::Bell::from_owned(handover.commands) };
+    let privilege = Privilege::begin(region)?;
+    let control = Control::of(region).ok_or("the region is smaller than its control area")?;
     let record = control
         .record(me.index())
         .ok_or("there is no such worker in the region")?;
     let gauge = control
         .gauge(me.index())
         .ok_or("there is no such worker in the region")?;
+    let orders = control
+        .orders(me.index())
+        .ok_or("there are no orders for such a worker")?;
     let say = |status: Status| {
         // ORDERING: Release; pairs with the supervisor's Acquire load: whoever sees the status
         // sees all that this worker did before.
@@ -79,22 +109,28 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     }
     gauge.begin();
     let place = control.arena(me.index()).ok_or("there is no such arena")?;
-    let mut arena = Arena::attach(&region, place.get())?;
+    let mut arena = Arena::attach(region, place.get())?;
     panic::install_hook();
     let rounds = Rounds::new(control, me.index());
     // A confined worker has no files but its own.
     #[cfg(feature = "tracing")]
     let is_confined = handover.sandbox.is_some();
+    let life = control.life().load();
     let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
-        // Before the sandbox, for it reads files to learn how many cores there are.
+        // Before the sandbox, for both open files: to learn how many cores there are, and how much
+        // memory is used.
         let idle = Idle::new(control, me.index(), rounds.group());
-        match handover.sandbox {
-            Some((ruleset, policy)) => settle::confine(ruleset, policy).map(|()| idle),
-            None => Ok(idle),
+        let memory = life.max_memory.and_then(MemoryLimit::open);
+        if let Some((ruleset, policy)) = handover.sandbox {
+            settle::confine(ruleset, policy)?;
         }
+        // Within the sandbox: what is run here stands in shared memory.
+        let state = State::begin(region, &life)
+            .map_err(|(setting, report)| (setting, Reason::Panic(report)))?;
+        Ok((idle, memory, state))
     });
-    let idle = match settled {
-        Ok(idle) => idle,
+    let (idle, memory, state) = match settled {
+        Ok(settled) => settled,
         Err((setting, Reason::Kernel(error))) => {
             say(Status::Unsettled(setting, error.errno as u16));
             return Ok(EXIT_REFUSED);
@@ -113,10 +149,9 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         let fd = unsafe { process::adopt(pipe.fd) }?;
         echo::install(fd, pipe.level);
     }
-    say(Status::Ready);
     let mut server = Server {
         me,
-        region: &region,
+        region,
         control,
         gauge,
         arena,
@@ -125,9 +160,21 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         seen: Seen::new(),
         idle,
         rounds,
+        state,
+        tenure: Tenure::new(me, (record, orders), supervisor, &life, memory, born),
+        #[cfg(feature = "tokio")]
+        futures: Futures::new(region, control, (record, orders), me.index(), &life),
+        exit: life.exit,
     };
-    server.bell.ring_always();
-    server.serve()
+    #[cfg(feature = "tokio")]
+    if !server.tenure.awaits_turn() {
+        // Before the first task is there: one of two that start together may be much ahead.
+        server.futures.be_free();
+    }
+    server.tenure.report(Status::Ready);
+    server.serve();
+    server.leave();
+    Ok(0)
 }
 
 impl Server<'_> {
@@ -138,29 +185,147 @@ impl Server<'_> {
         echo::begin(work);
     }
 
-    fn serve(&mut self) -> ! {
-        loop {
-            if !self.work_once() {
-                let Self {
-                    idle,
-                    control,
-                    seen,
-                    rounds,
-                    ..
-                } = self;
-                idle.wait(|| rounds.see_tasks(control) || control.board().join(seen).is_some());
+    fn serve(&mut self) {
+        self.tenure.await_turn();
+        self.idle.arrive();
+        #[cfg(feature = "tokio")]
+        self.futures.be_free();
+        self.tenure.take_stock();
+        while !self.tenure.is_over() || self.has_futures() {
+            self.tenure.hand_over();
+            if self.work_once() {
+                self.tenure.take_stock();
+            } else {
+                self.tenure.rest();
+                self.idle();
             }
         }
     }
 
-    /// Runs one task, or chunks of one job; whether there was any.
+    /// Waits until there seems to be something to do for this worker.
+    fn idle(&mut self) {
+        let (is_open, has_room) = (!self.tenure.is_over(), self.has_room());
+        let Self {
+            idle,
+            control,
+            seen,
+            tenure,
+            rounds,
+            ..
+        } = self;
+        let takes_tasks = is_open && has_room;
+        let is_called = || {
+            let tasks = takes_tasks && rounds.see_tasks(control);
+            tasks || is_open && (control.board().join(seen).is_some() || tenure.is_dismissed())
+        };
+        #[cfg(feature = "tokio")]
+        {
+            let futures = &self.futures;
+            let pass_on = || {
+                // What this worker must not take, though it may have been woken for it.
+                if !takes_tasks && rounds.see_shared_tasks(control) {
+                    futures.defers_to_another(futures.limit());
+                }
+                if !is_open && control.board().join(seen).is_some() {
+                    futures.defers_to_another(futures::BUSY as usize);
+                }
+            };
+            let is_roused = || futures.has_ended() || futures.is_asked();
+            idle.wait(|| is_called() || is_roused(), pass_on);
+        }
+        #[cfg(not(feature = "tokio"))]
+        idle.wait(is_called, || ());
+    }
+
+    /// While there are futures, whose code may run at any time: nothing that this thread has just
+    /// written stays writable.
+    pub(crate) fn guard_from_futures(&mut self) {
+        if self.has_futures() {
+            self.privilege.revoke();
+            self.arena.seal();
+        }
+    }
+
+    fn has_futures(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return !self.futures.is_empty();
+        #[cfg(not(feature = "tokio"))]
+        false
+    }
+
+    fn has_room(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.futures.has_room();
+        #[cfg(not(feature = "tokio"))]
+        true
+    }
+
+    /// Lets an idle worker with fewer futures go first, for a while.
+    #[cfg(feature = "tokio")]
+    fn let_others_go_first(&self) {
+        let load = self.futures.in_flight();
+        if load == 0 {
+            return;
+        }
+        let began = Instant::now();
+        while self.rounds.see_shared_tasks(self.control)
+            && !self.rounds.see_own_tasks(self.control)
+            && began.elapsed() < PATIENCE
+            && !self.futures.has_ended()
+            && self.futures.defers_to_another(load)
+        {
+            cpu::yield_now();
+        }
+    }
+
+    /// The orderly end: somebody else takes over, and the program has its last word here.
+    fn leave(&mut self) {
+        let Self {
+            idle,
+            control,
+            seen,
+            rounds,
+            ..
+        } = self;
+        #[cfg(feature = "tokio")]
+        self.futures.be_busy();
+        idle.leave(|| rounds.see_more(control, control.board().join(seen).is_some()));
+        self.tenure.report(Status::Ending);
+        self.privilege.revoke();
+        self.arena.seal();
+        self.state.discard();
+        if let Some(exit) = self.exit {
+            // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same
+            // image.
+            if let Ok(exit) = unsafe { find_setup(exit) } {
+                // If it panics, nobody is left to hear of it.
+                let _ = panic::catch(exit);
+            }
+        }
+    }
+
+    /// Runs one task, or chunks of one job, or answers for futures; whether there was any.
     fn work_once(&mut self) -> bool {
+        #[cfg(feature = "tokio")]
+        self.futures.hear();
+        #[cfg(feature = "tokio")]
+        if run_task::answer(self) {
+            return true;
+        }
+        if self.tenure.is_over() {
+            return false;
+        }
         let board = self.control.board();
         if let Some(joined) = board.join(&self.seen)
             && run_range::run(self, joined)
         {
             return true;
         }
+        if !self.has_room() {
+            return false;
+        }
+        #[cfg(feature = "tokio")]
+        self.let_others_go_first();
         if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);
             return true;

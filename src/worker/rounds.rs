@@ -71,6 +71,23 @@ impl Rounds {
         self.lanes.iter().any(waits)
     }
 
+    /// Whether there seems to be a task that others of this worker's queue may take as well.
+    pub(crate) fn see_shared_tasks(&self, control: &Control) -> bool {
+        if !control.lanes_in_use() {
+            return !control.ring().looks_empty();
+        }
+        let [high, _own, normal, low] = self.lanes;
+        let waits = |lane| !control.lane(lane).looks_empty();
+        waits(high) || waits(normal) || waits(low)
+    }
+
+    /// Whether there seems to be a task that only this worker may take.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn see_own_tasks(&self, control: &Control) -> bool {
+        let [_high, own, ..] = self.lanes;
+        control.lanes_in_use() && !control.lane(own).looks_empty()
+    }
+
     /// What else there is to do now that this worker is busy; whether there are chunks, which
     /// everybody may take, the caller knows.
     pub(super) fn see_more(&self, control: &Control, chunks: bool) -> More {

@@ -33,7 +33,9 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
     let mut done = 0_u32;
-    while let Some(chunk) = board.claim(&mut server.seen, joined, server.me) {
+    while !server.tenure.is_dismissed()
+        && let Some(chunk) = board.claim(&mut server.seen, joined, server.me)
+    {
         // The claim pins the job, so its body may be read now and stays valid for later chunks
         // of the same generation.
         let job = match prepared {
@@ -46,6 +48,10 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 let Some(body) = control.job_body(joined.job) else {
                     return true;
                 };
+                // One share in a job counts as one task, however many chunks it is.
+                server.tenure.count();
+                #[cfg(feature = "tokio")]
+                server.futures.be_busy();
                 let job = body.load();
                 server.privilege.admit(job.output);
                 server.arena.seal();
@@ -86,6 +92,12 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             Completion::More | Completion::Lost => {}
         }
         done += 1;
+        server.tenure.take_stock();
+    }
+    #[cfg(feature = "tokio")]
+    if prepared.is_some() {
+        server.guard_from_futures();
+        server.futures.be_free();
     }
     prepared.is_some()
 }

@@ -39,15 +39,75 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
         slot: number,
         generation,
     });
+    server.tenure.count();
     let task = Task::load(server.control.task(claim.slot));
     server.privilege.revoke();
     server.arena.seal();
     if task.timed {
         Task::start(slot, clock::now());
     }
-    let block = server.arena.reply(claim.slot);
-    let reply = perform(server, claim, task, block);
-    reply.store(block, claim.generation);
+    // SAFETY: the parent wrote an identity made by `function_id`, and the handshake has shown
+    // that it runs the same image.
+    let function = unsafe { find_function(task.function) };
+    #[cfg(feature = "tokio")]
+    server.futures.be_busy();
+    let reply = match function {
+        Ok(function) => perform(server, claim, task, |call| panic::catch(|| function(call))),
+        Err(_) => Some(Reply::empty(Verdict::BadArguments)),
+    };
+    match reply {
+        Some(reply) => {
+            complete(server, claim, reply);
+            #[cfg(feature = "tokio")]
+            server.futures.be_free();
+        }
+        None => defer(server, claim, task),
+    }
+}
+
+/// Has the future of a task polled; it is answered later.
+#[cfg(feature = "tokio")]
+fn defer(server: &mut Server<'_>, claim: Claim, task: Task) {
+    if let Err(report) = server.futures.launch(claim, task)
+        && let Some(reply) = perform(server, claim, task, |_| Err(report))
+    {
+        complete(server, claim, reply);
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+fn defer(_: &mut Server<'_>, _: Claim, _: Task) {
+    unreachable!("without a runtime no task is a future")
+}
+
+/// Writes the replies of futures that have ended; whether there was any.
+#[cfg(feature = "tokio")]
+pub(crate) fn answer(server: &mut Server<'_>) -> bool {
+    let mut any = false;
+    while let Some(ended) = server.futures.take_ended() {
+        any = true;
+        let claim = ended.claim;
+        // What is written out here is code of the program's own.
+        server.privilege.revoke();
+        server.arena.seal();
+        let reply = perform(server, claim, ended.task, |call| match ended.outcome {
+            Ok(Ok(answer)) => panic::catch(|| answer(call)),
+            Ok(Err(fault)) => Ok(Err(fault)),
+            Err(report) => Err(report),
+        });
+        complete(
+            server,
+            claim,
+            reply.unwrap_or(Reply::empty(Verdict::BadArguments)),
+        );
+    }
+    any
+}
+
+fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
+    let ring = server.control.ring();
+    reply.store(server.arena.reply(claim.slot), claim.generation);
+    server.guard_from_futures();
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
         _ => Outcome::Failed,
@@ -66,12 +126,14 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     }
 }
 
-fn perform(server: &mut Server<'_>, claim: Claim, task: Task, block: &ReplyBlock) -> Reply {
-    // SAFETY: the parent wrote an identity made by `function_id`, and the handshake has shown
-    // that it runs the same image.
-    let Ok(function) = (unsafe { find_function(task.function) }) else {
-        return Reply::empty(Verdict::BadArguments);
-    };
+/// The reply to a task, or none if it is a future now.
+fn perform(
+    server: &mut Server<'_>,
+    claim: Claim,
+    task: Task,
+    body: impl FnOnce(&mut TaskCall<'_>) -> Result<Result<(), TaskFault>, PanicReport>,
+) -> Option<Reply> {
+    let block = server.arena.reply(claim.slot);
     let mut place = Place {
         region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
         arena: &mut server.arena,
@@ -86,17 +148,25 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task, block: &ReplyBlock
         region: server.region,
         task,
         place: &mut place,
+        state: &mut server.state,
+        #[cfg(feature = "tokio")]
+        futures: &mut server.futures,
     };
-    let caught = panic::catch(|| function(&mut call));
+    let caught = body(&mut call);
+    server.state.end_loan(caught.is_err());
     let (settled, given) = (place.settled, place.given);
     let fault = match caught {
         Ok(Ok(())) => {
-            return Reply {
+            return Some(Reply {
                 place: settled,
                 verdict: Verdict::Value,
-            };
+            });
         }
         Ok(Err(fault)) => match fault {
+            #[cfg(feature = "tokio")]
+            TaskFault::Deferred => return None,
+            #[cfg(feature = "tokio")]
+            TaskFault::Cancelled => Reply::empty(Verdict::Cancelled),
             TaskFault::BadArguments => Reply::empty(Verdict::BadArguments),
             TaskFault::TooLarge => Reply::empty(Verdict::TooLarge),
             TaskFault::NoRoom { wanted, available } => Reply {
@@ -131,7 +201,7 @@ fn perform(server: &mut Server<'_>, claim: Claim, task: Task, block: &ReplyBlock
     for offset in given.into_iter().chain([settled.offset]) {
         server.arena.release(offset);
     }
-    fault
+    Some(fault)
 }
 
 /// Where this task's result goes.

@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "stores through wild pointers")]
 
+#[cfg(feature = "tokio")]
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use gristmill::{Cause, Pool, SharedSlice, TaskError};
 use nix::sys::signal::Signal;
 
@@ -197,4 +200,52 @@ fn a_delivered_result_cannot_be_changed_by_other_workers() {
     replaced(&pool, &[maker]);
     fault_of(scribble_at(&pool, result.1[1000..].as_ptr().cast()));
     assert!(result.1.iter().all(|x| x.to_native() == 7));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn what_was_an_output_is_locked_for_futures_that_wait() {
+    let pool = pool(1);
+    let mut out = pool.alloc_zeroed::<u64>(1 << 12).expect("room");
+    let anchor = pool.copy_from_slice(&[0_u64; 64]).expect("room").freeze();
+    let distance = (out.as_ptr() as i64).wrapping_sub(anchor.as_ptr() as i64);
+    let go = std::env::temp_dir().join(format!("gristmill-wild-{}", std::process::id()));
+    let path = go.to_str().expect("a name").to_owned();
+    let task = pool.spawn_async((distance, path), async |arguments| {
+        // Begun before the job, it goes on after it.
+        while !std::path::Path::new(arguments.1.as_str()).exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        scribble_by(arguments.0.to_native());
+    });
+    let task = task.expect("submitted");
+    // Its worker knows by now where the region lies.
+    let told = pool.spawn_with(anchor.clone(), (), |anchor, ()| {
+        ANCHOR.store(anchor.as_ptr() as usize, Ordering::Relaxed);
+    });
+    told.expect("submitted").wait().expect("it is run");
+    let xs = pool
+        .alloc_from_fn(1 << 12, |i| i as u64)
+        .expect("room")
+        .freeze();
+    pool.par_map_into(&xs, &mut out, |x| *x)
+        .wait()
+        .expect("it is done");
+    std::fs::write(&go, "").expect("a file");
+    let gone = fault_of(task);
+    std::fs::remove_file(&go).expect("it is there");
+    assert!(out.iter().zip(0..).all(|(&x, i)| x == i));
+    replaced(&pool, &[gone]);
+}
+
+/// Where something that the test knows, too, lies in this worker.
+#[cfg(feature = "tokio")]
+static ANCHOR: AtomicUsize = AtomicUsize::new(0);
+
+#[cfg(feature = "tokio")]
+fn scribble_by(distance: i64) {
+    let anchor = core::ptr::with_exposed_provenance::<u64>(ANCHOR.load(Ordering::Relaxed));
+    let target = anchor.wrapping_byte_offset(distance as isize);
+    // SAFETY: none: this is the wild store whose harm is to be contained.
+    unsafe { target.cast_mut().write_volatile(0xBAD) };
 }

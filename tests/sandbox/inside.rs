@@ -231,8 +231,8 @@ fn nothing_that_the_program_has_open_is_handed_over() {
     let pool = confined(Sandbox::compute_only());
     let open = count(&pool);
     assert!(!open.contains(&file.as_raw_fd()));
-    // Standard streams, the region and the event; the ruleset has served.
-    assert_eq!(open.len(), 5, "{open:?}");
+    // Standard streams, the region and both events; the ruleset has served.
+    assert_eq!(open.len(), 6, "{open:?}");
 }
 
 /// What the set-up of the test below opened.
@@ -270,8 +270,69 @@ fn the_parent_may_make_the_descriptor_inheritable_after_the_fact() {
             .unwrap()
             .wait()
             .unwrap();
-        assert_eq!(open.len(), 5);
+        assert_eq!(open.len(), 6);
     }
     // SAFETY: the number is not used by anybody else afterwards.
     drop(unsafe { OwnedFd::from_raw_fd(fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(900)).unwrap()) });
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn futures_wait_and_are_answered() {
+    for pool in both() {
+        let naps: Vec<_> = (0..8_u64)
+            .map(|x| {
+                pool.spawn_async(x, async |x| {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    let big = vec![x.to_native(); 1 << 14];
+                    tokio::task::yield_now().await;
+                    big
+                })
+            })
+            .collect();
+        for (x, nap) in (0..).zip(naps) {
+            assert_eq!(nap.unwrap().wait().unwrap()[99], x);
+        }
+        let net = pool.spawn_async((), async |()| std::fs::read("/etc/hostname").is_ok());
+        assert!(!*net.unwrap().wait().unwrap());
+    }
+}
+
+#[test]
+fn the_initializer_and_the_state_are_made_inside_and_successors_are_confined() {
+    let reads = || std::fs::read("/proc/self/stat").is_ok();
+    for violation in [Violation::Deny, Violation::Kill] {
+        let pool = Pool::builder()
+            .workers(1)
+            .sandbox(Sandbox::compute_only().on_violation(violation))
+            .initializer((), move |()| assert!(!reads(), "it is not confined"))
+            .worker_state((), move |()| reads())
+            .on_worker_exit(|| ())
+            .max_tasks_per_worker(2)
+            .max_worker_memory(64 << 20)
+            .build()
+            .unwrap();
+        let mut workers = std::collections::HashSet::new();
+        for _ in 0..6 {
+            let task =
+                pool.spawn_with_state((), |reads: &mut bool, ()| (*reads, std::process::id()));
+            let seen = task.unwrap().wait().unwrap();
+            assert!(!seen.0, "it is not confined");
+            workers.insert(seen.1.to_native());
+        }
+        assert_eq!(workers.len(), 3);
+        // What it may use is read from a file that was opened before.
+        let pool = Pool::builder()
+            .workers(1)
+            .sandbox(Sandbox::compute_only().on_violation(violation))
+            .max_worker_memory(64 << 20)
+            .build()
+            .unwrap();
+        let first = pool.worker_pids();
+        let hog = pool.spawn((), |()| std::mem::forget(vec![1_u8; 128 << 20]));
+        hog.unwrap().wait().unwrap();
+        while pool.worker_pids().iter().any(|pid| first.contains(pid)) {
+            std::thread::yield_now();
+        }
+    }
 }

@@ -85,8 +85,8 @@ fn a_worker_of_a_server_has_no_descriptor_but_its_own() {
         let sockets = open.iter().filter(|name| name.starts_with("socket:"));
         assert_eq!(sockets.count(), 0, "the server's socket is there: {open:?}");
         assert!(
-            open.len() <= 6,
-            "streams, memory, event, directory: {open:?}"
+            open.len() <= 7,
+            "streams, memory, both events, directory: {open:?}"
         );
     }
 }

@@ -326,3 +326,90 @@ fn the_supervisor_sleeps_when_nothing_is_pending() {
         .expect("nobody is wild");
     until(|| !pool.engine().is_watched());
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_sleeper_that_holds_futures_is_no_damage() {
+    let pool = Pool::builder().workers(1).build().expect("a pool");
+    let mut futures: Vec<_> = (0..5_u64)
+        .map(|x| {
+            pool.spawn_async(x, async |x: &rkyv::rend::u64_le| {
+                // Until it is cancelled.
+                std::future::pending::<()>().await;
+                x.to_native()
+            })
+        })
+        .collect::<Result<_, _>>()
+        .expect("the pool is open");
+    let engine = pool.engine();
+    let begun = || {
+        let words = engine.control().ring().words();
+        let states = words[..SLOTS].iter();
+        let states = states.map(|word| Word::from_bits(word.load(Ordering::Relaxed)).state());
+        const CLAIMED: u8 = 3;
+        states.filter(|&state| state == CLAIMED).count()
+    };
+    while begun() < futures.len() || !engine.parking().is_asleep(0) {
+        std::thread::yield_now();
+    }
+    for _ in 0..3 {
+        // Each look wakes it; what it finds is seen again by the next one.
+        assert_eq!(engine.look_over(), []);
+        while !engine.parking().is_asleep(0) {
+            std::thread::yield_now();
+        }
+    }
+    for future in &mut futures {
+        future.cancel();
+    }
+    honest(&pool, 1).wait().expect("nobody is wild");
+    assert_eq!(pool.engine().hub().rebuilds, 0, "there was no damage");
+}
+
+#[test]
+fn a_pool_that_recycles_workers_is_rebuilt_with_all_of_them() {
+    let pool = Pool::builder().workers(2).max_tasks_per_worker(4);
+    let pool = pool.build().expect("a pool");
+    for _ in 0..3 {
+        (0..10).for_each(|x| {
+            honest(&pool, x).wait().expect("nobody is wild");
+        });
+        let wild = pool.spawn((), |()| {
+            let words = control().ring().words();
+            words[100..SLOTS]
+                .iter()
+                .for_each(|word| word.store(7, Ordering::Relaxed));
+            std::process::abort()
+        });
+        let wild: TaskHandle<()> = wild.expect("the pool is open");
+        assert!(is_told(&wild.wait().expect_err("it ends badly")));
+        serves(&pool);
+    }
+    assert!(pool.engine().hub().rebuilds > 0, "there was damage");
+    // As many serve as before: two that wait for each other both run.
+    let met = |pool: &Pool| pool.spawn((), |()| std::process::id());
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 4 {
+        let pids = [met(&pool), met(&pool)].map(|task| task.expect("open").wait());
+        seen.extend(pids.map(|pid| pid.expect("nobody is wild").to_native()));
+    }
+}
+
+#[test]
+fn a_look_at_everything_keeps_the_places_of_nobody_asleep() {
+    let pool = Pool::builder().workers(1).max_tasks_per_worker(1000);
+    let pool = pool.build().expect("a pool");
+    let engine = pool.engine();
+    honest(&pool, 1).wait().expect("nobody is wild");
+    assert!(engine.places() > 1, "there are places for successors");
+    engine.look_over();
+    while !engine.parking().is_asleep(0) {
+        std::thread::yield_now();
+    }
+    // Only if all places count as asleep is the one who is woken.
+    let parked = engine.parking().bits().nth(1).expect("bits of the parked");
+    while parked.load(Ordering::Relaxed).count_ones() < engine.places() as u32 {
+        std::thread::yield_now();
+    }
+    honest(&pool, 2).wait().expect("nobody is wild");
+}

@@ -20,6 +20,7 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::{Hub, TaskEntry};
 use crate::pool::job::{JobEntry, Launch};
+use crate::pool::life::Service;
 use crate::pool::roster::Member;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
 use crate::protocol::control::Control;
@@ -85,6 +86,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         keep_warm: 4 << 20,
         attempts: 3,
         cancel_grace: Duration::MAX,
+        service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),
@@ -140,6 +142,7 @@ impl Play<'_> {
                 incarnation: worker.owner.incarnation(),
                 pid: None,
                 arena: Arc::new(Arena::new(Arc::clone(engine.region()), block)),
+                serves: true,
             };
             engine.hub().roster.enlist(worker.owner.index(), member);
         }
@@ -164,6 +167,7 @@ impl Play<'_> {
     pub(super) fn launch(&mut self, len: usize, pure_function: bool) {
         let keep = self.engine.heap().allocate(64, 64, Contents::Any);
         let launch = Launch {
+            caller: None,
             job: RangeJob {
                 kernel: FunctionId::from_bits(self.jobs.len() as u64),
                 context: Span::default(),

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::succession::Role;
 use super::{Watch, death};
 use crate::error::{Cause, Error, TaskError, WorkerDeath};
 use crate::pool::arena::Arena;
@@ -11,15 +12,15 @@ use crate::pool::dispatch::Event;
 use crate::pool::roster::Member;
 use crate::pool::start::Ground;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::Status;
+use crate::protocol::control::{Order, Status};
 use crate::protocol::token::{Confinement, Token};
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::KILL;
 
 /// Workers that may die in a row before their first breath until the pool gives up.
-const START_ATTEMPTS: u32 = 5;
+pub(super) const START_ATTEMPTS: u32 = 5;
 /// The pause before a second, third … attempt to start a worker: this, doubled each time.
-const BACKOFF: Duration = Duration::from_millis(10);
+pub(super) const BACKOFF: Duration = Duration::from_millis(10);
 
 impl Watch<'_> {
     /// Starts a worker in a fresh arena.
@@ -30,19 +31,26 @@ impl Watch<'_> {
         let block = engine.heap().reserve(engine.arena_size() as usize)?;
         let arena = Arc::new(Arena::new(Arc::clone(engine.region()), block));
         let me = owner.index();
-        let (Some(record), Some(place)) = (control.record(me), control.arena(me)) else {
+        let (Some(record), Some(place), Some(orders)) =
+            (control.record(me), control.arena(me), control.orders(me))
+        else {
             return Err(Error::PoolClosed);
         };
         place.set(arena.span());
-        // ORDERING: Relaxed; the worker that reads this is created below.
+        // ORDERING: Relaxed; the worker that reads these is created below.
+        record.load.store(u32::MAX, Ordering::Relaxed);
         let starting = Status::Starting.to_bits(owner.incarnation());
         record.status.store(starting, Ordering::Relaxed);
-        engine.parking().reset(owner.index());
+        engine.parking().vacate(me);
+        let waits = matches!(self.charges[index].service.role, Role::Reserve(_));
+        orders.give(if waits { Order::Wait } else { Order::Serve });
         control.settings().store(&engine.config().settings);
+        control.life().store(&self.instructions.life);
         let sandbox = engine.config().sandbox.as_ref();
         let token = Token {
             region: engine.region().fd().as_raw_fd(),
             event: engine.event().as_raw_fd(),
+            commands: engine.commands().as_raw_fd(),
             index: owner.index(),
             incarnation: owner.incarnation(),
             parent: std::process::id() as i32,
@@ -55,6 +63,7 @@ impl Watch<'_> {
         let ground = Ground {
             region: engine.region(),
             event: engine.event().as_fd(),
+            commands: engine.commands().as_fd(),
             ruleset: sandbox.map(|(ruleset, _)| ruleset.as_fd()),
             placed: &[],
         };
@@ -63,6 +72,7 @@ impl Watch<'_> {
             incarnation: owner.incarnation(),
             pid: None,
             arena,
+            serves: !waits,
         };
         engine.hub().roster.enlist(owner.index(), member);
         let started = match self.ears.open(index, &self.poller) {
@@ -90,7 +100,9 @@ impl Watch<'_> {
                 hub.roster.introduce(owner.index(), pid);
                 self.ears.introduce(index, pid);
                 drop(hub);
-                engine.tell_scheduler(owner.index(), pid, Event::Started);
+                if !waits {
+                    engine.tell_scheduler(owner.index(), pid, Event::Started);
+                }
             }
             Err(error) => {
                 self.ears.close_all(index, &self.poller);
@@ -98,7 +110,10 @@ impl Watch<'_> {
                 return Err(error);
             }
         }
-        self.charges[index].condemned = false;
+        let charge = &mut self.charges[index];
+        charge.condemned = false;
+        charge.reason = None;
+        charge.service.limit = Instant::now().checked_add(engine.config().service.start_timeout);
         Ok(())
     }
 
@@ -140,46 +155,17 @@ impl Watch<'_> {
                 return Some(TaskError::NoWorkers {
                     attempts,
                     last: charge.last_death.take().map(Box::new),
-                    refusal: charge.last_refusal.take(),
+                    reason: charge.reason.take(),
                 });
             }
-            let raised = self.raise(index);
-            let charge = &mut self.charges[index];
-            charge.last_refusal = raised.err().map(|error| error.to_string());
-            if charge.last_refusal.is_some() {
+            if let Err(error) = self.raise(index) {
                 // The kernel refused a process or memory: it may have some later.
+                let charge = &mut self.charges[index];
+                charge.reason = Some(error.to_string());
                 charge.stillbirths += 1;
                 self.plan(index);
             }
         }
         None
-    }
-
-    /// The panic that ended a worker's set-up.
-    fn last_words(&self, index: usize) -> String {
-        let owner = self.charges[index].owner;
-        let record = self.engine.control().record(owner.index());
-        // ORDERING: Relaxed; acquired with the status.
-        let offset = record.map_or(0, |record| record.report.load(Ordering::Relaxed));
-        let report = self.engine.hub().panic_of(owner, offset);
-        TaskError::from(report).to_string()
-    }
-
-    pub(super) fn refusal(&self, index: usize, death: WorkerDeath) -> Error {
-        match self.status(index) {
-            Status::Refused(refusal) => Error::Handshake {
-                pid: death.pid,
-                refusal,
-            },
-            Status::Unsettled(setting, 0) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: self.last_words(index),
-            },
-            Status::Unsettled(setting, errno) => Error::SettingRefused {
-                setting: setting.name(),
-                reason: std::io::Error::from_raw_os_error(errno.into()).to_string(),
-            },
-            _ => Error::WorkersKeepDying { attempts: 1, death },
-        }
     }
 }

@@ -150,8 +150,7 @@ impl Watch<'_> {
             engine.tell_scheduler(place, pid, Event::Ended);
             ended.push(charge.owner);
             charge.owner = charge.owner.next();
-            charge.stillbirths = 0;
-            self.plan(index);
+            self.start_over(index);
         }
         engine.rebuild(&damage, &ended);
         None

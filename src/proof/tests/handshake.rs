@@ -20,9 +20,11 @@ use crate::memory::block::Block;
 use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
+use crate::pool::life::Service;
 use crate::pool::submit::span_of;
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Status;
+use crate::protocol::life::Life;
 use crate::protocol::reply::ReplyBlock;
 use crate::protocol::settings::Settings;
 use crate::protocol::task::TaskBody;
@@ -57,6 +59,7 @@ impl Nursery {
             cancel_grace: Duration::MAX,
             queue_depth: None,
             settings: Settings::default(),
+            service: Service::default(),
             manner: Default::default(),
             captured_lines: None,
             setup: None,
@@ -65,6 +68,7 @@ impl Nursery {
         let engine = Engine::new(config).expect("memory");
         let settings = &engine.config().settings;
         engine.control().settings().store(settings);
+        engine.control().life().store(&Life::default());
         Self {
             engine,
             incarnation: 0,
@@ -88,10 +92,16 @@ impl Nursery {
         let place = engine.control().arena(WORKER).expect("an arena's place");
         place.set(span_of(&arena));
         set(&record.status, Status::Starting.to_bits(self.incarnation));
-        let passed = [engine.region().fd(), engine.event().as_fd()].map(|fd| fd.as_raw_fd());
+        let passed = [
+            engine.region().fd(),
+            engine.event().as_fd(),
+            engine.commands().as_fd(),
+        ];
+        let passed = passed.map(|fd| fd.as_raw_fd());
         let token = Token {
             region: passed[0],
             event: passed[1],
+            commands: passed[2],
             index: WORKER,
             incarnation: self.incarnation,
             parent: std::process::id() as i32,
@@ -148,14 +158,14 @@ impl Nursery {
         audit(view, &mut books, self.owner(), Verdict::Fail, &KernelFutex)?;
         let (successor, _arena) = self.raise(false).ok_or("no successor")?;
         let process = PidFd::open(successor.pid()).map_err(|error| error.to_string())?;
-        let event = self.engine.event();
+        let commands = self.engine.commands();
         while self.status() != Status::Ready {
-            let [_, dead] = wait_readable([event.as_fd(), process.as_fd()], None)
+            let [_, dead] = wait_readable([commands.as_fd(), process.as_fd()], None)
                 .map_err(|error| error.to_string())?;
             if dead {
                 return Err(format!("the successor ended: {:?}", self.status()));
             }
-            event.clear().map_err(|error| error.to_string())?;
+            commands.clear().map_err(|error| error.to_string())?;
         }
         successor.kill();
         Ok(())

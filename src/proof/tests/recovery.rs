@@ -6,6 +6,7 @@ use crate::error::{Cause, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::builder::Config;
 use crate::pool::engine::Engine;
+use crate::pool::life::Service;
 use crate::protocol::settings::Settings;
 use crate::sync::kernel::KernelFutex;
 
@@ -20,6 +21,7 @@ fn the_dead_do_not_count_as_awake() {
         keep_warm: 0,
         attempts: 1,
         cancel_grace: Duration::MAX,
+        service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
         manner: Default::default(),

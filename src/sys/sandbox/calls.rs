@@ -92,6 +92,12 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fstat,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
+    // A runtime for futures, which waits on events of its own.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
     libc::SYS_dup,
     libc::SYS_close,
     libc::SYS_close_range,
@@ -104,6 +110,7 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_getrlimit,
     libc::SYS_pause,
     libc::SYS_poll,
+    libc::SYS_epoll_wait,
     libc::SYS_select,
     libc::SYS_arch_prctl,
 ];

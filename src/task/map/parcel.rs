@@ -93,7 +93,10 @@ fn open<R: Payload>(
             return TaskOutput::new(ReplyBytes::Part { whole, range });
         }
         Verdict::Panicked => report().into(),
-        Verdict::BadArguments => Damage::of_batch("the arguments of a batch").into(),
+        // No item is a future.
+        Verdict::BadArguments | Verdict::Cancelled => {
+            Damage::of_batch("the arguments of a batch").into()
+        }
         Verdict::Refused => TaskError::Archive(ArchiveError::Refused {
             type_name: core::any::type_name::<R>(),
             reason: report().message,
