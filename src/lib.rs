@@ -226,7 +226,9 @@ mod protocol;
 // F5: what can go wrong.
 #[cfg(not(gristmill_loom))]
 mod error;
-// F6: the child's life and the parent's, strangers to each other.
+// F6: the child's life, the parent's, and memory with objects of many, strangers to each other.
+#[cfg(not(gristmill_loom))]
+mod commons;
 #[cfg(not(gristmill_loom))]
 mod pool;
 #[cfg(not(gristmill_loom))]
@@ -256,9 +258,11 @@ mod proof;
 #[cfg(all(feature = "named", not(gristmill_loom)))]
 pub use error::NameError;
 #[cfg(not(gristmill_loom))]
+pub use commons::Region;
+#[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
-    Refusal, RemoteError, Result, SchedulerError, TaskError, TaskId, WorkerDeath,
+    Refusal, RegionError, RemoteError, Result, SchedulerError, TaskError, TaskId, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};

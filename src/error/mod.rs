@@ -8,6 +8,7 @@ mod death;
 mod meet;
 #[cfg(feature = "named")]
 mod named;
+mod region;
 mod remote;
 mod scheduler;
 mod task;
@@ -17,6 +18,7 @@ pub use death::{Cause, OomKill, TaskId, WorkerDeath};
 pub use meet::{MeetError, MeetRefusal, PathUser};
 #[cfg(feature = "named")]
 pub use named::NameError;
+pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -43,6 +45,9 @@ pub enum Error {
     /// The kernel refused a system call.
     #[error(transparent)]
     System(#[from] SysError),
+    /// A region, or an object in one, is not to be had.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// A builder's setting makes no sense.
     #[error("the pool's `{setting}` was {found}; wanted {wanted}")]
     InvalidConfig {
