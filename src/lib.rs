@@ -212,13 +212,11 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
-#[cfg(any(test, gristmill_loom))]
 mod cell;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
 mod sync;
-#[cfg(any(test, gristmill_loom))]
 mod table;
 // F4: what the bytes mean.
 #[cfg(not(gristmill_loom))]
@@ -233,7 +231,9 @@ mod commons;
 mod pool;
 #[cfg(not(gristmill_loom))]
 mod worker;
-// F7: the verbs.
+// F7: the verbs, and what processes share.
+#[cfg(not(gristmill_loom))]
+mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
@@ -255,14 +255,22 @@ mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
 
+#[cfg(not(gristmill_loom))]
+#[doc(hidden)]
+pub use commons::Name;
+#[cfg(not(gristmill_loom))]
+pub use commons::{Object, Region};
 #[cfg(all(feature = "named", not(gristmill_loom)))]
 pub use error::NameError;
 #[cfg(not(gristmill_loom))]
-pub use commons::Region;
-#[cfg(not(gristmill_loom))]
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
-    Refusal, RegionError, RemoteError, Result, SchedulerError, TaskError, TaskId, WorkerDeath,
+    Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
+    WorkerDeath,
+};
+#[cfg(not(gristmill_loom))]
+pub use manager::{
+    Array, ArrayGuard, ListIter, Manager, MapIter, SharedList, SharedMap, SharedRef, Value,
 };
 #[cfg(not(gristmill_loom))]
 pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};

@@ -25,11 +25,13 @@ mod threads;
 mod wait;
 mod waiting;
 
+pub use kind::Object;
 pub(crate) use kind::{Kind, know};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;
+pub use seat::Name;
 pub(crate) use seat::give;
-pub(crate) use seat::{Block, Name, NoRoom, Seat};
+pub(crate) use seat::{Block, NoRoom, Seat};
 pub(crate) use space::BlockName;
 pub(crate) use wait::WaitSet;
 pub(crate) use waiting::{Ticket, deadline};

@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::commons::kind::Kind;
 use crate::commons::layout::OBJECTS;
-use crate::commons::object::{Entry, Facts, Grasp};
+use crate::commons::object::{Entry, Facts, Grasp, Stage};
 use crate::commons::region::{Core, Inner, Region};
 use crate::commons::space::{BlockName, GRANULE, Refused};
 use crate::commons::wait::WaitSet;
@@ -28,7 +28,7 @@ use crate::sys::cpu;
 /// The name of an object, for other processes that have the region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Name {
+pub struct Name {
     region: u64,
     index: u32,
     generation: u32,
@@ -92,6 +92,28 @@ impl Region {
         let mut regions = lock(&REGIONS);
         regions.retain(|(_, inner)| inner.strong_count() > 0);
         regions.push((self.0.core.id, Arc::downgrade(&self.0)));
+    }
+
+    /// The object whose number that is.
+    pub(crate) fn name_of(&self, number: u64) -> Name {
+        Name {
+            region: self.0.core.id,
+            index: number as u32,
+            generation: ((number >> 32) as u32).wrapping_sub(1),
+        }
+    }
+
+    /// A number for an object of this region, which is not zero.
+    pub(crate) fn number_of(&self, name: Name) -> u64 {
+        u64::from(name.generation.wrapping_add(1)) << 32 | u64::from(name.index)
+    }
+
+    /// Whether somebody has the object.
+    pub(crate) fn has(&self, name: Name) -> bool {
+        let entries = &self.0.core.tables().objects;
+        let entry = entries.get(name.index as usize);
+        let live = |entry: &Entry| entry.stage() == (Stage::Live, name.generation);
+        name.region == self.0.core.id && entry.is_some_and(live)
     }
 
     fn find(id: u64) -> Result<Self, Error> {
@@ -264,6 +286,12 @@ impl Seat {
     /// What other processes call it.
     pub(crate) fn name(&self) -> Name {
         self.0.name
+    }
+
+    /// Lets the region itself hold the object, for as long as there is a region.
+    pub(crate) fn keep(&self) {
+        let entries = &self.core().tables().objects;
+        entries[self.0.name.index as usize % OBJECTS].keep();
     }
 
     /// How many bytes it has.

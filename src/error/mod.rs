@@ -11,6 +11,7 @@ mod named;
 mod region;
 mod remote;
 mod scheduler;
+mod share;
 mod task;
 
 pub use damage::Damage;
@@ -21,6 +22,7 @@ pub use named::NameError;
 pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
+pub use share::ShareError;
 pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -169,6 +171,9 @@ pub enum Error {
     /// The pool's scheduler has not placed the task.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// A map, a list, a value or an array that processes share does not do what it was asked for.
+    #[error(transparent)]
+    Share(Box<ShareError>),
     /// Two programs have not met, or do not understand each other.
     #[error(transparent)]
     Meet(#[from] MeetError),
@@ -189,6 +194,16 @@ impl From<ContextError> for Error {
         match error {
             ContextError::Archive(error) => Self::Archive(error),
             error => Self::Context(error),
+        }
+    }
+}
+
+impl From<ShareError> for Error {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Region(error) => *error,
+            ShareError::Archive(error) => Self::Archive(error),
+            error => Self::Share(Box::new(error)),
         }
     }
 }

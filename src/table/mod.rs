@@ -28,8 +28,8 @@ mod tests;
 mod writer;
 
 pub(crate) use pins::{Pin, Pins};
-pub(crate) use slot::{Slot, Span};
-pub(crate) use writer::{Draft, Full, Writer};
+pub(crate) use slot::{MOST_UNITS, Slot, Span};
+pub(crate) use writer::{Draft, Full, Kind, Writer};
 
 use core::ptr::NonNull;
 

@@ -198,3 +198,10 @@ impl Drop for Writer<'_> {
             .store((version | 1).wrapping_add(1), Ordering::Release);
     }
 }
+
+impl Writer<'_> {
+    /// All records, in the order of the slots.
+    pub(crate) fn all(&self) -> Vec<Span> {
+        self.table.slots.iter().filter_map(Slot::live).collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! Containers and values that processes share, and the names by which they find them.
+//!
+//! *Invariants:* one process writes at a time, under the object's latch, and no code of the
+//! program's runs meanwhile but the closure that changes a [`Value`]; each change becomes visible by
+//! one store, so that a death leaves it made or not made; readers wait for nobody but one who moves
+//! entries.
+
+mod array;
+mod directory;
+mod entry;
+mod latch;
+mod list;
+mod map;
+mod record;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use array::{Array, ArrayGuard};
+pub use directory::Manager;
+pub use entry::SharedRef;
+pub use list::{ListIter, SharedList};
+pub use map::{MapIter, SharedMap};
+pub use value::Value;
+
+use crate::commons::{Kind, Name, Object};
+use crate::error::{Error, ShareError};
+use crate::protocol::archive::Payload;
+use bytemuck::Pod;
+
+/// The kinds of objects that are made here.
+pub(crate) static KINDS: [&Kind; 4] = [&map::MAP, &list::LIST, &value::VALUE, &array::ARRAY];
+
+impl<K: Payload, V: Payload> Object for SharedMap<K, V> {
+    fn find(name: Name) -> Result<Self, Error> {
+        Self::open(name).map_err(into_error)
+    }
+
+    fn name(&self) -> Name {
+        self.shelf().seat().name()
+    }
+}
+
+impl<V: Payload> Object for SharedList<V> {
+    fn find(name: Name) -> Result<Self, Error> {
+        Self::open(name).map_err(into_error)
+    }
+
+    fn name(&self) -> Name {
+        self.shelf().seat().name()
+    }
+}
+
+impl<T: Pod> Object for Value<T> {
+    fn find(name: Name) -> Result<Self, Error> {
+        Self::open(name).map_err(into_error)
+    }
+
+    fn name(&self) -> Name {
+        self.seat().name()
+    }
+}
+
+impl<T: Pod> Object for Array<T> {
+    fn find(name: Name) -> Result<Self, Error> {
+        Self::open(name).map_err(into_error)
+    }
+
+    fn name(&self) -> Name {
+        self.seat().name()
+    }
+}
+
+fn into_error(error: ShareError) -> Error {
+    match error {
+        ShareError::Region(error) => *error,
+        error => error.into(),
+    }
+}
