@@ -2,10 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::commons::seat::{Name, Seat};
+use crate::commons::seat::Seat;
 use crate::commons::space::BlockName;
 use crate::error::Error;
 use crate::memory::owner::Owner;
+use crate::protocol::name::Name;
 
 /// One kind of object.
 #[derive(Debug)]

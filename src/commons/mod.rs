@@ -1,7 +1,7 @@
 //! Memory in which processes share objects, and what keeps it whole when they die.
 //!
-//! A region is a memory file of its own, which every member maps for writing. What can be claimed in
-//! it has one word that names its claimer; so whoever survives takes back what the dead had.
+//! A region is a memory file of its own, which every member maps for writing. What can be claimed
+//! in it has one word that names its claimer; so whoever survives takes back what the dead had.
 //!
 //! # Invariants
 //! - A member is dead when the kernel says that its process has ended. One survivor at a time takes
@@ -29,8 +29,6 @@ pub use kind::Object;
 pub(crate) use kind::{Kind, know};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;
-pub use seat::Name;
-pub(crate) use seat::give;
 pub(crate) use seat::{Block, NoRoom, Seat};
 pub(crate) use space::BlockName;
 pub(crate) use wait::WaitSet;

@@ -101,10 +101,10 @@ impl Core {
                 (Stage::Making(maker), generation) if maker == dead => {
                     entry.abandon(dead, generation);
                 }
-                (Stage::Ending(ender), generation) if ender == dead => {
-                    if entry.take_over(dead, self.me) {
-                        self.end_object(entry, self.me, generation);
-                    }
+                (Stage::Ending(ender), generation)
+                    if ender == dead && entry.take_over(dead, self.me) =>
+                {
+                    self.end_object(entry, self.me, generation);
                 }
                 _ => {}
             }

@@ -11,8 +11,6 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::commons::kind::Kind;
 use crate::commons::layout::OBJECTS;
 use crate::commons::object::{Entry, Facts, Grasp, Stage};
@@ -23,16 +21,9 @@ use crate::commons::waiting::Ticket;
 use crate::error::{Error, RegionError};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::fence_after_rmw;
+use crate::protocol::inherited;
+use crate::protocol::name::Name;
 use crate::sys::cpu;
-
-/// The name of an object, for other processes that have the region.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Name {
-    region: u64,
-    index: u32,
-    generation: u32,
-}
 
 #[cfg(test)]
 impl Name {
@@ -51,11 +42,11 @@ pub(super) struct Held {
 
 /// An object in a region.
 #[derive(Clone)]
-pub(crate) struct Seat(Arc<Held>);
+pub struct Seat(Arc<Held>);
 
 /// Why a block is not to be had.
 #[derive(Clone, Debug)]
-pub(crate) struct NoRoom {
+pub struct NoRoom {
     pub(crate) wanted: u64,
     /// What there is in one piece.
     pub(crate) available: u64,
@@ -63,7 +54,7 @@ pub(crate) struct NoRoom {
 
 /// Bytes of a region that this process has taken, until they are handed over.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub struct Block {
     seat: Seat,
     name: BlockName,
     size: usize,
@@ -75,15 +66,10 @@ const NO_INDEX: u32 = u32::MAX;
 
 /// The regions of this process, by number, and those it was given and has not attached.
 static REGIONS: Mutex<Vec<(u64, Weak<Inner>)>> = Mutex::new(Vec::new());
-static GIVEN: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is sound between any two steps.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Notes a region that this process was started with.
-pub(crate) fn give(file: OwnedFd) {
-    lock(&GIVEN).push(file);
 }
 
 impl Region {
@@ -92,6 +78,13 @@ impl Region {
         let mut regions = lock(&REGIONS);
         regions.retain(|(_, inner)| inner.strong_count() > 0);
         regions.push((self.0.core.id, Arc::downgrade(&self.0)));
+    }
+
+    /// The region in this file, as the process has it already, or from now on.
+    pub(crate) fn adopt(file: OwnedFd) -> Result<Self, Error> {
+        let region = Self::attach(file)?;
+        // The one that it had before stands in front.
+        Self::find(region.0.core.id)
     }
 
     /// The object whose number that is.
@@ -120,17 +113,22 @@ impl Region {
         let known = || {
             let regions = lock(&REGIONS);
             let found = regions.iter().filter(|(number, _)| *number == id);
-            // What a forked child has inherited is its parent's.
             let mut found = found.filter_map(|(_, inner)| inner.upgrade());
             found.find(|inner| inner.core.is_home()).map(Self)
         };
         if let Some(region) = known() {
             return Ok(region);
         }
-        let given: Vec<_> = lock(&GIVEN)
-            .iter()
-            .filter_map(|file| file.try_clone().ok())
-            .collect();
+        // What a forked child finds here is its parent's, but leads to the same memory.
+        let inherited = {
+            let regions = lock(&REGIONS);
+            let found = regions.iter().filter(|(number, _)| *number == id);
+            let found = found.filter_map(|(_, inner)| inner.upgrade());
+            let files =
+                found.filter_map(|inner| inner.core.memory().fd().try_clone_to_owned().ok());
+            files.collect::<Vec<_>>()
+        };
+        let given = inherited::given().into_iter().chain(inherited);
         for file in given {
             let region = Self::attach(file)?;
             if region.0.core.id == id {

@@ -162,6 +162,9 @@ pub enum Error {
          own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
+    /// `task_done` was called more often than items were received.
+    #[error("`task_done` was called more often than items were received")]
+    NotOwed,
     /// A value could not cross as an archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

@@ -16,11 +16,12 @@ use bytemuck::Pod;
 
 use super::latch::{Latch, Latched, Patience};
 use super::shelf;
-use crate::commons::{Kind, Name, Region, Seat, deadline};
+use crate::commons::{Kind, Region, Seat, deadline};
 use crate::error::{Error, RegionError, ShareError};
 use crate::memory::owner::Owner;
+use crate::protocol::name::{Handle, Name};
 
-pub(super) static ARRAY: Kind = Kind {
+pub(crate) static ARRAY: Kind = Kind {
     id: 33,
     recover: recover,
     blocks: shelf::no_blocks,
@@ -115,6 +116,12 @@ impl<T: Pod> Array<T> {
             len,
             types: PhantomData,
         }
+    }
+
+    /// Its name, for other processes that have the region.
+    #[must_use]
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.seat.name())
     }
 
     pub(super) fn seat(&self) -> &Seat {

@@ -9,12 +9,13 @@ use super::entry::SharedRef;
 use super::latch::Patience;
 use super::record::{self, Parts};
 use super::shelf::{self, Pinned, Shelf, full};
-use crate::commons::{Kind, Name, Region, deadline};
+use crate::commons::{Kind, Region, deadline};
 use crate::error::ShareError;
 use crate::protocol::archive::Payload;
+use crate::protocol::name::{Handle, Name};
 use crate::table::{self, Look, Span, Writer};
 
-pub(super) static LIST: Kind = Kind {
+pub(crate) static LIST: Kind = Kind {
     id: 31,
     recover: shelf::recover,
     blocks: shelf::no_blocks,
@@ -55,6 +56,12 @@ impl<V: Payload> SharedList<V> {
             shelf,
             types: PhantomData,
         }
+    }
+
+    /// Its name, for other processes that have the region.
+    #[must_use]
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.shelf.seat().name())
     }
 
     pub(super) fn shelf(&self) -> &Shelf {

@@ -9,12 +9,13 @@ use super::entry::SharedRef;
 use super::latch::Patience;
 use super::record::{self, Parts};
 use super::shelf::{self, Pinned, Shelf, full};
-use crate::commons::{Kind, Name, Region, deadline};
+use crate::commons::{Kind, Region, deadline};
 use crate::error::ShareError;
 use crate::protocol::archive::Payload;
+use crate::protocol::name::{Handle, Name};
 use crate::table::{self, Look, Span, Writer};
 
-pub(super) static MAP: Kind = Kind {
+pub(crate) static MAP: Kind = Kind {
     id: 30,
     recover: shelf::recover,
     blocks: shelf::no_blocks,
@@ -64,6 +65,12 @@ impl<K: Payload, V: Payload> SharedMap<K, V> {
             shelf,
             types: PhantomData,
         }
+    }
+
+    /// Its name, for other processes that have the region.
+    #[must_use]
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.shelf.seat().name())
     }
 
     pub(super) fn shelf(&self) -> &Shelf {

@@ -24,13 +24,16 @@ pub use list::{ListIter, SharedList};
 pub use map::{MapIter, SharedMap};
 pub use value::Value;
 
-use crate::commons::{Kind, Name, Object};
+use crate::commons::Object;
 use crate::error::{Error, ShareError};
 use crate::protocol::archive::Payload;
+use crate::protocol::name::Name;
 use bytemuck::Pod;
 
-/// The kinds of objects that are made here.
-pub(crate) static KINDS: [&Kind; 4] = [&map::MAP, &list::LIST, &value::VALUE, &array::ARRAY];
+pub(crate) use array::ARRAY;
+pub(crate) use list::LIST;
+pub(crate) use map::MAP;
+pub(crate) use value::VALUE;
 
 impl<K: Payload, V: Payload> Object for SharedMap<K, V> {
     fn find(name: Name) -> Result<Self, Error> {

@@ -16,10 +16,11 @@ use core::ptr::NonNull;
 use std::sync::Arc;
 
 use super::latch::{Latch, Latched, Patience};
-use crate::commons::{BlockName, Kind, MEMBERS, Name, Region, Seat};
+use crate::commons::{BlockName, Kind, MEMBERS, Region, Seat};
 use crate::error::{Error, RegionError, ShareError};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::protocol::name::Name;
 use crate::table::{self, Full, Pin, Pins, RETIRED, Slot, Table, TableHeader, UNIT_BYTES, Writer};
 
 const LATCH_AT: u64 = 64;

@@ -17,12 +17,13 @@ use bytemuck::Pod;
 use super::latch::{Latch, Latched, Patience};
 use super::shelf;
 use crate::cell::{Cell, CellHeader};
-use crate::commons::{Kind, Name, Region, Seat, deadline};
+use crate::commons::{Kind, Region, Seat, deadline};
 use crate::error::{Error, RegionError, ShareError};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::AtomicU64;
+use crate::protocol::name::{Handle, Name};
 
-pub(super) static VALUE: Kind = Kind {
+pub(crate) static VALUE: Kind = Kind {
     id: 32,
     recover: recover,
     blocks: shelf::no_blocks,
@@ -76,6 +77,12 @@ impl<T: Pod> Value<T> {
             seat,
             types: PhantomData,
         }
+    }
+
+    /// Its name, for other processes that have the region.
+    #[must_use]
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.seat.name())
     }
 
     pub(super) fn seat(&self) -> &Seat {

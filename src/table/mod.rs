@@ -135,11 +135,6 @@ impl<'a> Table<'a> {
         self.header.len.load(Ordering::Acquire) as usize
     }
 
-    /// How many records there can be at most.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
     /// The bytes of `span`, if it lies in the arena.
     ///
     /// # Safety

@@ -81,6 +81,7 @@ impl Table<'_> {
     }
 
     /// How many units are free.
+    #[cfg(all(test, not(gristmill_loom)))]
     pub(crate) fn free_units(&self) -> u32 {
         let in_use = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones();
         self.units - self.space.iter().map(in_use).sum::<u32>().min(self.units)
