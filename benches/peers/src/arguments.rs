@@ -18,7 +18,8 @@ Runs gristmill beside its peers and prints a table.
   --only TEXT      contenders whose names contain this, besides the first of each row
   --smoke          tiny sizes, two rounds: does everybody run, is every answer right
   --no-python      without the Python peers
-  --record [DIR]   writes DATE.json, DATE.md and DATE.svg (default: benches/record)
+  --record [DIR]   writes DATE.json, .md and two .svg (in benches/record); rows
+                   that were recorded the same day and are not in this run stay
   --help
 
 The exit code is 1 if an answer is wrong; a missed aim is only shown.

@@ -23,7 +23,8 @@ pub(crate) struct Record {
     pub(crate) rows: Vec<Outcome>,
 }
 
-/// Writes the record's three files, named by its date, and says where. Rows that were recorded the
+/// Writes the record's files, named by its date, and says where: figures, table, and a picture of
+/// all rows and one of a few. Rows that were recorded the
 /// same day and are not in this run stay; each says when it was.
 pub(crate) fn write(record: &mut Record, place: &Path) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
@@ -50,7 +51,12 @@ pub(crate) fn write(record: &mut Record, place: &Path) -> Result<(), String> {
     let json = json.replace("{\"name\":", "\n{\"name\":") + "\n";
     fs::write(file("json"), json).map_err(text)?;
     fs::write(file("md"), markdown(record)).map_err(text)?;
-    picture::draw(record, &file("svg"))?;
+    picture::draw(record, true, &file("svg"))?;
+    picture::draw(
+        record,
+        false,
+        &place.join(format!("{}-all.svg", record.date)),
+    )?;
     println!("recorded in {}", file("md").display());
     Ok(())
 }
@@ -60,7 +66,7 @@ fn markdown(record: &Record) -> String {
     let _ = write!(
         page,
         "`{}`, {:.0} s. How to read it, and what is unfair to whom: \
-         [METHODOLOGY.md](../METHODOLOGY.md).\n\n![All rows with a rival]({}.svg)\n\n",
+         [METHODOLOGY.md](../METHODOLOGY.md).\n\n![All rows with a rival]({}-all.svg)\n\n",
         record.command, record.seconds, record.date
     );
     page += "| | |\n|---|---|\n";
