@@ -82,6 +82,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         setup: None,

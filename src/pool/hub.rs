@@ -37,10 +37,7 @@ pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
-    #[expect(
-        dead_code,
-        reason = "kept until the task has ended, as a worker reads it"
-    )]
+    /// Kept until the task has ended, as a worker reads it.
     pub(crate) arguments: Option<Block>,
     /// The context's block, what the caller sent along, and whatever else must live so long.
     pub(crate) keep: Option<Keep>,
@@ -164,6 +161,8 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
+            control.ring().expect_submission(Some(slot));
+            control.task(slot).expect_store();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
@@ -282,7 +281,7 @@ impl Hub {
         grace: Option<Duration>,
     ) -> bool {
         let never_begun = match entry.place() {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Job { .. } => false,
             Place::Backlog => true,
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);
@@ -351,6 +350,8 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
+        // The slot that was freed last is filled next.
+        control.task(slot).expect_store();
         let next = control.ring().free(slot, generation);
         self.vacate(slot, next);
     }
@@ -463,6 +464,18 @@ pub(super) struct Aftermath {
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.
     pub(super) completed: Vec<Placement>,
+}
+
+impl Aftermath {
+    /// Whether there is nothing to do but to wake workers, if that.
+    pub(super) fn is_waking(&self) -> bool {
+        !(self.needs_one || self.nudge)
+            && self.wakers.is_empty()
+            && self.asked.is_empty()
+            && self.discarded.is_empty()
+            && self.takers.is_empty()
+            && self.completed.is_empty()
+    }
 }
 
 impl Hub {

@@ -295,10 +295,7 @@ impl Hub {
             let ranges = inquiry.ranges().iter();
             ranges.for_each(|range| set(range.start, range.end - range.start));
         }
-        entry.set_place(Place::Slot {
-            slot: job,
-            generation,
-        });
+        entry.set_place(Place::Job { job, generation });
         if let Some(caller) = &mut launch.caller {
             let chunk = 0;
             caller.begin(Work::Chunk {
@@ -347,7 +344,7 @@ impl Hub {
         grace: Option<Duration>,
     ) {
         match entry.place() {
-            Place::Nowhere => {}
+            Place::Nowhere | Place::Slot { .. } => {}
             Place::Backlog => {
                 let waiting = self.jobs.backlog.iter();
                 let found = waiting
@@ -359,8 +356,8 @@ impl Hub {
                 };
                 self.settle_job(entry, JobOutcome::failed(error, launch.keep));
             }
-            Place::Slot { slot, generation } => {
-                let Some(running) = self.jobs.get(slot) else {
+            Place::Job { job, generation } => {
+                let Some(running) = self.jobs.get(job) else {
                     return;
                 };
                 if running.posted.generation() == generation {
@@ -371,7 +368,7 @@ impl Hub {
                         running.end = end;
                         self.look_at(end);
                     }
-                    self.finish_if_settled(control, slot);
+                    self.finish_if_settled(control, job);
                 }
             }
         }

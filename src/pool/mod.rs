@@ -47,6 +47,7 @@ mod output;
 mod reactor;
 mod rebuild;
 mod recovery;
+pub(crate) mod spare;
 mod start;
 mod stats;
 mod supervisor;

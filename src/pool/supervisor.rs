@@ -321,6 +321,8 @@ impl<'a> Watch<'a> {
         if let Some(complaint) = self.complaint(index) {
             self.charges[index].reason = Some(complaint);
         }
+        // Before it is buried, for its keys are its heir's.
+        self.inherit(index);
         self.bury(index, &death);
         self.watchdog.note(&death);
         self.fill(index, was_ready, death);

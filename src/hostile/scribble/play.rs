@@ -89,6 +89,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         sandbox: None,

@@ -67,7 +67,7 @@ type Drawn = Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBack
 fn paint(record: &Record, rows: &[&Outcome], height: i32, area: &Area<'_>) -> Drawn {
     area.fill(&WHITE)?;
     let title = format!(
-        "gristmill beside its peers, {}: time over gristmill's, shorter is faster (whiskers: quartiles)",
+        "gristmill beside its peers, {}: time over gristmill's (whiskers: quartiles)",
         record.date
     );
     label(area, &title, 12, 18, HPos::Left, 16, INK)?;
