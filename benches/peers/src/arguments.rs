@@ -20,6 +20,7 @@ Runs gristmill beside its peers and prints a table.
   --no-python      without the Python peers
   --record [DIR]   writes DATE.json, .md and two .svg (in benches/record); rows
                    that were recorded the same day and are not in this run stay
+  --redraw FILE    writes a record's pages and pictures again, from its .json
   --help
 
 The exit code is 1 if an answer is wrong; a missed aim is only shown.
@@ -38,6 +39,7 @@ pub(crate) struct Arguments {
     pub(crate) smoke: bool,
     pub(crate) python: bool,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) redraw: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -56,6 +58,7 @@ impl Arguments {
             smoke: false,
             python: true,
             record: None,
+            redraw: None,
         };
         while let Some(word) = words.next() {
             let mut number = || {
@@ -85,6 +88,10 @@ impl Arguments {
                 "--record" => {
                     let place = words.next_if(|word| word.contains('/') || word == ".");
                     arguments.record = Some(place.map_or_else(home, PathBuf::from));
+                }
+                "--redraw" => {
+                    let file = words.next().ok_or("--redraw wants a file")?;
+                    arguments.redraw = Some(file.into());
                 }
                 flag if flag.starts_with('-') => return Err(format!("no option {flag}")),
                 _ => arguments.prefixes.push(word),

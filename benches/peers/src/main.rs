@@ -48,6 +48,15 @@ fn main() -> ExitCode {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
+    if let Some(file) = &arguments.redraw {
+        return match report::record::redraw(file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("gristmill-peers: {}: {problem}", file.display());
+                ExitCode::from(2)
+            }
+        };
+    }
     match run(&arguments) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

@@ -1,4 +1,5 @@
-//! The least that an exchange can be: words in shared memory, watched or slept upon.
+//! The least that an exchange can be: words in shared memory, watched or slept upon. The answer
+//! takes the place of the message.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, hint, ptr};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -31,7 +32,6 @@ struct Header {
     mode: Word,
     request: Word,
     reply: Word,
-    result: AtomicU64,
 }
 
 const HEADER: usize = 4096;
@@ -156,7 +156,8 @@ impl Exchange for Bare {
         loop {
             let reply = header.reply.0.load(Ordering::Acquire);
             if reply == self.number {
-                return header.result.load(Ordering::Relaxed);
+                // SAFETY: the child has answered, and writes no more.
+                return read(unsafe { self.shared.message(self.message.answer()) });
             }
             match self.mode {
                 FUTEX => sleep_on(&header.reply.0, reply),
@@ -202,7 +203,8 @@ pub(crate) fn serve(message: Message) {
         }
         // SAFETY: the parent has asked, and writes again when it has the answer.
         let sum = read(unsafe { shared.message(message.touched) });
-        header.result.store(sum, Ordering::Relaxed);
+        // SAFETY: as above.
+        write(unsafe { shared.message(message.answer()) }, sum);
         seen = request;
         header.reply.0.store(seen, Ordering::SeqCst);
         if mode == FUTEX {
