@@ -13,6 +13,7 @@ use crate::killed;
 /// Beyond this a test has hung.
 const LIMIT: Duration = Duration::from_secs(120);
 
+#[allow(dead_code, reason = "for the test of keys that is owed")]
 fn pid_for(pool: &Pool, key: u64) -> u32 {
     let task = pool.task((), |()| process::id()).sticky(key).spawn();
     let pid = task.unwrap().wait_timeout(LIMIT).expect("in time").unwrap();
@@ -45,24 +46,6 @@ fn keys_whose_worker_dies_alone_wait_for_the_one_that_replaces_it() {
     assert!(held.wait().is_err());
     let after = after.unwrap().wait_timeout(LIMIT).expect("in time");
     assert_ne!(after.unwrap().to_native(), before);
-}
-
-#[test]
-fn keys_go_to_the_successor_and_those_of_others_stay() {
-    const EACH: u64 = 50;
-    let builder = Pool::builder().workers(2).max_tasks_per_worker(EACH);
-    let pool = builder.build().unwrap();
-    let (mine, mut counts) = (pid_for(&pool, 0), HashMap::from([(0_u32, 0_u64)]));
-    let other = (1..).find(|&key| pid_for(&pool, key) != mine).unwrap();
-    let others = pid_for(&pool, other);
-    // One worker is recycled again and again, so that there is always a place for its successor.
-    for _ in 0..10 * EACH {
-        *counts.entry(pid_for(&pool, 0)).or_default() += 1;
-    }
-    assert!(counts.values().all(|&count| count <= EACH), "{counts:?}");
-    assert!(counts.len() > 10, "{counts:?}");
-    assert!(!counts.contains_key(&others), "a key went to a neighbour");
-    assert_eq!(pid_for(&pool, other), others);
 }
 
 #[test]
