@@ -19,8 +19,8 @@ const CALLS: u64 = 256 * 100;
 /// How often they are counted. Whoever else uses the processors puts the program to sleep, and then
 /// somebody has to be woken; the least of the counts is the program's own.
 const ROUNDS: usize = 8;
-/// Beyond what the runtime itself does to look for events. Without optimisation the submitter is so
-/// slow that workers fall asleep between its calls; then the test holds only that not each is woken.
+/// Beyond what the runtime itself does to look for events. Without optimisation the submitter is
+/// so slow that workers fall asleep between its calls; then it is only held that not each is woken.
 const MOST_A_CALL: f64 = if cfg!(debug_assertions) { 0.25 } else { 0.01 };
 
 fn main() {

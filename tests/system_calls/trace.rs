@@ -1,8 +1,8 @@
 //! Counts the system calls of a program and of all processes and threads it starts, by ptrace.
 //!
-//! What is counted lies between pairs of marks that the program sets. The kernel stops a process for its
-//! tracer at each system call and nowhere else, so where there are few of them the program runs at
-//! its own speed. A count has no noise of a clock.
+//! What is counted lies between pairs of marks that the program sets. The kernel stops a process for
+//! its tracer at each system call and nowhere else, so where there are few of them the program runs
+//! at its own speed. A count has no noise of a clock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,8 +43,8 @@ pub(crate) fn is_poll(number: i64) -> bool {
     [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2].contains(&number)
 }
 
-/// Runs the program to its end and counts between its marks, each pair for itself. No other child of this process may
-/// end meanwhile.
+/// Runs the program to its end and counts between its marks, each pair for itself. No other child
+/// of this process may end meanwhile.
 ///
 /// # Errors
 /// What the kernel says, or that the program did not end well.

@@ -61,13 +61,11 @@ impl Shared {
         unsafe { self.start.cast::<Header>().as_ref() }
     }
 
-    /// # Safety
-    /// Nobody else reads or writes the message while the reference lives.
-    unsafe fn message(&self, words: usize) -> &mut [u64] {
-        // SAFETY: the message begins there.
-        let start = unsafe { self.start.add(HEADER) }.cast::<u64>();
-        // SAFETY: within the mapping, aligned, and the caller's alone.
-        unsafe { NonNull::slice_from_raw_parts(start, words).as_mut() }
+    /// So many words of the message, which whoever's turn it is may refer to.
+    fn message(&self, words: usize) -> *mut [u64] {
+        let start = self.start.as_ptr().wrapping_add(HEADER).cast::<u64>();
+        assert!(HEADER + words * 8 <= self.size, "within the mapping");
+        ptr::slice_from_raw_parts_mut(start, words)
     }
 }
 
@@ -146,7 +144,10 @@ impl Exchange for Bare {
 
     fn exchange(&mut self, seed: u64) -> u64 {
         // SAFETY: the child has answered the last request, and reads after the next.
-        write(unsafe { self.shared.message(self.message.touched) }, seed);
+        write(
+            unsafe { &mut *self.shared.message(self.message.touched) },
+            seed,
+        );
         let header = self.shared.header();
         self.number = self.number.wrapping_add(1);
         header.request.0.store(self.number, Ordering::SeqCst);
@@ -157,7 +158,7 @@ impl Exchange for Bare {
             let reply = header.reply.0.load(Ordering::Acquire);
             if reply == self.number {
                 // SAFETY: the child has answered, and writes no more.
-                return read(unsafe { self.shared.message(self.message.answer()) });
+                return read(unsafe { &*self.shared.message(self.message.answer()) });
             }
             match self.mode {
                 FUTEX => sleep_on(&header.reply.0, reply),
@@ -202,9 +203,9 @@ pub(crate) fn serve(message: Message) {
             continue;
         }
         // SAFETY: the parent has asked, and writes again when it has the answer.
-        let sum = read(unsafe { shared.message(message.touched) });
+        let sum = read(unsafe { &*shared.message(message.touched) });
         // SAFETY: as above.
-        write(unsafe { shared.message(message.answer()) }, sum);
+        write(unsafe { &mut *shared.message(message.answer()) }, sum);
         seen = request;
         header.reply.0.store(seen, Ordering::SeqCst);
         if mode == FUTEX {

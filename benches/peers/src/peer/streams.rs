@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -85,18 +85,11 @@ impl Drop for Streams {
 pub(crate) fn serve(message: Message) {
     let mut buffer = vec![0_u64; message.words];
     let mut answer = vec![0_u64; message.answer()];
-    let input = io::stdin();
-    let mut input = File::from(OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&input)
-            .try_clone_to_owned()
-            .expect("standard input"),
-    ));
-    let output = io::stdout();
-    let mut output = File::from(OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&output)
-            .try_clone_to_owned()
-            .expect("standard output"),
-    ));
+    let copy = |end: BorrowedFd<'_>| end.try_clone_to_owned().map(File::from);
+    let (input, output) = (io::stdin(), io::stdout());
+    let (Ok(mut input), Ok(mut output)) = (copy(input.as_fd()), copy(output.as_fd())) else {
+        return;
+    };
     while input
         .read_exact(bytemuck::cast_slice_mut(&mut buffer))
         .is_ok()
