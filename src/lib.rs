@@ -46,6 +46,9 @@
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
+//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
+//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
+//!   [`Region`], and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -185,7 +188,8 @@
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
 //!   `task` or `job` (as in [`WorkerState`]), as part of the span in which the work was submitted.
-//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as
+//!   text, cut where an event would exceed 4 KiB. It is told
 //!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
@@ -213,6 +217,7 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
@@ -223,7 +228,9 @@ mod protocol;
 // F5: what can go wrong.
 #[cfg(not(gristmill_loom))]
 mod error;
-// F6: the child's life and the parent's, strangers to each other.
+// F6: the child's life, the parent's, and memory with objects of many, strangers to each other.
+#[cfg(not(gristmill_loom))]
+mod commons;
 #[cfg(not(gristmill_loom))]
 mod pool;
 #[cfg(not(gristmill_loom))]
@@ -232,11 +239,13 @@ mod worker;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
+mod queue;
+#[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
-// F9: what the floors below must survive.
+// F9: the door to what processes share, and what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -244,11 +253,15 @@ pub mod hostile;
 mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
+#[cfg(not(gristmill_loom))]
+mod region;
 
 #[cfg(not(gristmill_loom))]
+pub use commons::{Object, Region};
+#[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, TaskId, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
+    Result, SchedulerError, TaskError, TaskId, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
@@ -270,7 +283,14 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
 pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
+pub use protocol::name::Handle;
+#[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
+#[cfg(not(gristmill_loom))]
+pub use queue::{
+    Item, JoinableQueue, Joining, OnDeath, Queue, QueueBuilder, QueueIter, QueueStream, Received,
+    Receiving, RecvError, SendError, Sending, SimpleQueue,
+};
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]

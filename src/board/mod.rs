@@ -30,7 +30,7 @@ mod threads;
 
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw, full_fence};
-use crate::primitive::prefetch::{prefetch_read, prefetch_write};
+use crate::primitive::prefetch;
 
 pub(crate) use chunk::{Chunk, ChunkRange};
 pub(crate) use header::{JobCounts, JobFront, Known};
@@ -288,8 +288,8 @@ impl<'a> Board<'a> {
     /// Asks for the lines that a worker reads first in a job's only, or first, chunk: all at once,
     /// where one after the other would cost as many trips between two cores.
     pub(crate) fn prefetch(&self, joined: Joined) {
-        prefetch_read(self.place_of(joined.job, 0));
-        prefetch_write(self.chunk(joined.job, 0));
+        prefetch::to_read(self.place_of(joined.job, 0));
+        prefetch::to_write(self.chunk(joined.job, 0));
     }
 
     /// About how many chunks nobody has begun: a hint.

@@ -82,6 +82,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         setup: None,
@@ -317,7 +318,8 @@ impl Stage<'_> {
             }
         }
         let death = WorkerDeath::new(1, Cause::Signal(9));
-        self.engine.recover(self.workers[worker].owner, &death);
+        self.engine
+            .recover(self.workers[worker].owner, &death, false);
     }
 
     /// What the supervisor and curious callers do.

@@ -4,8 +4,8 @@
 //! it has not got round to waits in a bounded queue; what finds no room there is counted and lost.
 //!
 //! What was said of work that was submitted in a span of the program's is told as said in it,
-//! unless the worker was in one of its own. That span is let go of behind all of it: the note says after
-//! how many messages, and is never lost.
+//! unless the worker was in one of its own. That span is let go of behind all of it: the note says
+//! after how many messages, and is never lost.
 //!
 //! A callsite must live for ever. So one is made for each that workers name, kept for the next
 //! time, and no more than a program has: beyond that, what is said is lost.

@@ -328,6 +328,20 @@ impl Engine {
         self.guard(self.hub.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Wakes workers for so many new tasks and chunks.
+    fn wake(&self, workers: u32) {
+        if workers > 0 {
+            self.count_wake_ups(self.parking().wake(workers, &KernelFutex));
+        }
+    }
+
+    fn count_wake_ups(&self, woken: u32) {
+        if woken > 0 {
+            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
+            self.wake_ups.fetch_add(u64::from(woken), Ordering::Relaxed);
+        }
+    }
+
     fn guard<'a>(&'a self, hub: MutexGuard<'a, Hub>) -> HubGuard<'a> {
         HubGuard {
             engine: self,
@@ -377,6 +391,13 @@ impl Drop for HubGuard<'_> {
             self.call_line(depth);
         }
         self.note_drained();
+        if self.aftermath.is_waking() {
+            // All that most submissions leave.
+            let workers = mem::take(&mut self.aftermath.workers);
+            self.hub = None;
+            self.engine.wake(workers);
+            return;
+        }
         let Aftermath {
             workers,
             needs_one,
@@ -403,19 +424,12 @@ impl Drop for HubGuard<'_> {
                 }
             };
         }
-        woken += if workers > 0 {
-            parking.wake(workers, &KernelFutex)
+        if workers > 0 {
+            self.engine.wake(workers);
         } else if needs_one {
-            u32::from(parking.wake_if_all_sleep(&KernelFutex))
-        } else {
-            0
-        };
-        if woken > 0 {
-            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
-            self.engine
-                .wake_ups
-                .fetch_add(u64::from(woken), Ordering::Relaxed);
+            woken += u32::from(parking.wake_if_all_sleep(&KernelFutex));
         }
+        self.engine.count_wake_ups(woken);
         for worker in asked {
             parking.rouse(worker, &KernelFutex);
         }

@@ -8,11 +8,13 @@ use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
+use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Next;
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
+use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::freed::SEALED_BYTES;
@@ -22,6 +24,10 @@ use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
 use crate::sys::clock;
 
+/// How many ended tasks are on their way at a time: the slot's line comes first, then, half-way,
+/// that of the reply, which the slot leads to.
+const TRAIN: usize = 8;
+
 /// What a worker said of chunks, before it died.
 type LastWords = Vec<(u32, TaskError)>;
 
@@ -30,6 +36,17 @@ impl Engine {
     pub(crate) fn sees_completions(&self) -> bool {
         let control = self.control();
         control.done().any() || self.sees_finished_job()
+    }
+
+    /// The slot of an entry's task, if that seems to have ended; one load of its word.
+    pub(crate) fn ended_slot<T>(&self, entry: &Entry<T>) -> Option<u32> {
+        match entry.place() {
+            Place::Slot { slot, generation } => {
+                let has_ended = self.control().ring().has_ended(slot, generation);
+                has_ended.then_some(slot)
+            }
+            _ => None,
+        }
     }
 
     /// Whether a job on the board seems to have no chunk left.
@@ -66,10 +83,38 @@ impl Engine {
 impl Hub {
     /// Delivers what the hints point to.
     pub(crate) fn harvest(&mut self, control: &Control, engine: &Engine) -> usize {
+        self.harvest_with(control, engine, None)
+    }
+
+    /// The same, and the task in a slot that is known to have ended; if nothing else is pending,
+    /// that is all, and its hint stays where it is.
+    pub(crate) fn harvest_with(
+        &mut self,
+        control: &Control,
+        engine: &Engine,
+        ended: Option<u32>,
+    ) -> usize {
         let mut outcomes = 0;
-        control
-            .done()
-            .drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));
+        if let Some(slot) = ended {
+            outcomes += usize::from(self.collect(control, engine, slot));
+            if self.pending() == 0 {
+                return outcomes;
+            }
+        }
+        let mut train = [None; TRAIN];
+        let mut last = 0;
+        control.done().drain(|slot| {
+            control.ring().expect_harvest(slot);
+            last = (last + 1) % TRAIN;
+            let due = train[last].replace(slot);
+            self.expect_reply(control, train[(last + TRAIN / 2) % TRAIN]);
+            outcomes += due.map_or(0, |due| self.collect(control, engine, due).into());
+        });
+        for step in 1..=TRAIN {
+            let due = train[(last + step) % TRAIN].take();
+            self.expect_reply(control, train[(last + step + TRAIN / 2) % TRAIN]);
+            outcomes += due.map_or(0, |due| self.collect(control, engine, due).into());
+        }
         for job in self.jobs.active() {
             let near = self
                 .jobs
@@ -100,6 +145,18 @@ impl Hub {
         }
         for job in self.jobs.active() {
             self.finish_if_settled(control, job);
+        }
+    }
+
+    /// Asks for the reply to a task that seems to have ended.
+    fn expect_reply(&self, control: &Control, slot: Option<u32>) {
+        if let Some(slot) = slot
+            && let Some(Some((generation, _))) = self.flights.get(slot as usize)
+            && let Harvest::Finished { owner, .. } = control.ring().harvest(slot, *generation)
+            && let Some(arena) = self.roster.arena(owner)
+            && let Some(reply) = arena.reply(slot)
+        {
+            prefetch::to_read(reply);
         }
     }
 

@@ -1,71 +1,31 @@
 //! Every task and job that has no outcome yet, and who waits for it. Guarded by one mutex.
 
 use core::task::Waker;
-use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::memory::block::Block;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
-use crate::pool::caller::Caller;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Placement;
 use crate::pool::entry::{Entry, Place};
+use crate::pool::flight::{Flight, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
-use crate::pool::lanes::{LaneBooks, Route};
+use crate::pool::lanes::LaneBooks;
 use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
-use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
-use crate::protocol::gauge::Work;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
 use crate::sys::clock;
-
-/// Where the outcome of a task is left.
-pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
-
-/// What must live until a task has ended.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) entry: Arc<TaskEntry>,
-    #[expect(
-        dead_code,
-        reason = "kept until the task has ended, as a worker reads it"
-    )]
-    pub(crate) arguments: Option<Block>,
-    /// The context's block, what the caller sent along, and whatever else must live so long.
-    pub(crate) keep: Option<Keep>,
-    /// Many items in one task: when its worker dies, what they came to is looked up.
-    pub(crate) batched: bool,
-    /// Boxed, because most tasks have none.
-    pub(crate) terms: Option<Box<TaskTerms>>,
-    pub(crate) route: Route,
-    /// The span that it was submitted in.
-    pub(crate) caller: Option<Box<Caller>>,
-}
-
-impl Flight {
-    /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
-    pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
-        self.entry.set_place(Place::Slot { slot, generation });
-        if let Some(caller) = &mut self.caller {
-            caller.begin(Work::Task { slot, generation });
-        }
-    }
-}
-
-/// Something kept alive for workers that read it.
-pub(crate) type Keep = Box<dyn Any + Send>;
 
 /// A slot of the ring that is being filled.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +128,8 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
+            control.ring().expect_submission(Some(slot));
+            control.task(slot).expect_store();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
@@ -286,7 +248,7 @@ impl Hub {
         grace: Option<Duration>,
     ) -> bool {
         let never_begun = match entry.place() {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Job { .. } => false,
             Place::Backlog => true,
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);
@@ -355,6 +317,8 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
+        // The slot that was freed last is filled next.
+        control.task(slot).expect_store();
         let next = control.ring().free(slot, generation);
         self.vacate(slot, next);
     }
@@ -469,6 +433,18 @@ pub(super) struct Aftermath {
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.
     pub(super) completed: Vec<Placement>,
+}
+
+impl Aftermath {
+    /// Whether there is nothing to do but to wake workers, if that.
+    pub(super) fn is_waking(&self) -> bool {
+        !(self.needs_one || self.nudge)
+            && self.wakers.is_empty()
+            && self.asked.is_empty()
+            && self.discarded.is_empty()
+            && self.takers.is_empty()
+            && self.completed.is_empty()
+    }
 }
 
 impl Hub {

@@ -11,7 +11,8 @@ use crate::pool::caller::Caller;
 use crate::pool::chunking::Chunking;
 use crate::pool::deadline::{NEVER, Pulse};
 use crate::pool::entry::{Entry, Place};
-use crate::pool::hub::{Hub, Keep};
+use crate::pool::flight::Keep;
+use crate::pool::hub::Hub;
 use crate::pool::inquiry::Inquiry;
 use crate::pool::pace::Paces;
 use crate::pool::terms::{Grain, JobTerms};
@@ -370,10 +371,7 @@ impl Hub {
             let ranges = inquiry.ranges().iter();
             ranges.for_each(|range| set(range.start, range.end - range.start));
         }
-        entry.set_place(Place::Slot {
-            slot: job,
-            generation,
-        });
+        entry.set_place(Place::Job { job, generation });
         if let Some(caller) = &mut launch.caller {
             let chunk = 0;
             caller.begin(Work::Chunk {
@@ -429,7 +427,7 @@ impl Hub {
         grace: Option<Duration>,
     ) {
         match entry.place() {
-            Place::Nowhere => {}
+            Place::Nowhere | Place::Slot { .. } => {}
             Place::Backlog => {
                 let waiting = self.jobs.backlog.iter();
                 let found = waiting
@@ -441,8 +439,8 @@ impl Hub {
                 };
                 self.settle_job(entry, JobOutcome::failed(error, launch.keep));
             }
-            Place::Slot { slot, generation } => {
-                let Some(running) = self.jobs.get(slot) else {
+            Place::Job { job, generation } => {
+                let Some(running) = self.jobs.get(job) else {
                     return;
                 };
                 if running.posted.generation() == generation {
@@ -453,7 +451,7 @@ impl Hub {
                         running.end = end;
                         self.look_at(end);
                     }
-                    self.finish_if_settled(control, slot);
+                    self.finish_if_settled(control, job);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! task, and tasks that wait for it move at once. So nothing is kept per key, a worker's end
 //! changes the place of no key but its own, and its replacement, which begins without buckets, is
 //! the first choice for those that come. A worker that is recycled leaves its buckets to its
-//! successor.
+//! successor, also where that is the next one at its own place.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -45,8 +45,9 @@ impl Buckets {
         *owner.get_or_insert_with(|| {
             let workers = 0..shape.places() as u16;
             // While none lives, one that will be replaced has to do.
+            let rank = |worker| (!roster.serves(worker), !roster.awaits(worker));
             let best = workers
-                .min_by_key(|&worker| (!roster.serves(worker), counts[usize::from(worker)]))
+                .min_by_key(|&worker| (rank(worker), counts[usize::from(worker)]))
                 .unwrap_or(0);
             counts[usize::from(best)] += 1;
             best

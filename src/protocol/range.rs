@@ -12,7 +12,7 @@ use bytemuck::Pod;
 use crate::memory::region::Region;
 use crate::numeric::{At, Store};
 use crate::primitive::atomic::{AtomicU64, Ordering};
-use crate::primitive::prefetch::prefetch_read;
+use crate::primitive::prefetch;
 use crate::protocol::context::{Context, ContextReader};
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
 
@@ -93,8 +93,8 @@ impl JobBody {
     /// Asks for its lines, for whoever is about to read it.
     pub(crate) fn prefetch(&self) {
         let (first, second) = self.0.split_at(8);
-        prefetch_read(&first[0]);
-        prefetch_read(&second[0]);
+        prefetch::to_read(&first[0]);
+        prefetch::to_read(&second[0]);
     }
 
     /// Reads the job; by a worker that holds one of its chunks.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::TaskError;
 use crate::pool::engine::Engine;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 use crate::pool::reply::ReplyBytes;
+use crate::pool::spare::Spare;
 use crate::protocol::archive::Payload;
 use crate::task::output::TaskOutput;
 
@@ -35,10 +37,29 @@ use crate::task::output::TaskOutput;
 #[must_use = "dropping the handle cancels a task that has not begun"]
 pub struct TaskHandle<R: Payload> {
     engine: Arc<Engine>,
-    entry: Arc<TaskEntry>,
+    entry: Held,
     ended: bool,
     read: Reader<R>,
     result: PhantomData<fn() -> R>,
+}
+
+/// An entry that goes to the spare ones in the end.
+struct Held(Option<Arc<TaskEntry>>);
+
+impl Deref for Held {
+    type Target = Arc<TaskEntry>;
+
+    fn deref(&self) -> &Arc<TaskEntry> {
+        self.0.as_ref().expect("present until drop")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            Spare::keep(entry);
+        }
+    }
 }
 
 /// Makes the caller's view of a reply.
@@ -48,7 +69,7 @@ impl<R: Payload> TaskHandle<R> {
     pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>, read: Reader<R>) -> Self {
         Self {
             engine: Arc::clone(engine),
-            entry,
+            entry: Held(Some(entry)),
             ended: false,
             read,
             result: PhantomData,

@@ -1,4 +1,5 @@
-//! A row of the table: one piece of work and everybody who does it, each timing and checking itself.
+//! A row of the table: one piece of work and everybody who does it, each timing and checking
+//! itself.
 
 use std::time::Instant;
 

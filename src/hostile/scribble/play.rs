@@ -18,7 +18,8 @@ use crate::pool::builder::Config;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::hub::{Hub, TaskEntry};
+use crate::pool::flight::TaskEntry;
+use crate::pool::hub::Hub;
 use crate::pool::job::{JobEntry, Launch};
 use crate::pool::life::Service;
 use crate::pool::roster::Member;
@@ -89,6 +90,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         sandbox: None,

@@ -7,6 +7,8 @@
 mod audit;
 mod handshake;
 mod paths;
+mod queue_storm;
+mod queues;
 mod recovery;
 mod stage;
 mod sweep;
