@@ -266,6 +266,9 @@ impl Stage<'_> {
             },
             keep: Box::new(keep),
         };
+        if choice.is_multiple_of(3) {
+            self.engine.hub().paces.note(launch.job.kernel, 1024, 1);
+        }
         let entry = Arc::new(Entry::new());
         self.engine.launch(launch, &entry);
         self.jobs.push(Job {

@@ -82,7 +82,7 @@ pub(crate) struct Hub {
     /// How many tasks and jobs have been published: each may need a worker woken.
     pub(super) calls: u64,
     /// How fast kernels went.
-    pub(super) paces: Paces,
+    pub(crate) paces: Paces,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }

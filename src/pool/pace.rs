@@ -22,8 +22,9 @@ const OVERHEAD_NANOSECONDS: u64 = 6_000;
 /// How many kernels are remembered.
 const KERNELS: usize = 64;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Pace {
+    /// All ones: none.
     kernel: u64,
     /// Time of 1024 elements, in nanoseconds.
     nanoseconds: u64,
@@ -36,7 +37,7 @@ pub(crate) struct Paces([Pace; KERNELS]);
 impl Paces {
     pub(crate) const fn new() -> Self {
         let unknown = Pace {
-            kernel: 0,
+            kernel: u64::MAX,
             nanoseconds: 0,
         };
         Self([unknown; KERNELS])
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn only_what_was_seen_to_be_fast_is_short() {
         let mut paces = Paces::new();
-        assert!(!paces.is_short(kernel(1), 1));
+        assert!(!paces.is_short(kernel(1), 1) && !paces.is_short(kernel(0), 1));
         paces.note(kernel(1), 256, 500);
         assert!(paces.is_short(kernel(1), 256));
         assert!(paces.is_short(kernel(1), 1024));
