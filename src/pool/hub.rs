@@ -128,8 +128,9 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
-            control.ring().expect_submission(Some(slot));
+            control.ring().expect_submission(slot);
             control.task(slot).expect_store();
+            control.parking().expect_wake();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
