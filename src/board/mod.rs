@@ -270,19 +270,23 @@ impl<'a> Board<'a> {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
-            if job as usize >= self.fronts.len() {
-                continue;
-            }
-            let header = self.header(job);
-            let exhausted = match header.is_single() {
-                true => !self.chunk(job, 0).seems_pending(),
-                false => header.remaining() <= 0,
-            };
-            if exhausted {
+            if self.is_exhausted(job) {
                 return true;
             }
         }
         false
+    }
+
+    /// The same of one job.
+    pub(crate) fn is_exhausted(&self, job: u32) -> bool {
+        if job as usize >= self.fronts.len() {
+            return false;
+        }
+        let header = self.header(job);
+        match header.is_single() {
+            true => !self.chunk(job, 0).seems_pending(),
+            false => header.remaining() <= 0,
+        }
     }
 
     /// Asks for the lines that a worker reads first in a job's only, or first, chunk: all at once,

@@ -38,15 +38,15 @@ impl Engine {
         control.done().any() || self.sees_finished_job()
     }
 
-    /// The slot of an entry's task, if that seems to have ended; one load of its word.
-    pub(crate) fn ended_slot<T>(&self, entry: &Entry<T>) -> Option<u32> {
-        match entry.place() {
-            Place::Slot { slot, generation } => {
-                let has_ended = self.control().ring().has_ended(slot, generation);
-                has_ended.then_some(slot)
-            }
-            _ => None,
-        }
+    /// The slot or job of an entry, if that seems to have ended; a load or two.
+    pub(crate) fn ended_place<T>(&self, entry: &Entry<T>) -> Option<Place> {
+        let place = entry.place();
+        let has_ended = match place {
+            Place::Slot { slot, generation } => self.control().ring().has_ended(slot, generation),
+            Place::Job { job, .. } => self.control().board().is_exhausted(job),
+            Place::Nowhere | Place::Backlog => false,
+        };
+        has_ended.then_some(place)
     }
 
     /// Whether a job on the board seems to have no chunk left.
@@ -86,17 +86,21 @@ impl Hub {
         self.harvest_with(control, engine, None)
     }
 
-    /// The same, and the task in a slot that is known to have ended; if nothing else is pending,
-    /// that is all, and its hint stays where it is.
+    /// The same, and the task or job that seems to have ended in a place; if nothing else is
+    /// pending, that is all, and its hint stays where it is.
     pub(crate) fn harvest_with(
         &mut self,
         control: &Control,
         engine: &Engine,
-        ended: Option<u32>,
+        ended: Option<Place>,
     ) -> usize {
         let mut outcomes = 0;
-        if let Some(slot) = ended {
-            outcomes += usize::from(self.collect(control, engine, slot));
+        if let Some(place) = ended {
+            outcomes += usize::from(match place {
+                Place::Slot { slot, .. } => self.collect(control, engine, slot),
+                Place::Job { job, .. } => self.finish_if_settled(control, job),
+                Place::Nowhere | Place::Backlog => false,
+            });
             if self.pending() == 0 {
                 return outcomes;
             }

@@ -102,16 +102,16 @@ impl Engine {
         false
     }
 
-    /// Some looks at the entry and at the word of its task, which is all that workers write for
-    /// it in a line that nobody else writes; and one look at all else that may have ended.
+    /// Some looks at the entry and at the word of its task or only chunk, which is all that workers
+    /// write for it in a line that nobody else writes; and one at all else that may have ended.
     fn look<T>(&self, entry: &Entry<T>) -> bool {
         for _ in 0..LOOKS {
             if entry.is_ready() {
                 return true;
             }
-            let ended = self.ended_slot(entry);
-            let sees = ended.is_some()
-                || !matches!(entry.place(), Place::Slot { .. }) && self.sees_completions();
+            let ended = self.ended_place(entry);
+            let is_placed = matches!(entry.place(), Place::Slot { .. } | Place::Job { .. });
+            let sees = ended.is_some() || !is_placed && self.sees_completions();
             if sees && let Some(mut hub) = self.try_hub() {
                 hub.harvest_with(self.control(), self, ended);
                 continue;

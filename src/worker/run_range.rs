@@ -29,6 +29,10 @@ const BATCH_NANOSECONDS: u64 = 1_000_000;
 /// thought to take, and about what it takes to share it out.
 const LONG_TRIAL_NANOSECONDS: u64 = 12_000;
 
+/// What the first elements of a trial may cost beyond the others, on lines and pages that are cold
+/// after a pause: no sign of long work.
+const COLD_NANOSECONDS: u64 = 2_500;
+
 /// The first chunk or two say little about the pace: their pages and lines are cold.
 const WORTH_JUDGING_NANOSECONDS: u64 = 10_000;
 
@@ -170,7 +174,7 @@ fn try_out(
     for end in [len.div_ceil(8), len.div_ceil(2), len] {
         run_elements(server, job, chunk, range.start + done, end - done)?;
         done = end;
-        nanoseconds = server.tempo.elapsed(began);
+        nanoseconds = server.tempo.elapsed(began).saturating_sub(COLD_NANOSECONDS);
         if nanoseconds.saturating_mul(len) > done * LONG_TRIAL_NANOSECONDS {
             break;
         }
