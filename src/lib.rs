@@ -45,10 +45,10 @@
 //!   [`map_stream`](Pool::map_stream), each of which makes a [`Map`]: a stream in order or as
 //!   completed, a blocking iterator, or all at once. For single calls in great number,
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
-//!   [`spawn_when_free`](Pool::spawn_when_free).
-//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`] and
-//!   [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages, [`byte_pipe`] and [`byte_simplex`] for
-//!   bytes; [`SendError`] and [`RecvError`], what they answer.
+//!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
+//! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
+//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
+//!   and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -186,8 +186,9 @@
 //!   such a runtime, by the pool's thread. `spawn_async` needs it.
 //! - `tracing`: what user code in workers says through [`tracing`](https://docs.rs/tracing) is told
 //!   to the subscriber that the thread which builds the pool has then, with the fields `pid` and
-//!   `task` or `job` (as in [`WorkerState`]). Set the subscriber first; its most verbose level then
-//!   is the workers', too. Values arrive as text, cut where an event would exceed 4 KiB. It is told
+//!   `task` or `job` (as in [`WorkerState`]), as part of the span in which the work was submitted.
+//!   Set the subscriber first; its most verbose level then is the workers', too. Values arrive as
+//!   text, cut where an event would exceed 4 KiB. It is told
 //!   from a thread of the pool's. When it does not keep up, events are dropped and counted in
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
@@ -215,7 +216,6 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
-#[allow(dead_code)]
 mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]
@@ -227,7 +227,9 @@ mod protocol;
 // F5: what can go wrong.
 #[cfg(not(gristmill_loom))]
 mod error;
-// F6: the child's life and the parent's, strangers to each other.
+// F6: the child's life, the parent's, and memory with objects of many, strangers to each other.
+#[cfg(not(gristmill_loom))]
+mod commons;
 #[cfg(not(gristmill_loom))]
 mod pool;
 #[cfg(not(gristmill_loom))]
@@ -242,7 +244,7 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
-// F9: what the floors below must survive.
+// F9: the door to what processes share, and what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -250,11 +252,15 @@ pub mod hostile;
 mod hostile;
 #[cfg(all(test, not(gristmill_loom)))]
 mod proof;
+#[cfg(not(gristmill_loom))]
+mod region;
 
 #[cfg(not(gristmill_loom))]
+pub use commons::{Object, Region};
+#[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RemoteError, Result,
-    SchedulerError, TaskError, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
+    Result, SchedulerError, TaskError, TaskId, WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
@@ -276,12 +282,14 @@ pub use protocol::context::{Context, ContextError, Rkyv};
 #[cfg(not(gristmill_loom))]
 pub use protocol::lanes::Priority;
 #[cfg(not(gristmill_loom))]
+pub use protocol::name::Handle;
+#[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
     ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
     PipeSender, Queue, QueueBuilder, QueueIter, QueueStream, Received, Receiving, RecvError,
-    Region, SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
+    SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
@@ -290,7 +298,7 @@ pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]
 pub use task::map::{AsCompleted, Blocking, Collect, Incoming, Items, Map, Ordered, Source, Tuple};
 #[cfg(not(gristmill_loom))]
-pub use task::{TaskBuilder, TaskHandle, TaskOutput, TrySpawnError, WhenFree};
+pub use task::{Gather, TaskBuilder, TaskHandle, TaskOutput, TaskSet, TrySpawnError, WhenFree};
 #[cfg(not(gristmill_loom))]
 pub use worker::error_hook::set_error_hook;
 

@@ -1,6 +1,7 @@
 //! How a worker ended, and what it took along.
 
 use core::fmt;
+use core::num::NonZeroU16;
 use core::ops::Range;
 
 use crate::sys::oom::OomKills;
@@ -22,6 +23,8 @@ pub struct WorkerDeath {
     pub oom_kill: OomKill,
     /// How many workers ran the task, this one included, each of which died.
     pub attempts: u32,
+    /// The task that it ran; of a map, the batch. `None` for other work.
+    pub task: Option<TaskId>,
     /// The elements that it was working on, when the work was a range.
     pub elements: Option<Range<u64>>,
     /// The elements that are in an undefined state, because an in-place job is never run twice.
@@ -39,6 +42,7 @@ impl WorkerDeath {
             peak_memory: None,
             oom_kill: OomKill::No,
             attempts: 1,
+            task: None,
             elements: None,
             undefined: Vec::new(),
         }
@@ -52,6 +56,9 @@ impl fmt::Display for WorkerDeath {
         match &self.name {
             None => write!(f, "worker {} {}", self.pid, self.cause)?,
             Some(name) => write!(f, "process '{name}' ({}) {}", self.pid, self.cause)?,
+        }
+        if let Some(task) = self.task {
+            write!(f, " in task {task}")?;
         }
         if let Some(range) = &self.elements {
             write!(
@@ -82,6 +89,45 @@ impl fmt::Display for WorkerDeath {
             )?;
         }
         write_undefined(f, &self.undefined)
+    }
+}
+
+/// Tells tasks of a pool apart, as [`WorkerState::Task`](crate::WorkerState::Task) and the field
+/// `task` of what is told to `tracing` do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TaskId {
+    // In six bytes, none of them wasted on `None`, so that errors stay small.
+    slot_and_one: NonZeroU16,
+    generation: [u16; 2],
+}
+
+impl TaskId {
+    pub(crate) fn new(slot: u32, generation: u32) -> Option<Self> {
+        let slot_and_one = u16::try_from(slot).ok()?.checked_add(1)?;
+        Some(Self {
+            slot_and_one: NonZeroU16::new(slot_and_one)?,
+            generation: [(generation >> 16) as u16, generation as u16],
+        })
+    }
+
+    /// The number of its slot, and how often that was used before.
+    #[must_use]
+    pub fn parts(self) -> (u32, u32) {
+        let [high, low] = self.generation.map(u32::from);
+        (u32::from(self.slot_and_one.get()) - 1, high << 16 | low)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (slot, generation) = self.parts();
+        write!(f, "{slot}.{generation}")
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskId({self})")
     }
 }
 

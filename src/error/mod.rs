@@ -5,12 +5,14 @@
 
 mod damage;
 mod death;
+mod region;
 mod remote;
 mod scheduler;
 mod task;
 
 pub use damage::Damage;
-pub use death::{Cause, OomKill, WorkerDeath};
+pub use death::{Cause, OomKill, TaskId, WorkerDeath};
+pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
 pub use task::{Failure, ItemError, Location, TaskError};
@@ -37,6 +39,9 @@ pub enum Error {
     /// The kernel refused a system call.
     #[error(transparent)]
     System(#[from] SysError),
+    /// A region, or an object in one, is not to be had.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// A builder's setting makes no sense.
     #[error("the pool's `{setting}` was {found}; wanted {wanted}")]
     InvalidConfig {
@@ -146,7 +151,7 @@ pub enum Error {
     /// program that has started a [`Process`](crate::Process) used that or started another.
     #[error(
         "this process was forked from the one that owns the pool or the process; make one of its \
-         own"
+         own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
     /// `task_done` was called more often than items were received.

@@ -80,7 +80,7 @@ pub enum TaskError {
     /// A process that was forked from the pool's owner asked for the outcome.
     #[error(
         "this process was forked from the one that owns the pool or the process; make one of its \
-         own"
+         own, or return what is to be done, so that the owner submits it (see `TaskSet`)"
     )]
     Forked,
     /// The result could not be written as an archive, or read back.

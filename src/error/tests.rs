@@ -24,6 +24,7 @@ fn a_death_names_process_signal_and_ranges() {
     let death = WorkerDeath {
         peak_memory: Some(3 << 20),
         attempts: 2,
+        task: None,
         elements: Some(10..20),
         undefined: vec![10..20, 40..50],
         ..WorkerDeath::new(42, Cause::Signal(15))
@@ -77,4 +78,14 @@ fn errors_are_small_and_cross_threads() {
     fn crosses<T: Send + Sync + 'static>() {}
     crosses::<Error>();
     assert!(size_of::<Error>() <= 128, "{} bytes", size_of::<Error>());
+}
+
+#[test]
+fn a_task_is_told_by_its_slot_and_generation() {
+    for (slot, generation) in [(0, 0), (7, 1), (4095, u32::MAX), (65534, 1 << 16)] {
+        let task = TaskId::new(slot, generation).unwrap();
+        assert_eq!(task.parts(), (slot, generation));
+        assert_eq!(task.to_string(), format!("{slot}.{generation}"));
+    }
+    assert_eq!(size_of::<Option<TaskId>>(), 6);
 }

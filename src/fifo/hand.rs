@@ -113,7 +113,7 @@ impl Hand {
         );
     }
 
-    /// TAKING(me, g) | HELD(me, g) | DROPPING(me, g) -> FREE(g + 1), which is the owner's alone to do.
+    /// TAKING(me, g) | HELD(me, g) | DROPPING(me, g) -> FREE(g + 1); the owner's alone to do.
     pub(super) fn let_go(&self, generation: u32) {
         // ORDERING: F7, Release; we are done with the bytes (`grasp`). Model: a_hand_changes_hands.
         self.word

@@ -14,7 +14,7 @@
 //! never goes back.
 //!
 //! Wrap-around: a lap has 32 bits, compared by signed distance. A process would have to stand still
-//! for exactly 2^32 laps (minutes of the highest rate, with one place; days with a thousand) between
+//! for exactly 2^32 laps (minutes of the highest rate with one place, days with many) between
 //! a load and its exchange to mistake one lap for another.
 
 use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};

@@ -19,11 +19,12 @@
 //! ```
 //!
 //! The place of an item that was dropped, because its sender died over it, is in use until its turn
-//! comes. A sender that stands still between FILLING and READY, for as long as it takes to copy an item,
-//! holds up the receivers of what comes after it; so nothing else is done in between.
+//! comes. A sender that stands still between FILLING and READY, for as long as it takes to copy an
+//! item, holds up the receivers of what comes after it; so nothing else is done in between.
 
 #![expect(unsafe_code, reason = "finds words and bytes that lie a stride apart")]
 
+mod ends;
 mod hand;
 mod header;
 #[cfg(all(test, gristmill_loom))]
@@ -37,6 +38,7 @@ mod tests;
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::fence_after_rmw;
 
+pub(crate) use ends::{Ends, Side};
 pub(crate) use hand::Hand;
 pub(crate) use header::{FifoHeader, Place};
 pub(crate) use row::Row;
@@ -67,7 +69,7 @@ pub(crate) enum Offer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Take {
-    /// The oldest item, to be read, then to `vacate`, `hold` or `put_back`.
+    /// The oldest item, to be read, then to `vacate` or `hold`.
     Item(Place),
     /// An item that came back in this hand, which is now ours.
     Held(Grip),
@@ -136,8 +138,8 @@ impl<'a> Fifo<'a> {
             let place = self.header.tail().load(self.places());
             let slot = self.slot(place);
             match slot.stand(place.lap) {
-                // ORDERING: F5; after a fence of a sender that is about to sleep, either it sees that
-                // the queue is closed, or whoever closed it finds it asleep.
+                // ORDERING: F5; after a fence of a sender that is about to sleep, either it sees
+                // that the queue is closed, or whoever closed it finds it asleep.
                 Stand::Before if self.header.is_closed() => return Offer::Closed,
                 Stand::Before => return Offer::Full,
                 Stand::VoidBefore => slot.pass_void(place.lap.wrapping_sub(1)),
@@ -169,7 +171,8 @@ impl<'a> Fifo<'a> {
         self.slot(place).publish(place.lap);
     }
 
-    /// FILLING(me) -> VOID: the sender changed its mind. Then wake the receivers.
+    /// FILLING(me) -> VOID, as `offer` does by itself for a queue that was closed meanwhile.
+    #[cfg(test)]
     pub(crate) fn withdraw(&self, place: Place) {
         self.slot(place).withdraw(place.lap);
     }
@@ -227,6 +230,7 @@ impl<'a> Fifo<'a> {
 
     /// CLAIMED(me) -> RETURNED: somebody else shall have it, before anything that waits. Then wake
     /// a receiver.
+    #[cfg(all(test, gristmill_loom))]
     pub(crate) fn put_back(&self, place: Place) {
         self.slot(place).put_back(place.lap);
         self.header.count_returned();

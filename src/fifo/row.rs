@@ -32,7 +32,7 @@ unsafe impl<F: Sync> Sync for Row<'_, F> {}
 impl<'a, F> Row<'a, F> {
     /// # Safety
     ///
-    /// For each `index < count`, `first + index * stride` is an initialised `F`, aligned, that lives
+    /// For each `index < count`, `first + index * stride` is an initialised, aligned `F` that lives
     /// for `'a`, and the bytes up to the next one belong to it.
     pub(crate) unsafe fn new(first: NonNull<u8>, stride: usize, count: u32) -> Self {
         debug_assert!(stride >= size_of::<F>());

@@ -196,6 +196,7 @@ impl Slot {
     }
 
     /// CLAIMED(me, l) -> RETURNED(l), which is the owner's alone to do.
+    #[cfg(all(test, gristmill_loom))]
     pub(super) fn put_back(&self, lap: u32) {
         // ORDERING: F1, Release; we have read the bytes, whoever claims them next may have them
         // overwritten (`claim_returned`). Model: an_item_is_put_back_once_it_was_read.

@@ -124,24 +124,6 @@ impl StreamHeader {
         self.reader.0.end(turn);
     }
 
-    /// How many bytes wait to be read, as far as two looks tell.
-    pub(crate) fn len(&self, size: usize) -> usize {
-        // Relaxed: a guess; after a fence it overlooks nothing counted before its partner.
-        let read = self.reader.0.count.load(Ordering::Relaxed);
-        let written = self.writer.0.count.load(Ordering::Relaxed);
-        written.wrapping_sub(read).min(size as u64) as usize
-    }
-
-    /// Whether the writer's turn is free, as far as a look tells.
-    pub(crate) fn writer_is_free(&self) -> bool {
-        self.writer.0.is_free()
-    }
-
-    /// Whether the reader's turn is free, as far as a look tells.
-    pub(crate) fn reader_is_free(&self) -> bool {
-        self.reader.0.is_free()
-    }
-
     /// Nobody will write, or nobody will read, any more. Then wake all.
     pub(crate) fn close(&self) {
         // Relaxed, with the fence below: it publishes nothing, it is to be seen in time.
@@ -172,11 +154,6 @@ fn run(count: u64, size: usize, ring: usize) -> Run {
 }
 
 impl Side {
-    fn is_free(&self) -> bool {
-        // Relaxed: a guess.
-        Word::from_bits(self.turn.load(Ordering::Relaxed)).state() == FREE
-    }
-
     fn begin(&self, me: Owner) -> Option<Turn> {
         // Relaxed: a guess, proved by the exchange.
         let seen = Word::from_bits(self.turn.load(Ordering::Relaxed));

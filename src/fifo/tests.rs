@@ -112,7 +112,6 @@ enum Step {
     /// Held, and still at its place.
     DieMoving,
     DieHolding,
-    Close,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -310,7 +309,6 @@ fn run(slots: usize, hands: usize, lap: u32, orphan: Orphan, steps: &[Step]) {
                     }
                 }
             }
-            Step::Close => fifo.close(),
         }
         model.check(fifo, slots);
     }

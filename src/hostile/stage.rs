@@ -82,6 +82,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         setup: None,
@@ -243,6 +244,7 @@ impl Stage<'_> {
             element_limit: limit.unwrap_or(0),
         };
         let launch = Launch {
+            caller: None,
             job,
             chunking: match choice & 32 {
                 0 => Chunking::guided(len as u64, WORKERS.into(), 1 + u64::from(choice >> 6) * 8),

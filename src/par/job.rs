@@ -222,10 +222,10 @@ impl<'a, O> Job<'a, O> {
             return None;
         };
         self.engine.check_process().ok()?;
-        let Place::Slot { slot, generation } = entry.place() else {
+        let Place::Job { job, generation } = entry.place() else {
             return None;
         };
-        let (done, total) = self.engine.job_progress(slot, generation)?;
+        let (done, total) = self.engine.job_progress(job, generation)?;
         Some(Progress { done, total })
     }
 

@@ -116,6 +116,7 @@ where
         output,
     });
     Ok(Launch {
+        caller: None,
         job,
         chunking,
         pure_function: shape.pure_function,

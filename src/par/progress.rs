@@ -167,10 +167,10 @@ impl ProgressStream {
 
     /// What the books say, if it is news.
     fn news(&mut self, entry: &JobEntry) -> Option<Progress> {
-        let Place::Slot { slot, generation } = entry.place() else {
+        let Place::Job { job, generation } = entry.place() else {
             return None;
         };
-        let (done, total) = self.engine.job_progress(slot, generation)?;
+        let (done, total) = self.engine.job_progress(job, generation)?;
         let progress = Progress { done, total };
         (self.last != Some(progress)).then_some(progress)
     }

@@ -21,6 +21,7 @@ use crate::pool::supervisor::Supervisor;
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::control::WORKERS;
 use crate::protocol::function::FunctionId;
+use crate::protocol::inherited::Inheritance;
 use crate::protocol::lanes::QUEUES;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
@@ -69,6 +70,7 @@ pub struct Builder {
     cancel_grace: Option<Duration>,
     queue_depth: Option<usize>,
     settings: Settings,
+    pub(super) regions: Inheritance,
     cores: Vec<usize>,
     setup: Option<fn()>,
     pub(super) life: LifePlan,
@@ -95,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) cancel_grace: Duration,
     pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
+    /// Regions that workers are given.
+    pub(crate) regions: Inheritance,
     pub(crate) service: Service,
     pub(crate) manner: Manner,
     pub(crate) captured_lines: Option<usize>,
@@ -414,6 +418,7 @@ impl Builder {
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             queue_depth: self.queue_depth,
             settings,
+            regions: self.regions,
             service: self.life.service()?,
             manner,
             captured_lines: self.captured_lines,

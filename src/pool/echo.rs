@@ -3,14 +3,19 @@
 //! A thread of its own tells it: a subscriber may take its time, and the supervisor has none. What
 //! it has not got round to waits in a bounded queue; what finds no room there is counted and lost.
 //!
+//! What was said of work that was submitted in a span of the program's is told as said in it,
+//! unless the worker was in one of its own. That span is let go of behind all of it: the note says
+//! after how many messages, and is never lost.
+//!
 //! A callsite must live for ever. So one is made for each that workers name, kept for the next
 //! time, and no more than a program has: beyond that, what is said is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tracing_core::field::{Field, FieldSet, Value, display};
@@ -19,9 +24,11 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Callsite, Dispatch, Event, Level, LevelFilter, Metadata, callsite, dispatcher};
 
+use crate::pool::caller::{Caller, Callers, Held};
 use crate::primitive::atomic::{AtomicU64, Ordering};
-use crate::protocol::echo::{FIELDS, Kind, Message};
+use crate::protocol::echo::{FIELDS, Kind, Message, NOWHERE};
 use crate::protocol::gauge::Work;
+use crate::sys::eventfd::Bell;
 
 /// Messages that wait for the subscriber.
 const WAITING: usize = 4096;
@@ -39,6 +46,7 @@ pub(crate) struct Audience {
     /// 1 for errors to 5 for traces.
     pub(crate) level: u8,
     pub(crate) lost: Arc<AtomicU64>,
+    pub(super) callers: Arc<Callers>,
 }
 
 impl fmt::Debug for Audience {
@@ -51,7 +59,9 @@ impl fmt::Debug for Audience {
 
 impl Audience {
     /// The subscriber of the calling thread, if it wants to know anything.
-    pub(crate) fn current() -> Option<Self> {
+    ///
+    /// The bell is the supervisor's.
+    pub(crate) fn current(bell: &Arc<Bell>) -> Option<Self> {
         let level = match LevelFilter::current().into_level()? {
             Level::ERROR => 1,
             Level::WARN => 2,
@@ -63,7 +73,13 @@ impl Audience {
             dispatch: dispatcher::get_default(Dispatch::clone),
             level,
             lost: Arc::default(),
+            callers: Arc::new(Callers::new(Arc::clone(bell))),
         })
+    }
+
+    /// The span that the calling thread is in.
+    pub(super) fn caller(&self) -> Option<Caller> {
+        self.callers.enter(&self.dispatch)
     }
 }
 
@@ -73,31 +89,44 @@ pub(super) struct Echo {
     sender: Option<SyncSender<Said>>,
     thread: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
+    callers: Arc<Callers>,
+    /// How much was sent, and which spans are let go of after how much of it.
+    sent: u64,
+    notes: Arc<Notes>,
 }
+
+type Notes = Mutex<VecDeque<(u64, Vec<Held>)>>;
 
 enum Said {
     Message(u32, Box<Message>),
     /// The process has ended.
     End(u32),
+    /// There may be spans to let go of.
+    Note,
 }
 
 impl Echo {
     pub(super) fn start(audience: &Audience) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let Audience { dispatch, lost, .. } = audience.clone();
-        let its_lost = Arc::clone(&lost);
+        let audience = audience.clone();
+        let (lost, callers) = (Arc::clone(&audience.lost), Arc::clone(&audience.callers));
+        let notes: Arc<Notes> = Arc::default();
+        let its_notes = Arc::clone(&notes);
         let thread = thread::Builder::new()
             .name("gristmill-trace".into())
-            .spawn(move || run(&receiver, dispatch, its_lost))?;
+            .spawn(move || run(&receiver, audience, &its_notes))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
             lost,
+            callers,
+            sent: 0,
+            notes,
         })
     }
 
     /// Passes on what a process has said.
-    pub(super) fn tell(&self, pid: u32, message: Message) {
+    pub(super) fn tell(&mut self, pid: u32, message: Message) {
         let missed = u64::from(message.lost);
         let sent = self.send(Said::Message(pid, Box::new(message)));
         // ORDERING: Relaxed; a count.
@@ -106,17 +135,31 @@ impl Echo {
     }
 
     /// The process has ended, and with it its spans.
-    pub(super) fn end_of(&self, pid: u32) {
+    pub(super) fn end_of(&mut self, pid: u32) {
         // If there is no room its spans stay open until another process of that number ends.
         self.send(Said::End(pid));
     }
 
-    fn send(&self, said: Said) -> bool {
+    /// The spans in which work was submitted that has ended meanwhile.
+    pub(super) fn left(&self) -> Vec<Held> {
+        self.callers.take_left()
+    }
+
+    /// Lets go of spans, once what was passed on so far has been told.
+    pub(super) fn let_go(&mut self, held: Vec<Held>) {
+        lock(&self.notes).push_back((self.sent, held));
+        // Without room there are messages, after each of which the notes are looked at.
+        self.send(Said::Note);
+    }
+
+    fn send(&mut self, said: Said) -> bool {
         let sender = self.sender.as_ref();
-        sender.is_some_and(|sender| match sender.try_send(said) {
+        let sent = sender.is_some_and(|sender| match sender.try_send(said) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        })
+        });
+        self.sent += u64::from(sent);
+        sent
     }
 }
 
@@ -130,22 +173,46 @@ impl Drop for Echo {
     }
 }
 
-fn run(receiver: &Receiver<Said>, dispatch: Dispatch, lost: Arc<AtomicU64>) {
+fn lock(notes: &Notes) -> MutexGuard<'_, VecDeque<(u64, Vec<Held>)>> {
+    // Nothing panics while it is held, so a poisoned lock guards a sound state.
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(receiver: &Receiver<Said>, audience: Audience, notes: &Notes) {
+    let Audience {
+        dispatch,
+        lost,
+        callers,
+        ..
+    } = audience;
     let mut teller = Teller {
         dispatch: dispatch.clone(),
         spans: HashMap::new(),
         lost,
+        callers,
     };
     dispatcher::with_default(&dispatch, || {
-        for said in receiver {
+        for (told, said) in (1..).zip(receiver) {
             // A subscriber that panics has lost this one; the next ones it may like better.
             let _ = catch_unwind(AssertUnwindSafe(|| match said {
                 Said::Message(pid, message) => teller.tell(pid, &message),
                 Said::End(pid) => teller.end(pid),
+                Said::Note => {}
             }));
+            while let Some(held) = due(notes, told) {
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(held)));
+            }
         }
         teller.end_all();
+        drop(mem::take(&mut *lock(notes)));
     });
+}
+
+/// Spans to let go of when so much has been told.
+fn due(notes: &Notes, told: u64) -> Option<Vec<Held>> {
+    let mut notes = lock(notes);
+    let is_due = notes.front().is_some_and(|&(after, _)| after <= told);
+    is_due.then(|| notes.pop_front())?.map(|(_, held)| held)
 }
 
 struct Teller {
@@ -153,6 +220,7 @@ struct Teller {
     /// The spans of each process, by the numbers it gave them.
     spans: HashMap<u32, HashMap<u64, Span>>,
     lost: Arc<AtomicU64>,
+    callers: Arc<Callers>,
 }
 
 struct Span {
@@ -191,7 +259,11 @@ impl Teller {
         if !self.dispatch.enabled(metadata) {
             return;
         }
-        let parent = its.get(&message.parent).map(|span| span.id.clone());
+        let parent = match its.get(&message.parent) {
+            Some(span) => Some(span.id.clone()),
+            None if message.parent == NOWHERE => None,
+            None => self.callers.span_of(message.work),
+        };
         let origin = Some(Origin::new(pid, message.work));
         site.with_values(message, origin, |values| match message.kind {
             Kind::Event => {

@@ -12,6 +12,7 @@ use crate::memory::MemoryLimit;
 use crate::memory::heap::{Heap, HeapLimits};
 use crate::memory::region::Region;
 use crate::pool::builder::Config;
+use crate::pool::caller::Caller;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::pool::output::Lines;
@@ -38,7 +39,7 @@ pub(crate) struct Engine {
     /// Wakes the leader of the blocked threads, and nobody else.
     leader: Arc<Bell>,
     /// Wakes the supervisor.
-    commands: Bell,
+    commands: Arc<Bell>,
     /// What workers print, if it is captured.
     output: Option<Arc<Lines>>,
     /// Who is told what workers say through `tracing`, and the number that their ends of the
@@ -81,8 +82,9 @@ pub(crate) struct HubGuard<'a> {
 
 impl Engine {
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let commands = Arc::new(Bell::new()?);
         #[cfg(feature = "tracing")]
-        let (config, audience) = Self::find_audience(config)?;
+        let (config, audience) = Self::find_audience(config, &commands)?;
         let places = config.service.places(config.workers, config.queues);
         let arenas = 2 * places as u64 * arena_size(&config);
         let buffers = 2 * config.memory_budget;
@@ -101,7 +103,7 @@ impl Engine {
             heap,
             event: Arc::new(Bell::new()?),
             leader: Arc::new(Bell::new()?),
-            commands: Bell::new()?,
+            commands,
             #[cfg(feature = "tracing")]
             audience,
             output: config
@@ -120,8 +122,11 @@ impl Engine {
     }
 
     #[cfg(feature = "tracing")]
-    fn find_audience(mut config: Config) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
-        let audience = Audience::current().filter(|_| config.manner.places_descriptors());
+    fn find_audience(
+        mut config: Config,
+        commands: &Arc<Bell>,
+    ) -> Result<(Config, Option<(Audience, OwnedFd)>), Error> {
+        let audience = Audience::current(commands).filter(|_| config.manner.places_descriptors());
         let Some(audience) = audience else {
             return Ok((config, None));
         };
@@ -138,6 +143,14 @@ impl Engine {
     pub(crate) fn audience(&self) -> Option<(&Audience, RawFd)> {
         let (audience, placeholder) = self.audience.as_ref()?;
         Some((audience, placeholder.as_raw_fd()))
+    }
+
+    /// The span that the calling thread is in, if what workers say is told to anybody.
+    pub(crate) fn caller(&self) -> Option<Box<Caller>> {
+        #[cfg(feature = "tracing")]
+        return self.audience()?.0.caller().map(Box::new);
+        #[cfg(not(feature = "tracing"))]
+        None
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -305,6 +318,20 @@ impl Engine {
         self.guard(self.hub.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Wakes workers for so many new tasks and chunks.
+    fn wake(&self, workers: u32) {
+        if workers > 0 {
+            self.count_wake_ups(self.parking().wake(workers, &KernelFutex));
+        }
+    }
+
+    fn count_wake_ups(&self, woken: u32) {
+        if woken > 0 {
+            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
+            self.wake_ups.fetch_add(u64::from(woken), Ordering::Relaxed);
+        }
+    }
+
     fn guard<'a>(&'a self, hub: MutexGuard<'a, Hub>) -> HubGuard<'a> {
         HubGuard {
             engine: self,
@@ -354,6 +381,13 @@ impl Drop for HubGuard<'_> {
             self.call_line(depth);
         }
         self.note_drained();
+        if self.aftermath.is_waking() {
+            // All that most submissions leave.
+            let workers = mem::take(&mut self.aftermath.workers);
+            self.hub = None;
+            self.engine.wake(workers);
+            return;
+        }
         let Aftermath {
             workers,
             needs_one,
@@ -379,19 +413,12 @@ impl Drop for HubGuard<'_> {
                 }
             };
         }
-        woken += if workers > 0 {
-            parking.wake(workers, &KernelFutex)
+        if workers > 0 {
+            self.engine.wake(workers);
         } else if needs_one {
-            u32::from(parking.wake_if_all_sleep(&KernelFutex))
-        } else {
-            0
-        };
-        if woken > 0 {
-            // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
-            self.engine
-                .wake_ups
-                .fetch_add(u64::from(woken), Ordering::Relaxed);
+            woken += u32::from(parking.wake_if_all_sleep(&KernelFutex));
         }
+        self.engine.count_wake_ups(woken);
         for worker in asked {
             parking.rouse(worker, &KernelFutex);
         }

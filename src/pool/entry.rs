@@ -10,6 +10,8 @@ use crate::primitive::flag::Flag;
 /// Places that no slot number reaches.
 const NOWHERE: u64 = u64::MAX;
 const BACKLOG: u64 = u64::MAX - 1;
+/// Set in the place of a job, where no slot number reaches either.
+const JOB: u64 = 1 << 63;
 
 /// The meeting point of one pending outcome and its one waiter.
 #[derive(Debug)]
@@ -17,7 +19,8 @@ pub(crate) struct Entry<T> {
     /// Set once the outcome is there, so that a spinning waiter need not lock.
     ready: Flag,
     state: Mutex<State<T>>,
-    /// Where the work is, for whoever wants to take it back; used under the hub's lock.
+    /// Where the work is, for whoever wants to take it back, under the hub's lock; and, as a hint,
+    /// for whoever waits for it.
     place: AtomicU64,
 }
 
@@ -28,8 +31,10 @@ pub(crate) enum Place {
     Nowhere,
     /// Waiting in the parent.
     Backlog,
-    /// In this slot of the ring, or in this job of the board.
+    /// In this slot of the ring.
     Slot { slot: u32, generation: u32 },
+    /// In this job of the board.
+    Job { job: u32, generation: u32 },
 }
 
 #[derive(Debug)]
@@ -60,11 +65,17 @@ impl<T> Entry<T> {
         }
     }
 
+    /// Makes it one without an outcome again; gives what was in it, to be dropped.
+    pub(crate) fn renew(&mut self) -> impl Sized + use<T> {
+        mem::replace(self, Self::new()).state
+    }
+
     pub(crate) fn set_place(&self, place: Place) {
         let bits = match place {
             Place::Nowhere => NOWHERE,
             Place::Backlog => BACKLOG,
             Place::Slot { slot, generation } => u64::from(slot) << 32 | u64::from(generation),
+            Place::Job { job, generation } => JOB | u64::from(job) << 32 | u64::from(generation),
         };
         // ORDERING: Relaxed; the hub's lock orders it.
         self.place.store(bits, Ordering::Relaxed);
@@ -75,6 +86,10 @@ impl<T> Entry<T> {
         match self.place.load(Ordering::Relaxed) {
             NOWHERE => Place::Nowhere,
             BACKLOG => Place::Backlog,
+            bits if bits & JOB != 0 => Place::Job {
+                job: ((bits & !JOB) >> 32) as u32,
+                generation: bits as u32,
+            },
             bits => Place::Slot {
                 slot: (bits >> 32) as u32,
                 generation: bits as u32,

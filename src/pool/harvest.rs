@@ -8,6 +8,7 @@ use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
+use crate::pool::entry::{Entry, Place};
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Next;
 use crate::pool::job::{JobOutcome, Running};
@@ -29,6 +30,17 @@ impl Engine {
     pub(crate) fn sees_completions(&self) -> bool {
         let control = self.control();
         control.done().any() || self.sees_finished_job()
+    }
+
+    /// The slot of an entry's task, if that seems to have ended; one load of its word.
+    pub(crate) fn ended_slot<T>(&self, entry: &Entry<T>) -> Option<u32> {
+        match entry.place() {
+            Place::Slot { slot, generation } => {
+                let has_ended = self.control().ring().has_ended(slot, generation);
+                has_ended.then_some(slot)
+            }
+            _ => None,
+        }
     }
 
     /// Whether a job on the board seems to have no chunk left.
@@ -65,7 +77,24 @@ impl Engine {
 impl Hub {
     /// Delivers what the hints point to.
     pub(crate) fn harvest(&mut self, control: &Control, engine: &Engine) -> usize {
+        self.harvest_with(control, engine, None)
+    }
+
+    /// The same, and the task in a slot that is known to have ended; if nothing else is pending,
+    /// that is all, and its hint stays where it is.
+    pub(crate) fn harvest_with(
+        &mut self,
+        control: &Control,
+        engine: &Engine,
+        ended: Option<u32>,
+    ) -> usize {
         let mut outcomes = 0;
+        if let Some(slot) = ended {
+            outcomes += usize::from(self.collect(control, engine, slot));
+            if self.pending() == 0 {
+                return outcomes;
+            }
+        }
         control
             .done()
             .drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));

@@ -11,6 +11,7 @@ use crate::error::TaskError;
 use crate::memory::block::Block;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
+use crate::pool::caller::Caller;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Placement;
@@ -23,6 +24,7 @@ use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::gauge::Work;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
@@ -35,10 +37,7 @@ pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) entry: Arc<TaskEntry>,
-    #[expect(
-        dead_code,
-        reason = "kept until the task has ended, as a worker reads it"
-    )]
+    /// Kept until the task has ended, as a worker reads it.
     pub(crate) arguments: Option<Block>,
     /// The context's block, what the caller sent along, and whatever else must live so long.
     pub(crate) keep: Option<Keep>,
@@ -47,6 +46,18 @@ pub(crate) struct Flight {
     /// Boxed, because most tasks have none.
     pub(crate) terms: Option<Box<TaskTerms>>,
     pub(crate) route: Route,
+    /// The span that it was submitted in.
+    pub(crate) caller: Option<Box<Caller>>,
+}
+
+impl Flight {
+    /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
+    pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
+        self.entry.set_place(Place::Slot { slot, generation });
+        if let Some(caller) = &mut self.caller {
+            caller.begin(Work::Task { slot, generation });
+        }
+    }
 }
 
 /// Something kept alive for workers that read it.
@@ -150,6 +161,8 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
+            control.ring().expect_submission(Some(slot));
+            control.task(slot).expect_store();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
@@ -187,9 +200,9 @@ impl Hub {
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
-    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
+    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, mut flight: Flight) {
         let Filling { slot, generation } = filling;
-        flight.entry.set_place(Place::Slot { slot, generation });
+        flight.settle_in(slot, generation);
         if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
@@ -268,7 +281,7 @@ impl Hub {
         grace: Option<Duration>,
     ) -> bool {
         let never_begun = match entry.place() {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Job { .. } => false,
             Place::Backlog => true,
             Place::Slot { slot, generation } => {
                 let back = self.take_back(control, slot, generation);
@@ -449,6 +462,18 @@ pub(super) struct Aftermath {
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.
     pub(super) completed: Vec<Placement>,
+}
+
+impl Aftermath {
+    /// Whether there is nothing to do but to wake workers, if that.
+    pub(super) fn is_waking(&self) -> bool {
+        !(self.needs_one || self.nudge)
+            && self.wakers.is_empty()
+            && self.asked.is_empty()
+            && self.discarded.is_empty()
+            && self.takers.is_empty()
+            && self.completed.is_empty()
+    }
 }
 
 impl Hub {

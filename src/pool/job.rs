@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Known, Posted};
 use crate::error::{Failure, TaskError};
+use crate::pool::caller::Caller;
 use crate::pool::chunking::Chunking;
 use crate::pool::deadline::{NEVER, Pulse};
 use crate::pool::entry::{Entry, Place};
@@ -14,6 +15,7 @@ use crate::pool::hub::{Hub, Keep};
 use crate::pool::inquiry::Inquiry;
 use crate::pool::terms::{Grain, JobTerms};
 use crate::protocol::control::Control;
+use crate::protocol::gauge::Work;
 use crate::protocol::range::RangeJob;
 use crate::sys::clock;
 
@@ -50,6 +52,8 @@ pub(crate) struct Launch {
     /// Worth waking everybody for at once, whatever an element costs.
     pub(crate) large: bool,
     pub(crate) terms: JobTerms,
+    /// The span that it was begun in.
+    pub(crate) caller: Option<Box<Caller>>,
     /// Inputs, outputs and context; nobody frees them while a worker may touch them.
     pub(crate) keep: Keep,
 }
@@ -234,6 +238,7 @@ impl Hub {
     pub(crate) fn launch(&mut self, control: &Control, mut launch: Launch, entry: &Arc<JobEntry>) {
         if let Some(error) = &self.closed {
             let outcome = JobOutcome::failed(error.clone(), launch.keep);
+            self.aftermath.discarded.push(Box::new(launch.caller));
             self.settle_job(Arc::clone(entry), outcome);
             return;
         }
@@ -265,7 +270,7 @@ impl Hub {
     pub(super) fn post(
         &mut self,
         control: &Control,
-        launch: Launch,
+        mut launch: Launch,
         entry: Arc<JobEntry>,
         inquiry: Inquiry,
     ) {
@@ -290,10 +295,15 @@ impl Hub {
             let ranges = inquiry.ranges().iter();
             ranges.for_each(|range| set(range.start, range.end - range.start));
         }
-        entry.set_place(Place::Slot {
-            slot: job,
-            generation,
-        });
+        entry.set_place(Place::Job { job, generation });
+        if let Some(caller) = &mut launch.caller {
+            let chunk = 0;
+            caller.begin(Work::Chunk {
+                job,
+                generation,
+                chunk,
+            });
+        }
         let posted = board.post(job, generation, chunks);
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
@@ -334,7 +344,7 @@ impl Hub {
         grace: Option<Duration>,
     ) {
         match entry.place() {
-            Place::Nowhere => {}
+            Place::Nowhere | Place::Slot { .. } => {}
             Place::Backlog => {
                 let waiting = self.jobs.backlog.iter();
                 let found = waiting
@@ -346,8 +356,8 @@ impl Hub {
                 };
                 self.settle_job(entry, JobOutcome::failed(error, launch.keep));
             }
-            Place::Slot { slot, generation } => {
-                let Some(running) = self.jobs.get(slot) else {
+            Place::Job { job, generation } => {
+                let Some(running) = self.jobs.get(job) else {
                     return;
                 };
                 if running.posted.generation() == generation {
@@ -358,7 +368,7 @@ impl Hub {
                         running.end = end;
                         self.look_at(end);
                     }
-                    self.finish_if_settled(control, slot);
+                    self.finish_if_settled(control, job);
                 }
             }
         }

@@ -51,8 +51,10 @@ impl Engine {
         }
         let (is_alone, is_heard) = {
             let mut hub = self.hub();
-            if self.sees_completions() {
-                hub.harvest(self.control(), self);
+            let ended = self.ended_slot(entry);
+            // What waits alone is looked for where it is, below.
+            if ended.is_some() || !hub.waits_alone() && self.sees_completions() {
+                hub.harvest_with(self.control(), self, ended);
             }
             (hub.waits_alone(), hub.reactors.hears_this_task())
         };

@@ -13,7 +13,6 @@ use crate::board::{ChunkOutcome, JOBS};
 use crate::error::{Damage, TaskError};
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
-use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::inquiry::Inquiry;
 use crate::pool::job::{JobEntry, JobOutcome, Launch, Running};
@@ -236,10 +235,7 @@ impl Flight {
             return Verdict::Fail;
         }
         *generation = generation.wrapping_add(1);
-        self.entry.set_place(Place::Slot {
-            slot,
-            generation: *generation,
-        });
+        self.settle_in(slot, *generation);
         Verdict::Retry
     }
 

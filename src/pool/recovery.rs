@@ -11,11 +11,10 @@ use std::mem;
 use std::num::NonZeroU32;
 
 use crate::board::{ChunkOutcome, Verdict as ChunkVerdict};
-use crate::error::{Damage, TaskError, WorkerDeath};
+use crate::error::{Damage, TaskError, TaskId, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
-use crate::pool::entry::Place;
 use crate::pool::hub::{Flight, Hub};
 use crate::pool::job::Running;
 use crate::pool::reply::{ReplyBytes, Torn};
@@ -88,12 +87,13 @@ impl Hub {
             control.lane(lane).hint(slot, generation);
         }
         for slot in lost {
-            let (terms, batched) = match self.flights.get(slot as usize) {
+            let (terms, batched, task) = match self.flights.get(slot as usize) {
                 Some(Some((generation, flight))) => {
                     let batched = flight.batched.then_some(*generation);
-                    (flight.terms.as_deref(), batched)
+                    let task = TaskId::new(slot, *generation);
+                    (flight.terms.as_deref(), batched, task)
                 }
-                _ => (None, None),
+                _ => (None, None, None),
             };
             let error = match terms {
                 Some(&TaskTerms {
@@ -106,6 +106,7 @@ impl Hub {
                 },
                 terms => TaskError::WorkerDied(WorkerDeath {
                     attempts: terms.map_or(1, |terms| terms.deaths),
+                    task,
                     ..death.clone()
                 }),
             };
@@ -201,10 +202,7 @@ impl Flight {
         terms.seen = NEVER;
         terms.asked = NEVER;
         *generation = generation.wrapping_add(1);
-        self.entry.set_place(Place::Slot {
-            slot,
-            generation: *generation,
-        });
+        self.settle_in(slot, *generation);
         match self.route.lane {
             Lane::MAIN => TaskVerdict::Retry,
             lane => TaskVerdict::Divert(lane),

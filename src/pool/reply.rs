@@ -14,6 +14,8 @@ use crate::protocol::envelope::Enclosure;
 pub(crate) enum ReplyBytes {
     /// An archive of no bytes.
     Empty,
+    /// It was tiny, and is here.
+    Tiny(Tiny),
     /// It was small, and has moved out of the memory that its worker can write.
     Small(Small),
     /// It lies in the arena of the worker that wrote it.
@@ -38,6 +40,17 @@ pub(crate) struct Torn {
     pub(crate) error: TaskError,
 }
 
+/// Bytes that are kept without an allocation.
+const TINY: usize = 32;
+
+/// A copy, aligned as most archives need it.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(crate) struct Tiny {
+    bytes: [u8; TINY],
+    len: u8,
+}
+
 /// A copy, aligned as archives are.
 pub(crate) struct Small {
     /// Never grows, so its bytes stay where they are.
@@ -51,6 +64,24 @@ impl ReplyBytes {
         if source.is_empty() {
             return Self::Empty;
         }
+        if source.len() <= TINY {
+            let mut bytes = [0; TINY];
+            bytes[..source.len()].copy_from_slice(source);
+            let len = source.len() as u8;
+            return Self::Tiny(Tiny { bytes, len });
+        }
+        Self::boxed(source)
+    }
+
+    /// The same, where an archive of this alignment may lie, which may move with the value.
+    pub(crate) fn aligned_to(self, align: usize) -> Self {
+        match &self {
+            Self::Tiny(tiny) if align > align_of::<Tiny>() => Self::boxed(tiny.bytes()),
+            _ => self,
+        }
+    }
+
+    fn boxed(source: &[u8]) -> Self {
         let mut bytes: Vec<u8> = Vec::with_capacity(source.len() + ALIGN - 1);
         let start = bytes.as_ptr().addr().wrapping_neg() % ALIGN;
         bytes.resize(start, 0);
@@ -61,12 +92,27 @@ impl ReplyBytes {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Empty => &[],
+            Self::Tiny(tiny) => tiny.bytes(),
             Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),
             Self::Enclosed(enclosure) => enclosure.bytes(),
             Self::Part { whole, range } => &whole.bytes()[range.clone()],
             Self::Torn(_) => &[],
         }
+    }
+}
+
+impl Tiny {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for Tiny {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiny")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,12 +130,14 @@ mod tests {
 
     #[test]
     fn a_small_reply_is_copied_to_where_an_archive_may_lie() {
-        for len in [0_u8, 1, 63, 64, 65, 255] {
-            let source: Vec<u8> = (0..len).collect();
-            let reply = ReplyBytes::small(&source);
-            assert_eq!(reply.bytes(), source);
-            let moved = Box::new(reply);
-            assert!(len == 0 || moved.bytes().as_ptr().addr().is_multiple_of(ALIGN));
+        for len in [0_u8, 1, 31, 32, 33, 63, 64, 65, 255] {
+            for align in [1, 16, 32, ALIGN] {
+                let source: Vec<u8> = (0..len).collect();
+                let reply = ReplyBytes::small(&source).aligned_to(align);
+                assert_eq!(reply.bytes(), source);
+                let moved = Box::new(reply);
+                assert!(len == 0 || moved.bytes().as_ptr().addr().is_multiple_of(align));
+            }
         }
     }
 }

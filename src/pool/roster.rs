@@ -24,6 +24,8 @@ pub(crate) struct Roster {
     newest: Vec<u16>,
     /// How many workers each place has had.
     enlisted: Vec<u64>,
+    /// Whether nobody is at a place, and somebody is to be who serves.
+    awaited: Vec<bool>,
 }
 
 impl Roster {
@@ -34,6 +36,7 @@ impl Roster {
             self.newest.resize(index + 1, 0);
             self.enlisted.resize(index + 1, 0);
         }
+        self.set_awaited(worker, false);
         self.enlisted[index] += 1;
         self.newest[index] = member.incarnation;
         self.members[index] = Some(member);
@@ -47,7 +50,25 @@ impl Roster {
     }
 
     pub(crate) fn dismiss(&mut self, worker: u16) -> Option<Member> {
-        self.members.get_mut(usize::from(worker))?.take()
+        let member = self.members.get_mut(usize::from(worker))?.take()?;
+        // Whoever had a successor did not serve any more; another is replaced where it was.
+        self.set_awaited(worker, member.serves);
+        Some(member)
+    }
+
+    /// Notes that a worker that serves is to come to a place, or that none is.
+    pub(crate) fn set_awaited(&mut self, worker: u16, awaited: bool) {
+        let index = usize::from(worker);
+        if self.awaited.len() <= index {
+            self.awaited.resize(index + 1, false);
+        }
+        self.awaited[index] = awaited;
+    }
+
+    /// Whether a worker that serves is to come to a place.
+    pub(crate) fn awaits(&self, worker: u16) -> bool {
+        let awaited = self.awaited.get(usize::from(worker));
+        awaited.copied().unwrap_or(false)
     }
 
     /// The arena of exactly this incarnation.

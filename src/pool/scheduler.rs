@@ -78,11 +78,11 @@ pub trait Scheduler: Send {
 }
 
 /// The default [`Scheduler`]: to each worker's queue in turn, so that a queue gets tasks in
-/// proportion to the workers that serve it.
+/// proportion to the workers that serve it. While none is there, those that were last count.
 #[derive(Clone, Debug, Default)]
 pub struct RoundRobin {
-    /// By the worker's place.
-    turns: Vec<QueueId>,
+    /// By the worker's place; and whether somebody serves there.
+    turns: Vec<Option<(QueueId, bool)>>,
     next: usize,
 }
 
@@ -99,16 +99,29 @@ impl RoundRobin {
 
 impl Scheduler for RoundRobin {
     fn queue_for(&mut self, _task: &TaskInfo) -> QueueId {
-        let turn = self.next % self.turns.len().max(1);
-        self.next = turn + 1;
-        self.turns.get(turn).copied().unwrap_or(QueueId::new(0))
+        let Self { turns, next } = self;
+        let count = turns.len();
+        let from = *next;
+        let mut in_turn = (from..from + count).map(|turn| turn % count);
+        let serves = |turn: &usize| matches!(turns[*turn], Some((_, true)));
+        let chosen = in_turn.clone().find(serves);
+        let chosen = chosen.or_else(|| in_turn.find(|&turn| turns[turn].is_some()));
+        *next = chosen.map_or(0, |turn| turn + 1);
+        let queue = chosen.and_then(|turn| turns[turn]);
+        queue.map_or(QueueId::new(0), |(queue, _)| queue)
     }
 
     fn on_worker_started(&mut self, worker: &WorkerInfo) {
         if self.turns.len() <= worker.index {
-            self.turns.resize(worker.index + 1, worker.queue);
+            self.turns.resize(worker.index + 1, None);
         }
-        self.turns[worker.index] = worker.queue;
+        self.turns[worker.index] = Some((worker.queue, true));
+    }
+
+    fn on_worker_ended(&mut self, worker: &WorkerInfo) {
+        if let Some(Some((_, serves))) = self.turns.get_mut(worker.index) {
+            *serves = false;
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::memory::region::Region;
 use crate::protocol::function::FunctionId;
+use crate::protocol::inherited::Inheritance;
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
 use crate::protocol::token::{self, Handover, ServerToken, Token};
 use crate::sys::eventfd::wait_readable;
@@ -63,6 +64,8 @@ pub(super) struct Ground<'a> {
     pub(super) region: &'a Region,
     pub(super) event: BorrowedFd<'a>,
     pub(super) commands: BorrowedFd<'a>,
+    /// Regions that it is to have.
+    pub(super) regions: &'a Inheritance,
     /// Of the sandbox, if there is to be one.
     pub(super) ruleset: Option<BorrowedFd<'a>>,
     /// What it is to find under certain numbers; of no use to forks.
@@ -72,7 +75,8 @@ pub(super) struct Ground<'a> {
 impl<'a> Ground<'a> {
     fn descriptors(&self) -> Vec<BorrowedFd<'a>> {
         let all = [self.region.fd(), self.event, self.commands];
-        all.into_iter().chain(self.ruleset).collect()
+        let all = all.into_iter().chain(self.ruleset);
+        all.chain(self.regions.descriptors()).collect()
     }
 }
 
@@ -150,7 +154,8 @@ fn spawn(ground: Ground<'_>, token: &Token, command: &[OsString]) -> Result<PidF
         passed: &ground.descriptors(),
         placed: ground.placed,
     };
-    let started = spawn.start_through(command);
+    let variables: Vec<_> = ground.regions.variable().into_iter().collect();
+    let started = spawn.start_through(command, &variables);
     started.map_err(|error| Error::Spawn(error.to_string()))
 }
 
@@ -229,8 +234,9 @@ impl Server {
             passed: &passed,
             placed: &[],
         };
+        let variables: Vec<_> = ground.regions.variable().into_iter().collect();
         let mut server = Self {
-            process: spawn.start()?,
+            process: spawn.start_in(&variables)?,
             socket: ours,
         };
         // What it has to load takes as long as it takes.

@@ -45,8 +45,9 @@ impl Buckets {
         *owner.get_or_insert_with(|| {
             let workers = 0..shape.places() as u16;
             // While none lives, one that will be replaced has to do.
+            let rank = |worker| (!roster.serves(worker), !roster.awaits(worker));
             let best = workers
-                .min_by_key(|&worker| (!roster.serves(worker), counts[usize::from(worker)]))
+                .min_by_key(|&worker| (rank(worker), counts[usize::from(worker)]))
                 .unwrap_or(0);
             counts[usize::from(best)] += 1;
             best

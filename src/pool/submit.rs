@@ -5,6 +5,7 @@
     reason = "serialises into blocks that it has just been given"
 )]
 
+use core::mem::MaybeUninit;
 use core::num::{NonZeroU32, NonZeroU64};
 use core::ptr::NonNull;
 use core::slice;
@@ -21,9 +22,10 @@ use crate::memory::region::Region;
 use crate::pool::dispatch::{Event, Placement};
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::hub::{Filling, Flight, Keep, TaskEntry};
+use crate::pool::hub::{Filling, Flight, Hub, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, Launch};
 use crate::pool::lanes::Route;
+use crate::pool::spare::Spare;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{self, Fit, Payload};
 use crate::protocol::context::{self, Context};
@@ -32,6 +34,7 @@ use crate::protocol::function::FunctionId;
 use crate::protocol::lanes::Priority;
 use crate::protocol::range::Span;
 use crate::protocol::task::{INLINE_SIZE, Task};
+use crate::ring::Lane;
 use crate::shared::SharedVec;
 
 /// Archives begin at multiples of this.
@@ -106,7 +109,7 @@ impl Engine {
         A: Payload + 'static,
     {
         self.check_process()?;
-        let reserved = Reserved::new(self, self.route(terms.as_deref())?)?;
+        let reserved = Reserved::later(self, self.route(terms.as_deref())?);
         self.submit_reserved(reserved, function, context, arguments, terms)
     }
 
@@ -149,16 +152,18 @@ impl Engine {
             });
         }
         let keep = block.map(|block| -> Keep { Box::new((block, context)) });
-        let (arguments_span, arguments) = self.place_arguments(reserved.filling, arguments)?;
+        let mut draft = Draft::new();
+        let arguments = self.place_arguments(&mut draft, arguments)?;
         let task = Task {
             function,
-            arguments: arguments_span,
+            arguments: arguments.as_ref().map_or(Span::default(), span_of),
             context: context_span,
             timed: terms.as_ref().is_some_and(|terms| terms.timeout.is_some()),
         };
-        let entry = Arc::new(Entry::new());
+        let entry = Spare::entry();
         reserved.submit(
             task,
+            &draft,
             Flight {
                 entry: Arc::clone(&entry),
                 arguments,
@@ -166,8 +171,9 @@ impl Engine {
                 batched: false,
                 terms,
                 route: Route::PLAIN,
+                caller: self.caller(),
             },
-        );
+        )?;
         Ok(entry)
     }
 
@@ -202,19 +208,25 @@ impl Engine {
     }
 
     /// Submits a batch, whose arguments and context are in place already and are kept alive.
-    pub(crate) fn submit_batch(&self, task: Task, keep: Keep) -> Result<Arc<TaskEntry>, Error> {
+    pub(crate) fn submit_batch(
+        &self,
+        task: Task,
+        keep: Keep,
+        terms: Option<Box<TaskTerms>>,
+    ) -> Result<Arc<TaskEntry>, Error> {
         self.check_process()?;
-        let reserved = Reserved::new(self, self.route(None)?)?;
+        let reserved = Reserved::later(self, self.route(None)?);
         let entry = Arc::new(Entry::new());
         let flight = Flight {
             entry: Arc::clone(&entry),
             arguments: None,
             keep: Some(keep),
             batched: true,
-            terms: None,
+            terms,
             route: Route::PLAIN,
+            caller: self.caller(),
         };
-        reserved.submit(task, flight);
+        reserved.submit(task, &Draft::new(), flight)?;
         Ok(entry)
     }
 
@@ -232,51 +244,40 @@ impl Engine {
         Ok(block)
     }
 
-    /// Serialises arguments into the body of a slot's task, if there is one and they fit, else into
-    /// a block of their own.
+    /// Serialises arguments into the draft or, when they do not fit, into a block of their own.
     fn place_arguments<A: Payload>(
         &self,
-        beside: Option<Filling>,
+        draft: &mut Draft,
         arguments: &A,
-    ) -> Result<(Span, Option<Block>), Error> {
-        let (inline, capacity) = self.inline(beside);
-        // SAFETY: the slot is reserved, so the place in its body is this call's alone; without a
-        // slot nothing is written.
-        let fit = unsafe { archive::write(arguments, inline, capacity) }?;
-        let size = match fit {
+    ) -> Result<Option<Block>, Error> {
+        let place = NonNull::from(&mut draft.bytes).cast();
+        // SAFETY: the draft is borrowed for this call alone, and that large.
+        let size = match unsafe { archive::write(arguments, place, INLINE_SIZE) }? {
             Fit::Written(size) => {
-                let offset = beside.map_or(0, |filling| Control::inline_offset(filling.slot));
-                return Ok((
-                    Span {
-                        offset,
-                        size: size as u64,
-                    },
-                    None,
-                ));
+                draft.size = size;
+                return Ok(None);
             }
             Fit::Needs(size) => size,
         };
         let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
-            Fit::Written(size) => {
-                let span = Span {
-                    offset: block.offset(),
-                    size: size as u64,
-                };
-                Ok((span, Some(block)))
-            }
+            Fit::Written(_) => Ok(Some(block)),
             Fit::Needs(now) => Err(changed_size(size, now)),
         }
     }
 
-    /// The place in the body of a slot's task and its size; no bytes without a slot.
-    fn inline(&self, filling: Option<Filling>) -> (NonNull<u8>, usize) {
-        let inline = filling.and_then(|filling| {
-            self.region()
-                .pointer(Control::inline_offset(filling.slot), INLINE_SIZE)
-        });
-        inline.map_or((NonNull::dangling(), 0), |block| (block, INLINE_SIZE))
+    /// Moves a draft, if there is one, to where the task in a slot has its small arguments.
+    fn copy_draft(&self, draft: &Draft, slot: u32) -> Option<Span> {
+        let offset = Control::inline_offset(slot);
+        let place = self.region().pointer(offset, INLINE_SIZE)?;
+        (draft.size > 0).then(|| {
+            draft.copy_to(place);
+            Span {
+                offset,
+                size: draft.size as u64,
+            }
+        })
     }
 
     /// Cancels a task; whether no worker had begun it. With a grace, one that has is killed.
@@ -292,6 +293,7 @@ impl Engine {
     pub(crate) fn launch(&self, mut launch: Launch, entry: &Arc<JobEntry>) {
         let attempts = NonZeroU32::new(self.config().attempts);
         launch.terms.attempts = launch.terms.attempts.or(attempts);
+        launch.caller = self.caller();
         let mut hub = self.hub();
         hub.launch(self.control(), launch, entry);
         if hub.has_backlog() {
@@ -328,7 +330,34 @@ fn changed_size(before: usize, now: usize) -> Error {
     }
 }
 
-/// A slot kept for a submission, or none when the ring is full; given back if it comes to nothing.
+/// Small arguments, serialised before there is a slot for them: so the hub is locked once, and
+/// never while the caller's code runs.
+#[repr(C, align(64))]
+struct Draft {
+    bytes: [MaybeUninit<u8>; INLINE_SIZE],
+    size: usize,
+}
+
+impl Draft {
+    const fn new() -> Self {
+        Self {
+            bytes: [MaybeUninit::uninit(); INLINE_SIZE],
+            size: 0,
+        }
+    }
+
+    /// Copies what was written to a place that is at least as large and nobody else's.
+    fn copy_to(&self, place: NonNull<u8>) {
+        let bytes = &self.bytes[..self.size];
+        let from = NonNull::from(bytes).cast::<u8>();
+        // SAFETY: both are valid for so many bytes, and the draft lies on our stack; bytes that
+        // may be uninitialised are moved as such.
+        unsafe { place.copy_from_nonoverlapping(from, bytes.len()) }
+    }
+}
+
+/// A slot for a submission, kept beforehand or taken in the end, or none when the ring is full;
+/// given back if it comes to nothing.
 struct Reserved<'a> {
     engine: &'a Engine,
     filling: Option<Filling>,
@@ -337,25 +366,38 @@ struct Reserved<'a> {
 }
 
 impl<'a> Reserved<'a> {
-    fn new(engine: &'a Engine, route: Route) -> Result<Self, Error> {
-        // First, so that the scheduler is told of an end if this comes to nothing.
-        let mut reserved = Self {
+    /// Takes a slot in the end.
+    const fn later(engine: &'a Engine, route: Route) -> Self {
+        Self {
             engine,
             filling: None,
             route: Some(route),
-        };
-        let mut hub = engine.hub();
+        }
+    }
+
+    /// Keeps a slot, if there is one.
+    fn now(engine: &'a Engine, route: Route) -> Result<Self, Error> {
+        // First, so that the scheduler is told of an end if this comes to nothing.
+        let mut reserved = Self::later(engine, route);
+        reserved.take_slot(&mut engine.hub())?;
+        Ok(reserved)
+    }
+
+    fn take_slot(&mut self, hub: &mut Hub) -> Result<(), Error> {
         if !hub.accepts() {
             return Err(Error::PoolClosed);
         }
-        let control = engine.control();
-        let lane = hub.lane_of(&route);
-        reserved.filling = hub.begin(control, lane);
-        if reserved.filling.is_none() {
-            hub.harvest(control, engine);
-            reserved.filling = hub.begin(control, lane);
+        let control = self.engine.control();
+        let lane = self
+            .route
+            .as_ref()
+            .map_or(Lane::MAIN, |route| hub.lane_of(route));
+        self.filling = hub.begin(control, lane);
+        if self.filling.is_none() {
+            hub.harvest(control, self.engine);
+            self.filling = hub.begin(control, lane);
         }
-        Ok(reserved)
+        Ok(())
     }
 
     /// `None` when the queue is as deep as it may be; then the waiter is in line.
@@ -374,16 +416,30 @@ impl<'a> Reserved<'a> {
             }
         }
         // Not before: a task that is not submitted is not placed.
-        Self::new(engine, engine.route(None)?).map(Some)
+        Self::now(engine, engine.route(None)?).map(Some)
     }
 
-    fn submit(mut self, task: Task, mut flight: Flight) {
+    fn submit(mut self, mut task: Task, draft: &Draft, mut flight: Flight) -> Result<(), Error> {
         let control = self.engine.control();
         let mut hub = self.engine.hub();
+        if self.filling.is_none() {
+            self.take_slot(&mut hub)?;
+        }
+        if self.filling.is_none() && draft.size > 0 && flight.arguments.is_none() {
+            // What waits in the parent has its arguments in a block.
+            drop(hub);
+            let block = self
+                .engine
+                .allocate_block(|heap| heap.allocate_packed(draft.size, ALIGN))?;
+            draft.copy_to(block.as_ptr());
+            task.arguments = span_of(&block);
+            flight.arguments = Some(block);
+            return self.submit(task, &Draft::new(), flight);
+        }
         // Closed since the slot was reserved: whoever asks gets the reason.
         if let Some(error) = hub.closed.clone() {
             hub.settle(&flight.entry, Err(error));
-            return;
+            return Ok(());
         }
         if let Some(route) = self.route.take() {
             // Not before: its worker may have died since the slot was reserved.
@@ -393,6 +449,9 @@ impl<'a> Reserved<'a> {
         let filling = self.filling.take();
         match filling {
             Some(filling) => {
+                if let Some(arguments) = self.engine.copy_draft(draft, filling.slot) {
+                    task.arguments = arguments;
+                }
                 task.store(
                     control.task(filling.slot),
                     control.ring().slot(filling.slot),
@@ -405,6 +464,7 @@ impl<'a> Reserved<'a> {
                 self.engine.let_supervisor_listen();
             }
         }
+        Ok(())
     }
 }
 

@@ -28,10 +28,10 @@ fn an_argument_block_takes_its_archive_and_no_more() {
         unsafe { filled.as_ptr().write_bytes(FILLER, filled.size()) };
         let start = filled.offset();
         drop(filled);
-        let reserved = Reserved::new(engine, Route::PLAIN).unwrap();
         let value = vec![1_u8; len];
-        let (span, block) = engine.place_arguments(reserved.filling, &value).unwrap();
+        let block = engine.place_arguments(&mut Draft::new(), &value).unwrap();
         let block = block.expect("too large to lie beside its slot");
+        let span = span_of(&block);
         assert_eq!(span.size as usize, archive_len(&value));
         assert_eq!(block.size() as u64, span.size);
         assert!(span.offset >= start && span.offset - start <= AROUND as u64);

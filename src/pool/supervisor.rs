@@ -242,6 +242,8 @@ impl<'a> Watch<'a> {
                     index => self.check(index as usize),
                 }
             }
+            #[cfg(feature = "tracing")]
+            self.ears.let_go(&self.poller);
             self.end_overdue();
             self.engine.hub().ring_due(clock::now());
             // What is heard of results says nothing about workers.
@@ -278,6 +280,10 @@ impl<'a> Watch<'a> {
         }
         hub.conclude(abandoned);
         drop(hub);
+        #[cfg(feature = "tracing")]
+        if let Some((audience, _)) = self.engine.audience() {
+            audience.callers.end();
+        }
         // Listeners of runtimes learn that there is nothing to listen to any more.
         let _ = self.engine.event().ring();
     }
@@ -315,6 +321,8 @@ impl<'a> Watch<'a> {
         if let Some(complaint) = self.complaint(index) {
             self.charges[index].reason = Some(complaint);
         }
+        // Before it is buried, for its keys are its heir's.
+        self.inherit(index);
         self.bury(index, &death);
         self.watchdog.note(&death);
         self.fill(index, was_ready, death);

@@ -13,7 +13,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::pool::engine::Engine;
-use crate::pool::entry::Entry;
+use crate::pool::entry::{Entry, Place};
 use crate::primitive::flag::Flag;
 use crate::sys::cpu;
 use crate::sys::eventfd::{Bell, wait_readable};
@@ -28,6 +28,9 @@ const PATIENCE: u32 = 8;
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
     pub(crate) fn wait<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
+        if entry.is_ready() {
+            return true;
+        }
         let mut followed = false;
         let there = self.block(entry, deadline, &mut followed);
         if followed {
@@ -71,26 +74,22 @@ impl Engine {
 
     /// Looks for outcomes until the entry has its own or the time is up.
     pub(crate) fn spin<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
+        // Much comes so soon that to ask for the time and the core would take longer.
+        if self.look(entry) {
+            return true;
+        }
         let control = self.control();
         control.note_waiter(Some(cpu::current()));
-        let found = self.look(entry, limit);
+        let found = self.look_until(entry, limit);
         control.note_waiter(None);
         found
     }
 
-    fn look<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
+    fn look_until<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
         let began = Instant::now();
         for round in 1_u32.. {
-            for _ in 0..LOOKS {
-                if entry.is_ready() {
-                    return true;
-                }
-                if self.sees_completions()
-                    && let Some(mut hub) = self.try_hub()
-                {
-                    hub.harvest(self.control(), self);
-                }
-                hint::spin_loop();
+            if self.look(entry) {
+                return true;
             }
             if began.elapsed() >= limit {
                 return entry.is_ready();
@@ -100,6 +99,30 @@ impl Engine {
             }
         }
         false
+    }
+
+    /// Some looks at the entry and at the word of its task, which is all that workers write for
+    /// it in a line that nobody else writes; and one look at all else that may have ended.
+    fn look<T>(&self, entry: &Entry<T>) -> bool {
+        for _ in 0..LOOKS {
+            if entry.is_ready() {
+                return true;
+            }
+            let ended = self.ended_slot(entry);
+            let sees = ended.is_some()
+                || !matches!(entry.place(), Place::Slot { .. }) && self.sees_completions();
+            if sees && let Some(mut hub) = self.try_hub() {
+                hub.harvest_with(self.control(), self, ended);
+                continue;
+            }
+            hint::spin_loop();
+        }
+        if self.sees_completions()
+            && let Some(mut hub) = self.try_hub()
+        {
+            hub.harvest(self.control(), self);
+        }
+        entry.is_ready()
     }
 
     /// Listens to the kernel for everybody, once.

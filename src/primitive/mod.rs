@@ -6,3 +6,4 @@ pub(crate) mod flag;
 pub(crate) mod line;
 #[cfg(all(test, gristmill_loom))]
 pub(crate) mod model;
+pub(crate) mod prefetch;

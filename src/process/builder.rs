@@ -1,6 +1,7 @@
 //! What may be asked of a process before it is started.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +16,7 @@ use crate::protocol::closure::require_no_captures;
 use crate::protocol::envelope::{Envelope, Order};
 use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
+use crate::protocol::inherited::Inheritance;
 use crate::protocol::solo::{SoloFunction, function_id};
 
 /// Settings of a [`Process`] or [`Worker`], all optional; made by [`Process::builder`].
@@ -39,6 +41,7 @@ pub struct ProcessBuilder {
     daemon: bool,
     kill_on_drop: bool,
     variables: Vec<(OsString, OsString)>,
+    regions: Inheritance,
     #[cfg(feature = "tokio")]
     runtime: Option<function::Runtime>,
 }
@@ -50,6 +53,7 @@ impl ProcessBuilder {
             daemon: true,
             kill_on_drop: false,
             variables: Vec::new(),
+            regions: Inheritance::default(),
             #[cfg(feature = "tokio")]
             runtime: None,
         }
@@ -74,6 +78,12 @@ impl ProcessBuilder {
     /// Default: it is not.
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kill_on_drop = kill;
+        self
+    }
+
+    /// Gives it a memory file.
+    pub(crate) fn inherit(mut self, file: Arc<dyn AsFd + Send + Sync>) -> Self {
+        self.regions.add(file);
         self
     }
 
@@ -196,6 +206,7 @@ impl ProcessBuilder {
             name,
             daemon: self.daemon,
             variables: self.variables,
+            regions: self.regions,
             envelope,
         })?;
         Ok(Process {

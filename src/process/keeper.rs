@@ -13,6 +13,7 @@ use std::thread::{self, ThreadId};
 use crate::error::{Error, OomKill};
 use crate::process::record::Record;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::inherited::Inheritance;
 use crate::protocol::token::{self, SoloToken};
 use crate::sys::eventfd::Bell;
 use crate::sys::map::ForkMark;
@@ -39,6 +40,7 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) daemon: bool,
     pub(super) variables: Vec<(OsString, OsString)>,
+    pub(super) regions: Inheritance,
     pub(super) envelope: Envelope,
 }
 
@@ -167,9 +169,12 @@ fn start(keeper: &'static Keeper, plan: Plan) -> Result<(Arc<PidFd>, Arc<Record>
     let Plan {
         name,
         daemon,
-        variables,
+        mut variables,
+        regions,
         envelope,
     } = plan;
+    variables.extend(regions.variable());
+    let passed: Vec<_> = regions.descriptors().chain([envelope.fd()]).collect();
     let token = SoloToken {
         envelope: envelope.fd().as_raw_fd(),
         parent: daemon.then(|| std::process::id() as i32),
@@ -177,7 +182,7 @@ fn start(keeper: &'static Keeper, plan: Plan) -> Result<(Arc<PidFd>, Arc<Record>
     let spawn = Spawn {
         variable: token::VARIABLE,
         value: &token.to_string(),
-        passed: &[envelope.fd()],
+        passed: &passed,
         placed: &[],
     };
     let process = Arc::new(spawn.start_in(&variables)?);

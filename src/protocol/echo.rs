@@ -14,6 +14,8 @@
 pub(crate) const LONGEST: usize = 4096;
 /// The most fields that cross.
 pub(crate) const FIELDS: usize = 24;
+/// The parent of what asked for none.
+pub(crate) const NOWHERE: u64 = u64::MAX;
 const HEAD: usize = 36;
 /// The size of a value that is not there.
 const NOTHING: u16 = u16::MAX;
@@ -46,7 +48,7 @@ pub(crate) struct Message {
     pub(crate) work: u64,
     /// The span that began, was added to or has ended.
     pub(crate) span: u64,
-    /// The span that it is in; 0 for none.
+    /// The span that it is in; 0 for none, [`NOWHERE`] for none on purpose.
     pub(crate) parent: u64,
     /// How many messages before it found no room.
     pub(crate) lost: u32,

@@ -12,6 +12,7 @@ use core::ptr::NonNull;
 
 use crate::memory::region::Region;
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::context::Context;
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
@@ -51,6 +52,20 @@ pub(crate) const INLINE_SIZE: usize = 128;
 pub(crate) const INLINE_OFFSET: usize = offset_of!(TaskBody, inline);
 
 const _: () = assert!(size_of::<TaskBody>() == 192);
+
+impl TaskBody {
+    /// Asks for the lines of a small task, to read them.
+    pub(crate) fn expect(&self) {
+        prefetch::to_read(&self.words);
+        prefetch::to_read(&self.inline);
+    }
+
+    /// Asks for the lines of a small task, to write them.
+    pub(crate) fn expect_store(&self) {
+        prefetch::to_write(&self.words);
+        prefetch::to_write(&self.inline);
+    }
+}
 
 impl TaskBody {
     /// No task.

@@ -9,11 +9,12 @@ use super::error::RecvError;
 use super::item::{Held, Item, Keep, read_note};
 use super::layout::{self, QueueFront, Terms};
 use super::received::Parcel;
-use super::seat::{BlockName, Region, Seat};
-use crate::error::Error;
-use crate::fifo::{Fifo, Grip, Hand, Offer, Place, Row, Slot, Take};
+use crate::commons::{BlockName, Kind, Region, Seat};
+use crate::error::{Error, RegionError};
+use crate::fifo::{Ends, Fifo, Grip, Hand, Offer, Place, Row, Side, Slot, Take};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use crate::protocol::name::Name;
 
 /// One attempt to send.
 #[must_use]
@@ -32,6 +33,21 @@ pub(super) enum Got<R> {
     Closed,
 }
 
+/// What the region must know of queues.
+pub(crate) static CHANNEL: Kind = Kind {
+    id: 1,
+    recover: |seat, dead| {
+        if let Some(channel) = Channel::of(seat.clone()) {
+            channel.recover(dead);
+        }
+    },
+    blocks: |seat, name| {
+        if let Some(channel) = Channel::of(seat.clone()) {
+            channel.each_block(name);
+        }
+    },
+};
+
 /// A queue as this process has it.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -43,7 +59,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// Makes an empty queue.
     pub(super) fn create(region: &Region, terms: Terms) -> Result<Self, Error> {
-        let seat = Seat::create(region, terms.size(), |start| {
+        let seat = Seat::create(region, &CHANNEL, terms.size(), |start| {
             // SAFETY: a new object of that size, which nobody else knows yet.
             unsafe { layout::write(start, terms) };
         })?;
@@ -51,6 +67,44 @@ impl Channel {
             seat,
             hand: AtomicU32::new(0),
         })
+    }
+
+    /// The queue of this name, if its items are of this signature.
+    pub(super) fn open(
+        name: Name,
+        kind: super::layout::Kind,
+        signature: u64,
+        body_bytes: usize,
+    ) -> Result<Self, Error> {
+        let seat = Seat::open(name, &CHANNEL)?;
+        let foreign = || {
+            let found = "a queue whose parts lead out of it".into();
+            Error::from(RegionError::Foreign { found })
+        };
+        let channel = Self::of(seat).ok_or_else(foreign)?;
+        if !channel.terms().is(kind, signature) || !channel.terms().have_room_for(body_bytes) {
+            let found = "a queue of another kind, or of other items".into();
+            return Err(RegionError::Foreign { found }.into());
+        }
+        Ok(channel)
+    }
+
+    /// The queue in this seat; `None` if its terms do not fit its size.
+    fn of(seat: Seat) -> Option<Self> {
+        let size = seat.size();
+        if size < layout::FRONT_BYTES as u64 {
+            return None;
+        }
+        let channel = Self {
+            seat,
+            hand: AtomicU32::new(0),
+        };
+        (channel.terms().are_sound() && channel.terms().size() <= size).then_some(channel)
+    }
+
+    /// What others call it.
+    pub(super) fn name(&self) -> Name {
+        self.seat.name()
     }
 
     #[inline]
@@ -320,8 +374,7 @@ impl Channel {
 
     /// Names every block that belongs to an item: to be adopted from a dead sender, which had no
     /// time to hand it over, or to be freed when the queue goes.
-    #[allow(dead_code)]
-    pub(crate) fn each_block(&self, visit: &mut dyn FnMut(BlockName)) {
+    fn each_block(&self, visit: &mut dyn FnMut(BlockName)) {
         if self.terms().hands == 0 {
             // Plain values own nothing.
             return;
@@ -339,6 +392,34 @@ impl Channel {
         self.seat.wake_all(&self.front().senders);
         self.wake_receivers();
         self.seat.wake_all(&self.front().joiners);
+    }
+
+    /// The ends of a pipe.
+    fn ends(&self) -> Ends<'_> {
+        Ends(&self.front().owed)
+    }
+
+    /// This process has an end of the pipe once more.
+    pub(super) fn hold_end(&self, side: Side) -> Result<(), Error> {
+        match self.ends().add(self.seat.me()?, side) {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument {
+                what: "number of times that a process opens an end of a pipe",
+                found: "65536".into(),
+                wanted: "at most 65535 at a time; clone a handle that is open".into(),
+            }),
+        }
+    }
+
+    /// This process has it once less; the last one ends the pipe.
+    pub(super) fn let_go_of_end(&self, side: Side) {
+        // A forked child never had it.
+        let Ok(me) = self.seat.me() else {
+            return;
+        };
+        if self.ends().remove(me, side) {
+            self.close();
+        }
     }
 
     /// One more received item is to be called done, before it leaves its place.
@@ -398,18 +479,23 @@ impl Channel {
 
     /// Takes from a dead member what it had here, then wakes everybody: the region's hook for
     /// objects of this kind.
-    #[allow(dead_code)]
     pub(crate) fn recover(&self, dead: Owner) {
         self.fifo().recover(dead, self.terms().orphan(), |hand| {
             if let Some(name) = self.block_in_hand(hand) {
                 self.seat.free(name);
             }
         });
-        // Relaxed: the dead count no more.
-        self.owed(dead).store(0, Ordering::Relaxed);
+        if self.terms().is_pipe() {
+            if self.ends().bury(dead) {
+                self.close();
+            }
+        } else {
+            // Relaxed: the dead count no more.
+            self.owed(dead).store(0, Ordering::Relaxed);
+        }
         let front = self.front();
         for waiting in [&front.senders, &front.receivers, &front.joiners] {
-            self.seat.wake_all(waiting);
+            self.seat.bury(waiting, dead);
         }
     }
 }

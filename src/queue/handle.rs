@@ -10,10 +10,11 @@ use super::error::{RecvError, SendError};
 use super::item::{Item, Keep};
 use super::layout::{Kind, Terms};
 use super::receiving::{self, QueueIter, QueueStream, Receiving};
-use super::seat::Region;
 use super::sending::Sending;
+use crate::commons::{Object, Region};
 use crate::error::{Error, Result};
 use crate::fifo::Orphan;
+use crate::protocol::name::{Handle, Name};
 
 /// What becomes of an item that a process had received and not finished with when it died.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -163,6 +164,20 @@ impl<T: Item + ?Sized> Queue<T> {
         }
     }
 
+    /// Its name, for a process that has the region.
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.channel.name())
+    }
+
+    pub(super) fn open(name: Name, kind: Kind) -> Result<Self> {
+        Ok(Self::of(Arc::new(Channel::open(
+            name,
+            kind,
+            T::signature(),
+            T::BODY_BYTES,
+        )?)))
+    }
+
     /// Sends an item, once there is room: awaited, or waited for.
     pub fn send<'a>(&'a self, item: T::Given<'a>) -> Sending<'a, T> {
         Sending::new(&self.channel, item)
@@ -297,5 +312,11 @@ impl<T: Item + ?Sized> fmt::Debug for Queue<T> {
             .field("capacity", &self.capacity())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+impl<T: Item + ?Sized> Object for Queue<T> {
+    fn find(name: Name) -> Result<Self> {
+        Self::open(name, Kind::Queue)
     }
 }

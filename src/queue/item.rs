@@ -14,7 +14,7 @@ use bytemuck::Pod;
 use super::error::RecvError;
 use super::received::Parcel;
 use super::received::Received;
-use super::seat::{Block, NoRoom, Seat};
+use crate::commons::{Block, NoRoom, Seat};
 use crate::protocol::archive::{self, ALIGN, ArchiveError, Fit, Payload};
 use crate::protocol::context::Rkyv;
 

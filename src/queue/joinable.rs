@@ -11,8 +11,9 @@ use super::channel::Channel;
 use super::handle::{Queue, QueueBuilder};
 use super::item::Item;
 use super::layout::Kind;
-use super::seat::{Region, Ticket, deadline};
+use crate::commons::{Object, Region, Ticket, deadline};
 use crate::error::{Error, Result};
+use crate::protocol::name::{Handle, Name};
 
 /// A [`Queue`] whose receivers say when they are done with an item, and which can be waited for
 /// until all are.
@@ -30,6 +31,11 @@ impl<T: Item + ?Sized> JoinableQueue<T> {
     /// As for [`QueueBuilder::build`].
     pub fn new(region: &Region, capacity: usize) -> Result<Self> {
         Queue::builder(capacity).build_joinable(region)
+    }
+
+    /// Its name, for a process that has the region.
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.0.channel.name())
     }
 
     /// Says that one received item is done.
@@ -159,5 +165,11 @@ impl Drop for Joining<'_> {
 impl fmt::Debug for Joining<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Joining").finish_non_exhaustive()
+    }
+}
+
+impl<T: Item + ?Sized> Object for JoinableQueue<T> {
+    fn find(name: Name) -> Result<Self> {
+        Ok(Self(Queue::open(name, Kind::Joinable)?))
     }
 }

@@ -9,9 +9,11 @@ use super::handle::Queue;
 use super::item::Item;
 use super::layout::Kind;
 use super::receiving::{QueueIter, QueueStream, Receiving};
-use super::seat::Region;
 use super::sending::Sending;
+use crate::commons::{Object, Region};
 use crate::error::Result;
+use crate::fifo::Side;
+use crate::protocol::name::{Handle, Name};
 
 /// A pipe both of whose ends send and receive; `capacity` messages may be on their way in each
 /// direction.
@@ -37,16 +39,46 @@ pub fn simplex<T: Item + ?Sized>(
     capacity: usize,
 ) -> Result<(PipeSender<T>, PipeReceiver<T>)> {
     let queue = Queue::builder(capacity).build_as(Kind::Pipe, region)?;
-    let end = |queue: Queue<T>| Arc::new(End(queue));
-    Ok((PipeSender(end(queue.clone())), PipeReceiver(end(queue))))
+    let sender = PipeSender(End::of(queue.clone(), Side::Sender)?);
+    Ok((sender, PipeReceiver(End::of(queue, Side::Receiver)?)))
 }
 
-/// The last handle of an end ends the pipe.
-struct End<T: Item + ?Sized>(Queue<T>);
+/// An end that this process has; the last one that is let go of in any process ends the pipe.
+struct End<T: Item + ?Sized> {
+    queue: Queue<T>,
+    side: Side,
+}
+
+impl<T: Item + ?Sized> End<T> {
+    fn of(queue: Queue<T>, side: Side) -> Result<Arc<Self>> {
+        queue.channel.hold_end(side)?;
+        Ok(Arc::new(Self { queue, side }))
+    }
+
+    fn open(name: Name, side: Side) -> Result<Arc<Self>> {
+        Self::of(Queue::open(name, Kind::Pipe)?, side)
+    }
+
+    fn handle<E>(&self) -> Handle<E> {
+        Handle::new(self.queue.channel.name())
+    }
+}
 
 impl<T: Item + ?Sized> Drop for End<T> {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.channel.let_go_of_end(self.side);
+    }
+}
+
+impl<T: Item + ?Sized> Object for PipeSender<T> {
+    fn find(name: Name) -> Result<Self> {
+        End::open(name, Side::Sender).map(Self)
+    }
+}
+
+impl<T: Item + ?Sized> Object for PipeReceiver<T> {
+    fn find(name: Name) -> Result<Self> {
+        End::open(name, Side::Receiver).map(Self)
     }
 }
 
@@ -65,8 +97,13 @@ pub struct PipeEnd<T: Item + ?Sized> {
 }
 
 impl<T: Item + ?Sized> PipeSender<T> {
+    /// Its name, for a process that has the region; keep this end until it was opened there.
+    pub fn handle(&self) -> Handle<Self> {
+        self.0.handle()
+    }
+
     fn queue(&self) -> &Queue<T> {
-        &self.0.0
+        &self.0.queue
     }
 
     /// Sends a message, once there is room: awaited, or waited for.
@@ -89,8 +126,13 @@ impl<T: Item + ?Sized> PipeSender<T> {
 }
 
 impl<T: Item + ?Sized> PipeReceiver<T> {
+    /// Its name, for a process that has the region; keep this end until it was opened there.
+    pub fn handle(&self) -> Handle<Self> {
+        self.0.handle()
+    }
+
     fn queue(&self) -> &Queue<T> {
-        &self.0.0
+        &self.0.queue
     }
 
     /// Receives the next message, once there is one: awaited, or waited for.
@@ -151,7 +193,12 @@ impl<T: Item + ?Sized> PipeEnd<T> {
         &self.receiver
     }
 
-    /// Both halves, to be kept apart.
+    /// An end of two halves.
+    pub fn of(sender: PipeSender<T>, receiver: PipeReceiver<T>) -> Self {
+        Self { sender, receiver }
+    }
+
+    /// Both halves, to be kept apart, or to be named to another process.
     pub fn split(self) -> (PipeSender<T>, PipeReceiver<T>) {
         (self.sender, self.receiver)
     }

@@ -13,7 +13,7 @@ use futures_core::stream::FusedStream;
 use super::channel::{Channel, Got};
 use super::error::RecvError;
 use super::item::Item;
-use super::seat::{Ticket, deadline};
+use crate::commons::{Ticket, deadline};
 
 /// An item that is to be received: await it, or [`wait`](Self::wait). Nothing happens before.
 ///

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Channel, Sent};
 use super::error::SendError;
 use super::item::{Item, PackError};
-use super::seat::{Ticket, deadline};
+use crate::commons::{NoRoom, Ticket, deadline};
 
 /// An item that is to be sent: await it, or [`wait`](Self::wait). Nothing happens before.
 ///
@@ -69,7 +69,11 @@ impl<'a, T: Item + ?Sized> Sending<'a, T> {
     fn refused(&self, error: PackError) -> SendError<T::Given<'a>> {
         match error {
             PackError::Archive(error) => SendError::Archive(error),
-            PackError::NoRoom(no_room) => no_room.into_error(self.given),
+            PackError::NoRoom(NoRoom { wanted, available }) => SendError::TooLarge {
+                item: self.given,
+                wanted,
+                available,
+            },
         }
     }
 

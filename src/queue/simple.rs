@@ -7,9 +7,10 @@ use super::handle::Queue;
 use super::item::Item;
 use super::layout::Kind;
 use super::receiving::Receiving;
-use super::seat::Region;
 use super::sending::Sending;
+use crate::commons::{Object, Region};
 use crate::error::Result;
+use crate::protocol::name::{Handle, Name};
 
 /// How many items may wait in a simple queue.
 const CAPACITY: usize = 1024;
@@ -25,6 +26,11 @@ impl<T: Item + ?Sized> SimpleQueue<T> {
     pub fn new(region: &Region) -> Result<Self> {
         let queue = Queue::builder(CAPACITY).build_as(Kind::Simple, region)?;
         Ok(Self(queue))
+    }
+
+    /// Its name, for a process that has the region.
+    pub fn handle(&self) -> Handle<Self> {
+        Handle::new(self.0.channel.name())
     }
 
     /// Sends an item, once there is room: awaited, or waited for.
@@ -73,5 +79,11 @@ impl<T: Item + ?Sized> Clone for SimpleQueue<T> {
 impl<T: Item + ?Sized> fmt::Debug for SimpleQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<T: Item + ?Sized> Object for SimpleQueue<T> {
+    fn find(name: Name) -> Result<Self> {
+        Ok(Self(Queue::open(name, Kind::Simple)?))
     }
 }

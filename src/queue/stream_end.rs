@@ -5,7 +5,8 @@
 //!       64 [ the header of the stream   ] 192
 //!      256 [ readers wait here          ] 128
 //!      384 [ writers wait here          ] 128
-//!      512 [ the ring of bytes          ]
+//!      512 [ held: u32, for each member ] 1024
+//!     1536 [ the ring of bytes          ]
 //! ```
 
 #![expect(unsafe_code, reason = "copies bytes into and out of shared memory")]
@@ -15,10 +16,13 @@ use core::ptr::NonNull;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::seat::{Region, Seat, WaitSet};
-use crate::error::{Error, Result};
-use crate::fifo::{Run, StreamHeader};
+use crate::commons::{BlockName, Kind, MEMBERS, Object, Region, Seat, WaitSet};
+use crate::error::{Error, RegionError, Result};
+use crate::fifo::{Ends, Run, Side, StreamHeader};
+use crate::memory::owner::Owner;
+use crate::primitive::atomic::AtomicU32;
 use crate::primitive::line::Line;
+use crate::protocol::name::{Handle, Name};
 
 /// The front of a stream of bytes; drawn above.
 #[derive(Debug)]
@@ -28,10 +32,23 @@ struct StreamFront {
     header: StreamHeader,
     readers: WaitSet,
     writers: WaitSet,
+    /// How often each member has opened each end.
+    held: [AtomicU32; MEMBERS],
 }
 
-const FRONT_BYTES: usize = 512;
+const FRONT_BYTES: usize = 1536;
 const _: () = assert!(size_of::<StreamFront>() == FRONT_BYTES);
+
+/// What the region must know of streams.
+pub(crate) static STREAM: Kind = Kind {
+    id: 2,
+    recover: |seat, dead| {
+        if let Some(stream) = Stream::of(seat.clone()) {
+            stream.recover(dead);
+        }
+    },
+    blocks: |_: &Seat, _: &mut dyn FnMut(BlockName)| {},
+};
 
 #[derive(Debug)]
 struct Stream {
@@ -51,17 +68,47 @@ impl Stream {
             });
         }
         let bytes = (FRONT_BYTES as u64).saturating_add(size as u64);
-        let seat = Seat::create(region, bytes, |start| {
+        let seat = Seat::create(region, &STREAM, bytes, |start| {
             let front = StreamFront {
                 size: Line(size as u64),
                 header: StreamHeader::new(),
                 readers: WaitSet::new(),
                 writers: WaitSet::new(),
+                held: core::array::from_fn(|_| AtomicU32::new(0)),
             };
             // SAFETY: a new object that is large enough, aligned, and known to nobody else yet.
             unsafe { start.cast().write(front) };
         })?;
         Ok(Self { seat })
+    }
+
+    /// The stream in this seat; `None` if its ring would lead out of it.
+    fn of(seat: Seat) -> Option<Self> {
+        let room = seat.size().checked_sub(FRONT_BYTES as u64)?;
+        let stream = Self { seat };
+        let size = stream.front().size.0;
+        (size > 0 && size <= room).then_some(stream)
+    }
+
+    fn open(name: Name) -> Result<Self> {
+        Self::of(Seat::open(name, &STREAM)?).ok_or_else(|| {
+            let found = "a stream whose ring leads out of it".into();
+            RegionError::Foreign { found }.into()
+        })
+    }
+
+    fn ends(&self) -> Ends<'_> {
+        Ends(&self.front().held)
+    }
+
+    fn recover(&self, dead: Owner) {
+        let front = self.front();
+        front.header.recover(dead);
+        if self.ends().bury(dead) {
+            self.close();
+        }
+        self.seat.bury(&front.readers, dead);
+        self.seat.bury(&front.writers, dead);
     }
 
     fn front(&self) -> &StreamFront {
@@ -167,13 +214,35 @@ impl Stream {
     }
 }
 
-/// The last handle of an end ends the pipe.
+/// An end that this process has; the last one that is let go of in any process ends the pipe.
 #[derive(Debug)]
-struct End(Arc<Stream>);
+struct End {
+    stream: Arc<Stream>,
+    side: Side,
+}
+
+impl End {
+    fn of(stream: Arc<Stream>, side: Side) -> Result<Arc<Self>> {
+        match stream.ends().add(stream.seat.me()?, side) {
+            true => Ok(Arc::new(Self { stream, side })),
+            false => Err(Error::InvalidArgument {
+                what: "number of times that a process opens an end of a pipe",
+                found: "65536".into(),
+                wanted: "at most 65535 at a time; clone a handle that is open".into(),
+            }),
+        }
+    }
+}
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.close();
+        // A forked child never had it.
+        let Ok(me) = self.stream.seat.me() else {
+            return;
+        };
+        if self.stream.ends().remove(me, self.side) {
+            self.stream.close();
+        }
     }
 }
 
@@ -194,20 +263,17 @@ pub fn byte_pipe(region: &Region, size: usize) -> Result<(ByteEnd, ByteEnd)> {
 /// As for [`byte_pipe`].
 pub fn byte_simplex(region: &Region, size: usize) -> Result<(ByteWriter, ByteReader)> {
     let stream = Arc::new(Stream::create(region, size)?);
-    let end = |stream| Arc::new(End(stream));
-    Ok((
-        ByteWriter::of(end(Arc::clone(&stream))),
-        ByteReader::of(end(stream)),
-    ))
+    let writer = ByteWriter::of(End::of(Arc::clone(&stream), Side::Sender)?);
+    Ok((writer, ByteReader::of(End::of(stream, Side::Receiver)?)))
 }
 
 macro_rules! half {
-    ($(#[$doc:meta])* $name:ident, $set:ident) => {
+    ($(#[$doc:meta])* $name:ident, $set:ident, $side:expr) => {
         $(#[$doc])*
         pub struct $name {
             end: Arc<End>,
             #[cfg(feature = "tokio")]
-            ticket: super::seat::Ticket,
+            ticket: crate::commons::Ticket,
         }
 
         impl $name {
@@ -215,16 +281,29 @@ macro_rules! half {
                 Self {
                     end,
                     #[cfg(feature = "tokio")]
-                    ticket: super::seat::Ticket::new(),
+                    ticket: crate::commons::Ticket::new(),
                 }
             }
 
+            /// Its name, for a process that has the region; keep this end until it was opened
+            /// there.
+            pub fn handle(&self) -> Handle<Self> {
+                Handle::new(self.stream().seat.name())
+            }
+
             fn stream(&self) -> &Stream {
-                &self.end.0
+                &self.end.stream
             }
 
             fn waiting(&self) -> &WaitSet {
                 &self.stream().front().$set
+            }
+        }
+
+        impl Object for $name {
+            fn find(name: Name) -> Result<Self> {
+                let stream = Arc::new(Stream::open(name)?);
+                Ok(Self::of(End::of(stream, $side)?))
             }
         }
 
@@ -237,8 +316,8 @@ macro_rules! half {
         #[cfg(feature = "tokio")]
         impl Drop for $name {
             fn drop(&mut self) {
-                let set = &self.end.0.front().$set;
-                self.ticket.leave(&self.end.0.seat, set);
+                let set = &self.end.stream.front().$set;
+                self.ticket.leave(&self.end.stream.seat, set);
             }
         }
 
@@ -254,7 +333,7 @@ half! {
     /// The end of a pipe that reads bytes; at the end of file it reads none.
     ///
     /// Clones share the stream: what one reads, no other does.
-    ByteReader, readers
+    ByteReader, readers, Side::Receiver
 }
 
 half! {
@@ -262,7 +341,7 @@ half! {
     ///
     /// Bytes of one `write` lie together. A writer that dies half-way has written all or nothing of
     /// each piece, and the next one goes on behind it.
-    ByteWriter, writers
+    ByteWriter, writers, Side::Sender
 }
 
 /// An end of a pipe of bytes that reads what the other writes, and writes what it reads.
@@ -273,7 +352,12 @@ pub struct ByteEnd {
 }
 
 impl ByteEnd {
-    /// Both halves, to be kept apart.
+    /// An end of two halves.
+    pub fn of(reader: ByteReader, writer: ByteWriter) -> Self {
+        Self { reader, writer }
+    }
+
+    /// Both halves, to be kept apart, or to be named to another process.
     pub fn split(self) -> (ByteReader, ByteWriter) {
         (self.reader, self.writer)
     }
@@ -342,7 +426,7 @@ mod asynchronous {
             into: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             let this = &mut *self;
-            let stream = &this.end.0;
+            let stream = &this.end.stream;
             let readers = &stream.front().readers;
             let place = into.initialize_unfilled();
             let outcome = match stream.read(place) {
@@ -365,7 +449,7 @@ mod asynchronous {
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
             let this = &mut *self;
-            let stream = &this.end.0;
+            let stream = &this.end.stream;
             let writers = &stream.front().writers;
             match stream.write(bytes) {
                 Some(outcome) => {

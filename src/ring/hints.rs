@@ -25,6 +25,7 @@
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::line::Line;
+use crate::primitive::prefetch;
 
 use super::check::QueueFault;
 use super::lane::Lane;
@@ -247,6 +248,25 @@ impl Hints<'_> {
             self.advance_head(head, tail);
         }
         Peek::Moved
+    }
+
+    /// The slot that the hint at the head points to, any 20 bits: a guess at what comes next.
+    pub(super) fn glimpse(self) -> Option<u32> {
+        // Relaxed: a guess.
+        let head = self.header.head.0.load(Ordering::Relaxed);
+        let (cell, lap) = self.at(head);
+        let seen = cell.load();
+        (seen.is_full() && seen.ahead_of(lap) == 0).then(|| seen.slot())
+    }
+
+    /// Asks for the lines that the next `push` will touch.
+    pub(super) fn expect_push(self) {
+        // Relaxed: a guess.
+        let tail = self.header.tail.0.load(Ordering::Relaxed);
+        let (cell, _) = self.at(tail);
+        prefetch::to_write(cell);
+        prefetch::to_write(&self.header.tail);
+        prefetch::to_read(&self.header.head);
     }
 
     /// Whether nothing is queued, as far as one look tells.

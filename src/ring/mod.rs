@@ -33,6 +33,7 @@ mod tests;
 mod threads;
 
 use crate::memory::owner::{Owner, Word};
+use crate::primitive::prefetch;
 
 pub(crate) use check::{Put, Stand};
 pub(crate) use done::DoneBits;
@@ -174,6 +175,27 @@ impl<'a> Ring<'a> {
         self.slot(slot).retract(self.lane, generation)
     }
 
+    /// Asks for the lines that the next `fill` of this slot, if it is known, and the next `publish`
+    /// will touch.
+    pub(crate) fn expect_submission(&self, slot: Option<u32>) {
+        self.hints.expect_push();
+        if let Some(slot) = slot {
+            prefetch::to_write(self.slot(slot));
+        }
+    }
+
+    /// The slot of the task that the next claim will probably find.
+    pub(crate) fn next(&self) -> Option<u32> {
+        Some(self.hints.glimpse()? & (self.slots.len() as u32 - 1))
+    }
+
+    /// The same, and asks for the slot's line.
+    pub(crate) fn expect_claim(&self) -> Option<u32> {
+        let slot = self.next()?;
+        prefetch::to_write(self.slot(slot));
+        Some(slot)
+    }
+
     /// Takes a READY task, about the oldest.
     pub(crate) fn claim(&self, me: Owner) -> Option<Claim> {
         for _ in 0..2 * self.hints.cells.len() {
@@ -223,6 +245,11 @@ impl<'a> Ring<'a> {
     pub(crate) fn complete(&self, me: Owner, claim: Claim, outcome: Outcome) -> bool {
         self.slot(claim.slot)
             .complete(me, claim.generation, outcome)
+    }
+
+    /// Whether the task in `slot` seems to have ended: cheap enough to spin on.
+    pub(crate) fn has_ended(&self, slot: u32, generation: u32) -> bool {
+        matches!(self.harvest(slot, generation), Harvest::Finished { .. })
     }
 
     /// What became of the task in `slot`; the caller delivers a finished one once, then frees.

@@ -34,6 +34,15 @@ pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
     (told == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
+/// When the process `pid` began, in the kernel's ticks since the machine did; `None` if there is no
+/// such process. A number that is used again belongs to a process that began later.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything, also spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 /// The time that is `later` than `start`; far away if it is more than the clock can say.
 pub(crate) fn after(start: u64, later: Duration) -> u64 {
     let later = u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);
@@ -50,6 +59,14 @@ mod tests {
         assert!(first > 0 && now() >= first);
         assert_eq!(after(5, Duration::from_micros(1)), 1005);
         assert_eq!(after(5, Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_process_began_once() {
+        let own = started(std::process::id()).unwrap();
+        assert_eq!(started(std::process::id()), Some(own));
+        assert!(started(1).unwrap() <= own);
+        assert_eq!(started(1 << 22), None);
     }
 
     #[test]

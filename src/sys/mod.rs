@@ -17,4 +17,5 @@ pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod private_memory;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod sandbox;

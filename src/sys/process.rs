@@ -100,11 +100,8 @@ impl Spawn<'_> {
     /// descriptors those passed, and those that are inheritable anyway.
     ///
     /// The worker dies with the *thread* that calls this: let it be one that stays.
-    pub(crate) fn start(&self) -> Result<PidFd, SpawnError> {
-        self.start_in(&[])
-    }
-
-    /// The same, with some more variables in its environment.
+    ///
+    /// Its environment has some more variables.
     pub(crate) fn start_in(&self, variables: &[(OsString, OsString)]) -> Result<PidFd, SpawnError> {
         let name = env::args_os().next();
         let name = name.unwrap_or_else(|| "gristmill-worker".into());
@@ -113,12 +110,16 @@ impl Spawn<'_> {
 
     /// The same through a command, a program and its arguments, that executes the program named by
     /// one more argument: this one. Without a command, directly.
-    pub(crate) fn start_through(&self, command: &[OsString]) -> Result<PidFd, SpawnError> {
+    pub(crate) fn start_through(
+        &self,
+        command: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<PidFd, SpawnError> {
         let Some((program, _)) = command.split_first() else {
-            return self.start_in(&[]);
+            return self.start_in(variables);
         };
         let own = env::current_exe().map_err(refused("find this executable"))?;
-        self.execute(program, &[command, &[own.into()]].concat(), &[])
+        self.execute(program, &[command, &[own.into()]].concat(), variables)
     }
 
     fn execute(

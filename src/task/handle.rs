@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::sync::Arc;
@@ -11,10 +12,22 @@ use crate::error::TaskError;
 use crate::pool::engine::Engine;
 use crate::pool::hub::TaskEntry;
 use crate::pool::reply::ReplyBytes;
+use crate::pool::spare::Spare;
 use crate::protocol::archive::Payload;
 use crate::task::output::TaskOutput;
 
 /// A task that was submitted: awaited, waited for, or cancelled.
+///
+/// Several are waited for together in a [`TaskSet`](crate::TaskSet). A result is handed out once:
+///
+/// ```compile_fail,E0382
+/// # async fn twice(pool: gristmill::Pool) -> Result<(), gristmill::Error> {
+/// let task = pool.spawn(20_u32, |n| n.to_native() + 1)?;
+/// task.await?;
+/// task.await?; // used after it was moved
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 /// Awaiting by reference (`(&mut handle).await`) and dropping that future loses nothing. Dropping
@@ -24,10 +37,29 @@ use crate::task::output::TaskOutput;
 #[must_use = "dropping the handle cancels a task that has not begun"]
 pub struct TaskHandle<R: Payload> {
     engine: Arc<Engine>,
-    entry: Arc<TaskEntry>,
+    entry: Held,
     ended: bool,
     read: Reader<R>,
     result: PhantomData<fn() -> R>,
+}
+
+/// An entry that goes to the spare ones in the end.
+struct Held(Option<Arc<TaskEntry>>);
+
+impl Deref for Held {
+    type Target = Arc<TaskEntry>;
+
+    fn deref(&self) -> &Arc<TaskEntry> {
+        self.0.as_ref().expect("present until drop")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            Spare::keep(entry);
+        }
+    }
 }
 
 /// Makes the caller's view of a reply.
@@ -37,7 +69,7 @@ impl<R: Payload> TaskHandle<R> {
     pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>, read: Reader<R>) -> Self {
         Self {
             engine: Arc::clone(engine),
-            entry,
+            entry: Held(Some(entry)),
             ended: false,
             read,
             result: PhantomData,
@@ -103,7 +135,15 @@ impl<R: Payload> TaskHandle<R> {
         self.entry.is_ready()
     }
 
-    fn take(&mut self) -> Result<TaskOutput<R>, TaskError> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(super) fn entry(&self) -> &TaskEntry {
+        &self.entry
+    }
+
+    pub(super) fn take(&mut self) -> Result<TaskOutput<R>, TaskError> {
         self.ended = true;
         // An outcome taken before is gone: the handle was polled after it was ready.
         self.accept(self.entry.take().unwrap_or(Err(TaskError::Cancelled)))

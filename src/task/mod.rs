@@ -11,6 +11,7 @@ mod bounded;
 mod builder;
 mod handle;
 mod output;
+mod set;
 mod spawn;
 #[cfg(feature = "tokio")]
 mod spawn_async;
@@ -20,3 +21,4 @@ pub use bounded::{TrySpawnError, WhenFree};
 pub use builder::TaskBuilder;
 pub use handle::TaskHandle;
 pub use output::TaskOutput;
+pub use set::{Gather, TaskSet};

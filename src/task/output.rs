@@ -31,8 +31,8 @@ use crate::protocol::remote;
 pub struct TaskOutput<R: Payload> {
     bytes: ReplyBytes,
     /// # Invariants
-    /// Points into `bytes`, at a checked archive.
-    root: *const R::Archived,
+    /// As far into `bytes` there is a checked archive.
+    root: usize,
     result: PhantomData<R>,
 }
 
@@ -45,7 +45,8 @@ unsafe impl<R: Payload> Sync for TaskOutput<R> where R::Archived: Sync {}
 impl<R: Payload> TaskOutput<R> {
     /// Checks the archive once, here.
     pub(crate) fn new(bytes: ReplyBytes) -> Result<Self, TaskError> {
-        let root: *const R::Archived = archive::access::<R>(bytes.bytes())?;
+        let bytes = bytes.aligned_to(align_of::<R::Archived>());
+        let root = offset_in(&bytes, archive::access::<R>(bytes.bytes())?);
         Ok(Self {
             bytes,
             root,
@@ -55,8 +56,9 @@ impl<R: Payload> TaskOutput<R> {
 
     /// Of the archive of a `Result<R, Thrown>`: the value, or an error of what was thrown.
     pub(super) fn of_result(bytes: ReplyBytes) -> Result<Self, TaskError> {
-        let root: *const R::Archived = match remote::read::<R>(bytes.bytes())? {
-            Ok(value) => value,
+        let bytes = bytes.aligned_to(archive::ALIGN);
+        let root = match remote::read::<R>(bytes.bytes())? {
+            Ok(value) => offset_in(&bytes, value),
             Err(thrown) => return Err(TaskError::Failed(Box::new(thrown.into()))),
         };
         Ok(Self {
@@ -87,10 +89,18 @@ impl<R: Payload> Deref for TaskOutput<R> {
     type Target = R::Archived;
 
     fn deref(&self) -> &R::Archived {
-        // SAFETY: points at an archive that was checked, in bytes that live as long as `self` and
-        // do not move with it: they are in shared memory or behind a box.
-        unsafe { &*self.root }
+        let bytes = self.bytes.bytes().as_ptr();
+        let root = bytes.wrapping_add(self.root).cast::<R::Archived>();
+        // SAFETY: points at an archive that was checked, in bytes that live as long as `self`, and
+        // where they are, or move, as aligned as it needs (`ReplyBytes::aligned_to`).
+        unsafe { &*root }
     }
+}
+
+/// How far from the start of the bytes a part of them is.
+fn offset_in<T>(bytes: &ReplyBytes, part: &T) -> usize {
+    let start = bytes.bytes().as_ptr().addr();
+    core::ptr::from_ref(part).addr().wrapping_sub(start)
 }
 
 impl<R: Payload> fmt::Debug for TaskOutput<R>

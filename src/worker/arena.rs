@@ -22,9 +22,10 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
-use offset_allocator::{Allocation, Allocator};
+use offset_allocator::Allocation;
 
 use crate::memory::region::{EXTENT_BYTES, PAGE_BYTES, Region};
+use crate::primitive::prefetch;
 use crate::protocol::freed::{ARENA_HEADER_SIZE, Freed, SEALED_BYTES};
 use crate::protocol::gauge::ArenaUse;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
@@ -34,8 +35,10 @@ use crate::sys::failure::SysError;
 use crate::sys::process;
 use crate::worker::privilege::insist;
 
+mod runs;
 mod slab;
 
+use runs::Runs;
 use slab::Slab;
 
 const PAGE_SIZE: u64 = 64 << 10;
@@ -48,8 +51,6 @@ const COMMIT_STEP: u64 = 256 << 10;
 const REPLIES_STEP: u64 = 64 << 10;
 const _: () = assert!(ARENA_HEADER_SIZE.is_multiple_of(REPLIES_STEP));
 const _: () = assert!(ARENA_HEADER_SIZE / REPLIES_STEP <= 64);
-/// Runs and slabs that may live at once; 64 Ki pages make 4 GiB.
-const MOST_RUNS: u32 = 64 << 10;
 
 /// Which part of the arena a block belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,8 @@ pub(crate) struct Arena<'a> {
     committed: u64,
     /// Of that, in huge pages.
     huge: u64,
-    runs: Allocator,
+    runs: Runs,
+    /// As far as they have been used.
     pages: Vec<Page>,
     /// Pages of each shelf and class that have a free block.
     partial: [[Vec<u32>; CLASSES]; 2],
@@ -114,17 +116,15 @@ impl<'a> Arena<'a> {
         let freed = Freed::of(region, place).ok_or(OutsideRegion)?;
         ReplyBlock::of(region, place, 0).ok_or(OutsideRegion)?;
         let pages = (size / PAGE_SIZE) as u32;
-        let mut runs = Allocator::with_max_allocs(pages, pages.clamp(1, MOST_RUNS));
-        // The first pages hold the head of the freed stack and the blocks for replies.
-        let _ = runs.allocate((ARENA_HEADER_SIZE / PAGE_SIZE) as u32);
         Ok(Self {
             region,
             freed,
             replies: 1,
             committed: offset + ARENA_HEADER_SIZE,
             huge: 0,
-            runs,
-            pages: (0..pages).map(|_| Page::Unused).collect(),
+            // The first pages hold the head of the freed stack and the blocks for replies.
+            runs: Runs::new(pages, (ARENA_HEADER_SIZE / PAGE_SIZE) as u32),
+            pages: Vec::new(),
             partial: Default::default(),
             open: 0..0,
             holds_result: false,
@@ -157,6 +157,14 @@ impl<'a> Arena<'a> {
         }
         let region = self.region;
         ReplyBlock::of(region, self.span(), slot).expect("`attach` saw that the arena is there")
+    }
+
+    /// Asks for the first line of the block for a reply, to write it; there need be no memory.
+    pub(crate) fn expect_reply(&self, slot: u32) {
+        let offset = self.range.start + ReplyBlock::offset_in_arena(slot);
+        if let Some(block) = self.region.pointer(offset, size_of::<ReplyBlock>()) {
+            prefetch::to_write(block.as_ptr());
+        }
     }
 
     /// A committed and writable block of at least `size` bytes for a result, 64-byte aligned, and
@@ -262,16 +270,14 @@ impl<'a> Arena<'a> {
     }
 
     /// The size of the largest block to be had, at least.
-    pub(crate) fn available(&self) -> u64 {
-        u64::from(self.runs.storage_report().largest_free_region) * PAGE_SIZE
+    pub(crate) fn available(&mut self) -> u64 {
+        u64::from(self.runs.longest()) * PAGE_SIZE
     }
 
     /// What the arena takes now.
     pub(crate) fn usage(&self) -> ArenaUse {
-        let pages = self.pages.len() as u64;
-        let free = u64::from(self.runs.storage_report().total_free_space);
         ArenaUse {
-            in_use: pages.saturating_sub(free) * PAGE_SIZE,
+            in_use: u64::from(self.runs.in_use()) * PAGE_SIZE,
             committed: self.committed - self.range.start,
             huge: self.huge,
         }
@@ -318,7 +324,7 @@ impl<'a> Arena<'a> {
             return None;
         }
         let slab = Slab::new(allocation, shelf, class);
-        self.pages[allocation.offset as usize] = Page::Slab(slab);
+        self.note(allocation.offset, Page::Slab(slab));
         self.partial[shelf as usize][class].push(allocation.offset);
         Some(allocation.offset)
     }
@@ -331,8 +337,16 @@ impl<'a> Arena<'a> {
             self.runs.free(allocation);
             return None;
         }
-        self.pages[allocation.offset as usize] = Page::Run(allocation);
+        self.note(allocation.offset, Page::Run(allocation));
         Some(start)
+    }
+
+    fn note(&mut self, number: u32, page: Page) {
+        let number = number as usize;
+        if self.pages.len() <= number {
+            self.pages.resize_with(number + 1, || Page::Unused);
+        }
+        self.pages[number] = page;
     }
 
     fn page_at(&self, number: u32) -> Range<u64> {

@@ -1,6 +1,6 @@
 //! Hands what user code says through `tracing` to the parent.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt::{self, Write};
 use core::num::NonZeroU64;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, dispatcher};
 
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::protocol::echo::{FIELDS, Kind, Message};
+use crate::protocol::echo::{FIELDS, Kind, Message, NOWHERE};
 use crate::protocol::gauge::Work;
 use crate::sys::pipe;
 
@@ -20,6 +20,8 @@ use crate::sys::pipe;
 static WORK: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
+    /// What this thread is at, where that is not what the worker is at: futures take turns.
+    static OWN: Cell<Option<u64>> = const { Cell::new(None) };
     /// The spans that this thread is in, the innermost last.
     static ENTERED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
@@ -28,6 +30,14 @@ thread_local! {
 pub(crate) fn begin(work: Work) {
     // ORDERING: Relaxed; a name for events, of this thread mostly.
     WORK.store(work.to_bits(), Ordering::Relaxed);
+}
+
+/// This thread is at something of its own for so long, and at nothing when it is not.
+pub(crate) fn during<R>(work: Work, run: impl FnOnce() -> R) -> R {
+    OWN.set(Some(work.to_bits()));
+    let result = run();
+    OWN.set(Some(Work::Nothing.to_bits()));
+    result
 }
 
 /// From now on what is said up to this level goes through the pipe, unless the program has a
@@ -88,7 +98,7 @@ fn message(kind: Kind, metadata: Option<&Metadata<'_>>, parent: u64) -> Message 
         },
         line: metadata.and_then(Metadata::line).unwrap_or(0),
         // ORDERING: Relaxed; see `begin`.
-        work: WORK.load(Ordering::Relaxed),
+        work: OWN.get().unwrap_or_else(|| WORK.load(Ordering::Relaxed)),
         span: 0,
         parent,
         lost: 0,
@@ -103,7 +113,7 @@ fn message(kind: Kind, metadata: Option<&Metadata<'_>>, parent: u64) -> Message 
 fn parent(explicit: Option<&Id>, is_root: bool) -> u64 {
     match explicit {
         Some(id) => id.into_u64(),
-        None if is_root => 0,
+        None if is_root => NOWHERE,
         None => ENTERED.with_borrow(|entered| entered.last().copied().unwrap_or(0)),
     }
 }

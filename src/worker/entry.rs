@@ -24,7 +24,7 @@ use std::{
 use super::{life, server, solo};
 use crate::{
     protocol::{
-        start,
+        inherited, start,
         token::{self, Confinement, Handover, Role, ServerToken, SoloToken, Token},
     },
     sys::{
@@ -87,6 +87,8 @@ fn begin(token: &OsStr, arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("{} is {token:?}; {}", token::VARIABLE, token::BadToken))?;
+    // SAFETY: before `main` this is the only thread; the parent opened what it names for us.
+    unsafe { inherited::adopt() }?;
     match role {
         Role::Worker(token) => begin_worker(token, arguments),
         Role::Solo(token) => begin_solo(token, arguments),

@@ -169,7 +169,7 @@ impl Started {
             passed: &passed,
             placed: &[],
         };
-        let process = spawn.start().expect("a process");
+        let process = spawn.start_in(&[]).expect("a process");
         Self {
             process,
             answer: OwnedFd::from(answer).into(),
@@ -341,7 +341,7 @@ fn a_standard_stream_is_not_passed() {
         passed: &[stdout.as_fd()],
         placed: &[],
     };
-    assert!(spawn.start().is_err());
+    assert!(spawn.start_in(&[]).is_err());
 }
 
 #[test]

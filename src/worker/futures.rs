@@ -29,12 +29,15 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::{Control, Orders, WorkerRecord};
 use crate::protocol::function::FunctionId;
 use crate::protocol::future::{Answer, Begin, Course, FuturePlace, find_runtime};
+use crate::protocol::gauge::Work;
 use crate::protocol::life::Life;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::task::{Task, TaskFault};
 use crate::ring::Claim;
 use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
+#[cfg(feature = "tracing")]
+use crate::worker::echo;
 use crate::worker::panic;
 
 /// The load of a worker that takes no task: it is at one, or does not serve.
@@ -322,9 +325,12 @@ fn serve(runtime: &Runtime, mut orders: UnboundedReceiver<Message>, shared: &Arc
 
 /// From the first poll to the end.
 async fn live(begin: Begin, mut ending: Ending) {
-    ending.outcome = Some(match panic::catch(begin) {
+    let Claim { slot, generation } = ending.claim;
+    let work = Work::Task { slot, generation };
+    ending.outcome = Some(match during(work, || panic::catch(begin)) {
         Ok(course) => {
-            let caught = Caught(Some(course));
+            let course = Some(course);
+            let caught = Caught { course, work };
             caught.await
         }
         Err(report) => Err(report),
@@ -347,25 +353,51 @@ impl Drop for Ending {
     }
 }
 
+/// Runs what a future consists of: what it says is said of it, though the worker may be at other
+/// work meanwhile.
+#[cfg(feature = "tracing")]
+fn during<R>(work: Work, run: impl FnOnce() -> R) -> R {
+    echo::during(work, run)
+}
+
+#[cfg(not(feature = "tracing"))]
+fn during<R>(_: Work, run: impl FnOnce() -> R) -> R {
+    run()
+}
+
 /// A future whose panics are its outcome. It is dropped as soon as it has one.
-struct Caught(Option<Course>);
+struct Caught {
+    course: Option<Course>,
+    work: Work,
+}
 
 impl Future for Caught {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(course) = &mut self.0 else {
+        let work = self.work;
+        let Some(course) = &mut self.course else {
             return Poll::Pending;
         };
-        let outcome = match panic::catch(|| course.as_mut().poll(context)) {
+        let polled = during(work, || panic::catch(|| course.as_mut().poll(context)));
+        let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),
             Err(report) => Err(report),
         };
-        let course = self.0.take();
-        Poll::Ready(match panic::catch(|| drop(course)) {
+        let course = self.course.take();
+        Poll::Ready(match during(work, || panic::catch(|| drop(course))) {
             Ok(()) => outcome,
             Err(report) => Err(report),
         })
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        // One that was cancelled may say something, too.
+        if let Some(course) = self.course.take() {
+            during(self.work, || drop(course));
+        }
     }
 }

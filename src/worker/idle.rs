@@ -85,8 +85,11 @@ impl<'a> Idle<'a> {
 
     /// Says, just before the end of a task is published, that this worker will look for work:
     /// whoever submits the next one in answer need not wake another worker for it.
-    pub(crate) fn finishing(&mut self) {
-        if !self.is_spinning {
+    ///
+    /// Not if more tasks wait already: it would take that back at once, and the word in which all
+    /// workers say so would go from core to core twice a task.
+    pub(crate) fn finishing(&mut self, more: impl FnOnce() -> bool) {
+        if !self.is_spinning && !more() {
             self.is_spinning = true;
             self.control.parking().spin(self.me);
         }

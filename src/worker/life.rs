@@ -326,6 +326,9 @@ impl Server<'_> {
         }
         #[cfg(feature = "tokio")]
         self.let_others_go_first();
+        if let Some(slot) = self.rounds.expect(self.control) {
+            self.arena.expect_reply(slot);
+        }
         if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);
             return true;

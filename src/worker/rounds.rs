@@ -45,10 +45,31 @@ impl Rounds {
         self.group
     }
 
+    /// Asks for the lines of the task that the next claim will probably find, and names its slot.
+    pub(crate) fn expect(&self, control: &Control) -> Option<u32> {
+        let slot = control.ring().expect_claim()?;
+        control.task(slot).expect();
+        Some(slot)
+    }
+
+    /// Asks for the body of the task that probably comes next, while another runs. Not for its
+    /// slot: a peer may be about to claim that.
+    pub(crate) fn glance(&self, control: &Control) {
+        if let Some(slot) = control.ring().next() {
+            control.task(slot).expect();
+        }
+    }
+
     /// Takes a task, if one waits that this worker may take.
     pub(crate) fn claim(&mut self, control: &Control, me: Owner) -> Option<Claim> {
         if !control.lanes_in_use() {
-            return control.ring().claim(me);
+            let ring = control.ring();
+            // A look at the tail, which `claim` takes of an empty ring, would take its line from
+            // whoever submits next.
+            return match ring.looks_empty() {
+                true => None,
+                false => ring.claim(me),
+            };
         }
         let first = match self.taken % EVERY {
             0 => self.taken / EVERY,

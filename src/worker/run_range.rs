@@ -81,7 +81,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         }
         server.gauge.count_chunk();
         if board.tally(joined).1 <= 1 {
-            server.idle.finishing();
+            server.idle.finishing(|| false);
         }
         match board.complete(joined, server.me, chunk, outcome) {
             Completion::Last => server.bell.ring(),

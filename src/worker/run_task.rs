@@ -41,6 +41,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     });
     server.tenure.count();
     let task = Task::load(server.control.task(claim.slot));
+    server.rounds.glance(server.control);
     server.privilege.revoke();
     server.arena.seal();
     if task.timed {
@@ -117,7 +118,9 @@ fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
         server.gauge.set_arena(server.arena.usage());
     }
     server.gauge.count_task();
-    server.idle.finishing();
+    server
+        .idle
+        .finishing(|| server.rounds.see_tasks(server.control));
     if ring.complete(server.me, claim, outcome) {
         server.control.done().set(claim.slot);
         server.bell.ring();

@@ -3,6 +3,7 @@
 mod gate;
 mod priorities;
 mod queues;
+mod recycled;
 mod sticky;
 mod storm;
 

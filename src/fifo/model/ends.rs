@@ -149,3 +149,19 @@ fn an_item_is_put_back_once_it_was_read() {
         assert_eq!(memory.receive(member(2)), Some(if sent { 2 } else { 1 }));
     });
 }
+
+#[test]
+fn the_last_to_let_go_knows() {
+    use super::super::{Ends, Side};
+    use crate::primitive::atomic::AtomicU32;
+    explore(|| {
+        let words = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        for index in [0, 1] {
+            assert!(Ends(&words[..]).add(member(index), Side::Sender));
+        }
+        let other = Arc::clone(&words);
+        let other = thread::spawn(move || Ends(&other[..]).remove(member(0), Side::Sender));
+        let ours = Ends(&words[..]).remove(member(1), Side::Sender);
+        assert!(other.join().unwrap() || ours, "nobody ends the pipe");
+    });
+}

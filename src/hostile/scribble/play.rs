@@ -89,6 +89,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,
         sandbox: None,
@@ -167,6 +168,7 @@ impl Play<'_> {
     pub(super) fn launch(&mut self, len: usize, pure_function: bool) {
         let keep = self.engine.heap().allocate(64, 64, Contents::Any);
         let launch = Launch {
+            caller: None,
             job: RangeJob {
                 kernel: FunctionId::from_bits(self.jobs.len() as u64),
                 context: Span::default(),

@@ -1,6 +1,8 @@
 //! Settings about how workers come into being.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::{Builder, setup};
 use crate::error::Error;
@@ -9,6 +11,12 @@ use crate::protocol::closure::require_no_captures;
 use crate::protocol::function::FunctionId;
 
 impl Builder {
+    /// Gives the workers a memory file.
+    pub(crate) fn inherit(mut self, file: Arc<dyn AsFd + Send + Sync>) -> Self {
+        self.regions.add(file);
+        self
+    }
+
     /// How workers come into being. Default: [`StartMethod::Spawn`].
     ///
     /// With [`StartMethod::ForkServer`] a worker, and what replaces one, is there without `exec`,

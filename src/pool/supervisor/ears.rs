@@ -166,7 +166,7 @@ impl Ears {
                     match Message::decode(&begun[used..]) {
                         Ok(Some((message, size))) => {
                             used += size;
-                            if let Some((echo, _)) = &self.echo {
+                            if let Some((echo, _)) = &mut self.echo {
                                 echo.tell(ear.pid, message);
                             }
                         }
@@ -205,6 +205,35 @@ impl Ears {
         }
     }
 
+    /// Lets go of the spans in which work was submitted that has ended, behind what its workers
+    /// have said of it.
+    #[cfg(feature = "tracing")]
+    pub(super) fn let_go(&mut self, poller: &Poller) {
+        let left = match &self.echo {
+            Some((echo, _)) => echo.left(),
+            None => return,
+        };
+        if left.is_empty() {
+            return;
+        }
+        // It was said before the work ended. What else is said meanwhile has time.
+        let pipes = self.pipes.iter();
+        let events = pipes.filter(|(_, ear)| matches!(ear.tongue, Tongue::Events(_)));
+        for token in events.map(|(&token, _)| token).collect::<Vec<_>>() {
+            let mut left = MOST;
+            loop {
+                match self.take(token) {
+                    Received::Bytes(size) if size < left => left -= size,
+                    Received::Closed => break self.close(token, poller),
+                    _ => break,
+                }
+            }
+        }
+        if let Some((echo, _)) = &mut self.echo {
+            echo.let_go(left);
+        }
+    }
+
     /// The pool has ended: nobody will say anything any more.
     pub(super) fn end(&mut self) {
         if let Some(lines) = &self.lines {
@@ -229,7 +258,7 @@ impl Ears {
             }
             #[cfg(feature = "tracing")]
             Tongue::Events(_) => {
-                if let Some((echo, _)) = &self.echo {
+                if let Some((echo, _)) = &mut self.echo {
                     echo.end_of(ear.pid);
                 }
             }

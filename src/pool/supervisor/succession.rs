@@ -190,31 +190,44 @@ impl Watch<'_> {
 
     /// A worker takes no more work: its successor serves, or somebody else in its stead.
     fn relieve(&mut self, index: usize, now: Instant) {
+        if self.inherit(index) {
+            return;
+        }
+        // Else it is replaced where it is, when it has gone.
+        if let Some(place) = self.vacancy(index) {
+            self.charges[place].service = Service::new(Role::Serving);
+            self.charges[place].due = Some(now);
+            self.engine.hub().roster.set_awaited(place as u16, true);
+            self.hand_over(index, place);
+        }
+    }
+
+    /// Lets the successor of a worker serve, if it has one.
+    pub(super) fn inherit(&mut self, index: usize) -> bool {
         let service = &mut self.charges[index].service;
-        let next = match service.successor.take() {
-            Some(heir) => {
-                self.promote(heir);
-                heir
-            }
-            None => match self.vacancy(index) {
-                Some(place) => {
-                    self.charges[place].service = Service::new(Role::Serving);
-                    self.charges[place].due = Some(now);
-                    place
-                }
-                // It is replaced where it is, when it has gone.
-                None => return,
-            },
+        let heir = match service.role {
+            Role::Serving => service.successor.take(),
+            Role::Vacant | Role::Reserve(_) | Role::Leaving => None,
         };
+        if let Some(heir) = heir {
+            self.promote(heir);
+            self.hand_over(index, heir);
+        }
+        heir.is_some()
+    }
+
+    /// What is one worker's alone becomes another's.
+    fn hand_over(&mut self, index: usize, next: usize) {
         debug_assert_ne!(next, index, "nobody succeeds himself");
         self.charges[index].service.role = Role::Leaving;
+        let (place, next) = (index as u16, next as u16);
         let mut hub = self.engine.hub();
-        hub.roster.set_serves(index as u16, false);
-        hub.hand_sticky(self.engine.control(), index as u16, next as u16);
+        let pid = hub.roster.at(place).0.and_then(|member| member.pid);
+        hub.roster.set_serves(place, false);
+        hub.hand_sticky(self.engine.control(), place, next);
         drop(hub);
-        if let Some(process) = &self.charges[index].process {
-            let pid = process.pid() as u32;
-            self.engine.tell_scheduler(index as u16, pid, Event::Ended);
+        if let Some(pid) = pid {
+            self.engine.tell_scheduler(place, pid, Event::Ended);
         }
     }
 
@@ -261,15 +274,13 @@ impl Watch<'_> {
         match ended.role {
             Role::Vacant | Role::Leaving => {}
             Role::Reserve(of) => self.forget_successor(index, of, was_ready),
-            Role::Serving => match ended.successor {
-                Some(heir) => self.promote(heir),
-                None => {
-                    charge.service.role = Role::Serving;
-                    charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
-                    charge.last_death = Some(death);
-                    self.plan(index);
-                }
-            },
+            // One with a successor has been relieved by it.
+            Role::Serving => {
+                charge.service.role = Role::Serving;
+                charge.stillbirths = if was_ready { 0 } else { charge.stillbirths + 1 };
+                charge.last_death = Some(death);
+                self.plan(index);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use core::task::{Context, Poll, ready};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, TaskError};
 use crate::memory::block::Block;
@@ -18,11 +19,13 @@ use crate::memory::{AllocError, MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
 use crate::pool::hub::TaskEntry;
 use crate::pool::submit::span_of;
+use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{ArchiveError, Fit, Payload};
 use crate::protocol::batch::{Packer, block_size, write_one};
 use crate::protocol::function::FunctionId;
 use crate::protocol::range::Span;
 use crate::protocol::task::Task;
+use crate::task::map::function::SLICE;
 use crate::task::map::input::Source;
 use crate::task::map::pace::{BATCHES, Pace};
 use crate::task::map::parcel::Parcel;
@@ -48,6 +51,8 @@ pub(super) struct Plan {
     pub(super) batch: Option<usize>,
     /// How many workers may try an item.
     pub(super) attempts: u32,
+    /// How long an item may run.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// An item's index and what became of it.
@@ -159,10 +164,10 @@ impl<A> Flow<A> {
             function: self.plan.function,
             arguments: span_of(&batch.block),
             context: self.plan.context,
-            timed: false,
+            timed: self.plan.timeout.is_some(),
         };
         let keep = Box::new((Arc::clone(&batch), self.plan.keep.clone()));
-        match self.engine.submit_batch(task, keep) {
+        match self.engine.submit_batch(task, keep, self.terms()) {
             Ok(entry) => {
                 let number = self.launched;
                 self.launched += 1;
@@ -182,6 +187,17 @@ impl<A> Flow<A> {
         }
     }
 
+    /// A batch is handed over after a slice of time, or at the end of the item that it is at then:
+    /// one that takes longer by an item's limit is over an item for longer than that.
+    fn terms(&self) -> Option<Box<TaskTerms>> {
+        let slice = Duration::from_nanos(SLICE);
+        let timeout = self.plan.timeout?.saturating_add(slice);
+        Some(Box::new(TaskTerms {
+            timeout: Some(timeout),
+            ..TaskTerms::PLAIN
+        }))
+    }
+
     fn fail(&mut self, first: u64, count: usize, error: TaskError) {
         if count > 0 {
             let parcel = Parcel::of_failures(first, count, error);
@@ -196,7 +212,9 @@ impl<A> Flow<A> {
             return true;
         }
         let first = self.pulled - count as u64;
-        let (size, whole) = (self.packer.size(), self.pace.is_fixed());
+        // With a limit for items a batch must not be at several for long.
+        let whole = self.pace.is_fixed() && self.plan.timeout.is_none();
+        let size = self.packer.size();
         let packer = &mut self.packer;
         let block = self.engine.place_bytes(size, |place| {
             packer.unload(place, whole);
@@ -235,10 +253,10 @@ impl<A> Flow<A> {
         self.is_drained() && self.flights.is_empty() && self.in_flight() == 0
     }
 
-    fn wait(&self) {
-        if let Some(round) = self.signal.round() {
-            self.engine.wait(&round, None);
-        }
+    /// Whether there is something before the deadline.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let round = self.signal.round();
+        round.is_none_or(|round| self.engine.wait(&round, deadline))
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
@@ -250,11 +268,12 @@ impl<A> Flow<A> {
 }
 
 impl<A: Payload> Flow<A> {
-    /// The next outcome; without a context, blocks until it is there.
+    /// The next outcome; without a context, blocks until it is there or it is too late.
     pub(super) fn advance<S: Source<Item = A>, R: Payload>(
         &mut self,
         input: &mut S,
         mut context: Option<&mut Context<'_>>,
+        deadline: Option<Instant>,
     ) -> Poll<Option<Outcome<R>>> {
         loop {
             let current = self.current.as_mut();
@@ -277,7 +296,8 @@ impl<A: Payload> Flow<A> {
                 // The input has the task's waker.
                 Some(_) if self.flights.is_empty() => return Poll::Pending,
                 Some(context) => ready!(self.poll(context)),
-                None => self.wait(),
+                None if self.wait(deadline) => {}
+                None => return Poll::Pending,
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::worker::panic;
 
 /// After so many nanoseconds a worker hands over what it has and leaves the rest to all: so no item
 /// waits for longer behind slow ones of its batch, besides the one that is running.
-const SLICE: u64 = 1_000_000;
+pub(super) const SLICE: u64 = 1_000_000;
 
 /// Runs the items of a batch, one after another.
 pub(super) fn run<C, M, A, R, F>(call: &mut TaskCall<'_>) -> Result<(), TaskFault>

@@ -7,8 +7,8 @@ mod function;
 mod input;
 mod pace;
 mod parcel;
-mod signal;
-mod stream;
+pub(super) mod signal;
+pub(super) mod stream;
 mod verbs;
 
 pub use input::{Incoming, Items, Source};

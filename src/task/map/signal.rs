@@ -1,4 +1,4 @@
-//! Which batches have ended, and whom to tell.
+//! Which batches, or tasks of a set, have ended, and whom to tell.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::pool::hub::TaskEntry;
 /// One map's list of batches that have ended. Whoever waits for the map waits for its next round,
 /// which ends with the next batch that does.
 #[derive(Debug, Default)]
-pub(super) struct Signal(Mutex<State>);
+pub(in crate::task) struct Signal(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
 
 impl Signal {
     /// Has the end of a batch noted here, now if it has ended.
-    pub(super) fn listen(self: &Arc<Self>, batch: u64, entry: &TaskEntry) {
+    pub(in crate::task) fn listen(self: &Arc<Self>, batch: u64, entry: &TaskEntry) {
         let note = Arc::new(Note {
             batch,
             signal: Arc::clone(self),
@@ -31,12 +31,12 @@ impl Signal {
     }
 
     /// Takes the batches that have ended since the last time.
-    pub(super) fn take(&self) -> Vec<u64> {
+    pub(in crate::task) fn take(&self) -> Vec<u64> {
         mem::take(&mut self.lock().ended)
     }
 
     /// What to wait for; `None` when a batch has ended already.
-    pub(super) fn round(&self) -> Option<Arc<Entry<()>>> {
+    pub(in crate::task) fn round(&self) -> Option<Arc<Entry<()>>> {
         let mut state = self.lock();
         if !state.ended.is_empty() {
             return None;

@@ -4,6 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
@@ -36,8 +37,12 @@ macro_rules! stream {
                 self.flow.in_flight()
             }
 
-            fn advance(&mut self, context: Option<&mut Context<'_>>) -> Poll<Option<$item>> {
-                let outcome = self.flow.advance(&mut self.input, context);
+            fn advance(
+                &mut self,
+                context: Option<&mut Context<'_>>,
+                deadline: Option<Instant>,
+            ) -> Poll<Option<$item>> {
+                let outcome = self.flow.advance(&mut self.input, context, deadline);
                 outcome.map(|outcome| outcome.map($convert))
             }
 
@@ -62,7 +67,7 @@ macro_rules! stream {
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
             ) -> Poll<Option<Self::Item>> {
-                self.get_mut().advance(Some(context))
+                self.get_mut().advance(Some(context), None)
             }
 
             fn size_hint(&self) -> (usize, Option<usize>) {
@@ -79,11 +84,24 @@ macro_rules! stream {
             }
         }
 
+        impl<I: Iterator<Item: Payload>, R: Payload> Blocking<$name<Items<I>, R>> {
+            /// As `next`, for so long at most: the outer `None` says that the time is up. Nothing
+            /// is lost then, and the map goes on. The time that the input's own `next` takes is
+            /// not bounded by it.
+            pub fn next_timeout(&mut self, timeout: Duration) -> Option<Option<$item>> {
+                // A timeout beyond what the clock can express is none.
+                match self.0.advance(None, Instant::now().checked_add(timeout)) {
+                    Poll::Ready(item) => Some(item),
+                    Poll::Pending => None,
+                }
+            }
+        }
+
         impl<I: Iterator<Item: Payload>, R: Payload> Iterator for Blocking<$name<Items<I>, R>> {
             type Item = $item;
 
             fn next(&mut self) -> Option<Self::Item> {
-                match self.0.advance(None) {
+                match self.0.advance(None, None) {
                     Poll::Ready(item) => item,
                     Poll::Pending => None,
                 }
@@ -144,12 +162,20 @@ fn named<R: Payload>(
     outcome.map_err(|error| ItemError { index, error })
 }
 
-/// A map's results as a blocking iterator. The thread that asks spins for some microseconds, then
-/// sleeps in the kernel.
+/// The results of a map, or of a [`TaskSet`](crate::TaskSet), as a blocking iterator. The thread
+/// that asks spins for some microseconds, then sleeps in the kernel.
 #[derive(Debug)]
 pub struct Blocking<T>(T);
 
 impl<T> Blocking<T> {
+    pub(in crate::task) fn new(stream: T) -> Self {
+        Self(stream)
+    }
+
+    pub(in crate::task) fn get_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+
     /// The stream, which tells how far it is.
     pub fn get_ref(&self) -> &T {
         &self.0
@@ -186,7 +212,7 @@ impl<S: Source<Item: Payload>, R: Payload> Collect<S, R> {
             }
         };
         let error = loop {
-            match ready!(ordered.advance(context.as_deref_mut())) {
+            match ready!(ordered.advance(context.as_deref_mut(), None)) {
                 Some(Ok(result)) => self.results.push(result),
                 Some(Err(error)) => break Some(error),
                 None => break None,

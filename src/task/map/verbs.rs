@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 use core::task::Poll;
 use std::any::Any;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -72,6 +73,7 @@ pub struct Map<S, R> {
     read_ahead: Option<usize>,
     batch: Option<usize>,
     attempts: Attempts,
+    timeout: Option<Duration>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -103,6 +105,7 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
             read_ahead: None,
             batch: None,
             attempts: Attempts::One,
+            timeout: None,
             result: PhantomData,
         }
     }
@@ -138,6 +141,43 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
     /// As [`Map::idempotent`], with a number of attempts of its own, at least one.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Attempts::Of(attempts.max(1));
+        self
+    }
+
+    /// Ends an item that has run this long: its worker is killed and replaced, and the item is
+    /// [`TaskError::TimedOut`]; it is not tried again. Its neighbours are as untouched as by any
+    /// death. Waiting does not count. Default: no limit.
+    ///
+    /// An item has a millisecond more when others crossed with it. With a limit, batches of a
+    /// [set size](Map::batch) that take longer than a millisecond are cut as others are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::{Pool, TaskError};
+    ///
+    /// let pool = Pool::new()?;
+    /// let hangs_at_two = |n: &rkyv::rend::u32_le| loop {
+    ///     if n.to_native() != 2 {
+    ///         break n.to_native() * 10;
+    ///     }
+    /// };
+    /// let results = pool.map(0..4_u32, hangs_at_two).timeout(Duration::from_millis(50));
+    /// for (n, result) in (0..).zip(results.ordered()?) {
+    ///     match result {
+    ///         Ok(tenfold) => assert_eq!(tenfold.to_native(), n * 10),
+    ///         Err(error) => {
+    ///             assert!(matches!(error.error, TaskError::TimedOut { .. }));
+    ///             assert_eq!(error.index, 2);
+    ///         }
+    ///     }
+    /// }
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
         self
     }
 
@@ -213,6 +253,7 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
                 Attempts::AsThePool => engine.config().attempts,
                 Attempts::Of(attempts) => attempts,
             },
+            timeout: self.timeout,
         };
         Ok((Flow::new(engine, plan, order), self.input))
     }
@@ -258,6 +299,7 @@ impl<S, R> fmt::Debug for Map<S, R> {
             .field("read_ahead", &self.read_ahead)
             .field("batch", &self.batch)
             .field("attempts", &self.attempts)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -51,14 +51,18 @@ impl<A> Flow<A> {
 
     /// Files what a batch came to whose worker died. What had not been begun is for the others.
     fn mend(&mut self, flight: &InFlight, torn: Torn) {
-        let Torn { results, error } = torn;
+        let Torn { results, mut error } = torn;
+        let overran = self.name_limit(&mut error);
         let Batch { first, count, .. } = *flight.batch;
-        let Some(results) = results else {
+        let unbegun = |flow: &mut Self, error| {
             let deaths = flight.deaths + 1;
-            return match deaths < self.engine.config().attempts {
-                true => self.again(&flight.batch, 0..count, deaths),
-                false => self.fail(first, count, error),
-            };
+            match deaths < flow.engine.config().attempts {
+                true => flow.again(&flight.batch, 0..count, deaths),
+                false => flow.fail(first, count, error),
+            }
+        };
+        let Some(results) = results else {
+            return unbegun(self, error);
         };
         let found = results.and_then(|loan| Some((Summary::read(loan.bytes())?, loan)));
         let Some((summary, loan)) = found else {
@@ -67,6 +71,10 @@ impl<A> Flow<A> {
         };
         let number = |value: u64| usize::try_from(value).unwrap_or(count).min(count);
         let begun = number(summary.begun);
+        if overran && begun == 0 {
+            // Its time was over before it came to the first item.
+            return unbegun(self, error);
+        }
         let finished = match number(summary.finished) {
             0 => begun.saturating_sub(1),
             all => all,
@@ -78,13 +86,23 @@ impl<A> Flow<A> {
         }
         if begun > finished {
             let deaths = if count == 1 { flight.deaths + 1 } else { 1 };
-            if deaths < self.plan.attempts {
+            if deaths < self.plan.attempts && !overran {
                 self.again(&flight.batch, finished..begun, deaths);
             } else {
                 self.fail(first + finished as u64, 1, with_attempts(error, deaths));
             }
         }
         self.again(&flight.batch, begun.max(finished)..count, 0);
+    }
+
+    /// Whether the worker was ended because an item took too long; the error names its limit
+    /// instead of the batch's.
+    fn name_limit(&self, error: &mut TaskError) -> bool {
+        let TaskError::TimedOut { limit, .. } = error else {
+            return false;
+        };
+        *limit = self.plan.timeout.unwrap_or(*limit);
+        true
     }
 
     /// Submits some items of a batch again, in batches of their own.

@@ -1,0 +1,38 @@
+//! What the core must be able to do with an object without knowing what it is.
+
+use std::sync::OnceLock;
+
+use crate::commons::seat::Seat;
+use crate::commons::space::BlockName;
+use crate::error::Error;
+use crate::memory::owner::Owner;
+use crate::protocol::name::Name;
+
+/// One kind of object.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Stands in the object's entry.
+    pub(crate) id: u32,
+    /// Takes back what a dead member had in an object, and wakes who waits. May be done again.
+    pub(crate) recover: fn(&Seat, Owner),
+    /// Names the blocks that the object holds.
+    pub(crate) blocks: fn(&Seat, &mut dyn FnMut(BlockName)),
+}
+
+/// What can lie in a region and be found by its [`Handle`].
+pub trait Object: Sized {
+    #[doc(hidden)]
+    fn find(name: Name) -> Result<Self, Error>;
+}
+
+static KINDS: OnceLock<&'static [&'static Kind]> = OnceLock::new();
+
+/// Makes the kinds known; by whatever gives out regions, before it does.
+pub(crate) fn know(kinds: &'static [&'static Kind]) {
+    KINDS.get_or_init(|| kinds);
+}
+
+pub(super) fn find(id: u32) -> Option<&'static Kind> {
+    let kinds = KINDS.get()?;
+    kinds.iter().copied().find(|kind| kind.id == id)
+}

@@ -1,0 +1,62 @@
+//! Who waits in this process, by the wait set's place in the region.
+
+use core::task::Waker;
+use std::collections::{HashMap, VecDeque};
+
+/// A task's place in the list; 0 is none.
+pub(super) type Number = u64;
+
+/// The waiting tasks and threads of this process for one wait set.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    /// Threads that sleep, or are about to.
+    pub(super) blocked: usize,
+    pub(super) tasks: VecDeque<(Number, Waker)>,
+    /// `seq` and `calls` as the tasks were told of last.
+    pub(super) seen: (u32, u32),
+}
+
+/// Everything that waits in this process.
+#[derive(Debug, Default)]
+pub(super) struct Locals {
+    sets: HashMap<u64, Local>,
+    next: Number,
+}
+
+impl Locals {
+    pub(super) fn at(&mut self, place: u64) -> &mut Local {
+        self.sets.entry(place).or_default()
+    }
+
+    /// Forgets a set for which nobody waits.
+    pub(super) fn tidy(&mut self, place: u64) {
+        if self
+            .sets
+            .get(&place)
+            .is_some_and(|local| local.blocked == 0 && local.tasks.is_empty())
+        {
+            self.sets.remove(&place);
+        }
+    }
+
+    pub(super) fn number(&mut self) -> Number {
+        self.next += 1;
+        self.next
+    }
+
+    /// The places of sets for which tasks wait.
+    pub(super) fn places(&self) -> Vec<u64> {
+        let waiting = self
+            .sets
+            .iter()
+            .filter(|(_, local)| !local.tasks.is_empty());
+        waiting.map(|(&place, _)| place).collect()
+    }
+
+    /// Takes a task off its list. `None` for one that is not there any more: it was woken.
+    pub(super) fn remove(&mut self, place: u64, number: Number) -> Option<Waker> {
+        let local = self.sets.get_mut(&place)?;
+        let found = local.tasks.iter().position(|(other, _)| *other == number)?;
+        local.tasks.remove(found).map(|(_, waker)| waker)
+    }
+}
