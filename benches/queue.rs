@@ -2,14 +2,14 @@
 //! beside a plain copy. In turns, so that a slower machine is slower for all.
 //!
 //! Prints the median and the quartiles of as many rounds as are given (`-- 9`). Unfair to ours: the
-//! rivals' receivers are threads of the same process, whose channels need survive nobody's death.
+//! rivals' channels are between threads, and survive nobody's death.
 //! Unfair to the rivals: their channels hand over ownership of any value, ours copies plain bytes.
 
 use std::hint::black_box;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use gristmill::{Queue, Region};
+use gristmill::{Handle, Process, Queue, Region};
 
 type Message = [u64; 8];
 
@@ -35,6 +35,35 @@ fn ours(count: u64, region: &Region) -> f64 {
         |message| queue.send_blocking(message).expect("it is open"),
         || queue.recv_blocking().expect("it is open"),
     )
+}
+
+/// The same, received in another process, which answers when it has all.
+fn between_processes(count: u64, region: &Region) -> f64 {
+    let queue = Queue::<Message>::new(region, CAPACITY).expect("room");
+    let answers = Queue::<u64>::new(region, 1).expect("room");
+    let names = (queue.handle().words(), answers.handle().words());
+    let process = Process::builder().region(region);
+    let process = process.spawn((names, count), |(names, count)| {
+        let words = |name: &rkyv::Archived<[u64; 2]>| [name[0].into(), name[1].into()];
+        let queue: Queue<Message> = Handle::from_words(words(&names.0)).open().expect("a queue");
+        let answers: Queue<u64> = Handle::from_words(words(&names.1)).open().expect("a queue");
+        answers.send_blocking(0).expect("it is open");
+        for number in 0..count.to_native() {
+            let message = queue.recv_blocking().expect("it is open");
+            assert_eq!(black_box(message), [number; 8]);
+        }
+        answers
+            .send_blocking(count.to_native())
+            .expect("it is open");
+    });
+    let process = process.expect("a process");
+    assert_eq!(answers.recv_blocking().expect("it is there"), 0);
+    let began = Instant::now();
+    (0..count).for_each(|number| queue.send_blocking([number; 8]).expect("it is open"));
+    assert_eq!(answers.recv_blocking().expect("it is there"), count);
+    let rate = count as f64 / began.elapsed().as_secs_f64() / 1e6;
+    process.wait().expect("it ends well");
+    rate
 }
 
 fn std_channel(count: u64) -> f64 {
@@ -111,18 +140,20 @@ fn main() {
         (1_000_000, 1000)
     };
     let region = Region::new(64 << 20).expect("memory");
-    let mut rates: [Vec<f64>; 5] = Default::default();
+    let mut rates: [Vec<f64>; 6] = Default::default();
     for _ in 0..rounds {
         rates[0].push(ours(small_count, &region));
         rates[1].push(std_channel(small_count));
         rates[2].push(tokio_channel(small_count / 10));
         rates[3].push(large(large_count, &region));
         rates[4].push(copy(large_count));
+        rates[5].push(between_processes(small_count, &region));
     }
-    let [small, std, tokio, large, copy] = rates;
-    say("64 bytes, gristmill", "M/s", small);
+    let [small, std, tokio, large, copy, between] = rates;
+    say("64 bytes, two processes", "M/s", between);
+    say("64 bytes, two threads", "M/s", small);
     say("64 bytes, std sync_channel", "M/s", std);
     say("64 bytes, tokio mpsc", "M/s", tokio);
-    say("1 MiB, gristmill", "GB/s", large);
+    say("1 MiB, two threads", "GB/s", large);
     say("1 MiB, plain copy", "GB/s", copy);
 }
