@@ -14,6 +14,7 @@ mod handle;
 mod item;
 mod joinable;
 mod layout;
+mod owed;
 mod pipe;
 mod received;
 mod receiving;
