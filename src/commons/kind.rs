@@ -19,7 +19,7 @@ pub(crate) struct Kind {
     pub(crate) blocks: fn(&Seat, &mut dyn FnMut(BlockName)),
 }
 
-/// What can lie in a region and be found by its [`Handle`].
+/// What can lie in a region and be found by its [`Handle`](crate::Handle).
 pub trait Object: Sized {
     #[doc(hidden)]
     fn find(name: Name) -> Result<Self, Error>;
