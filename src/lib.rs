@@ -47,14 +47,9 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
-<<<<<<< main
-//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`].
-=======
-//!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`] and
-//!   [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
-//!   and cross by [`Handle`].
->>>>>>> queue
+//!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
+//!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
+//!   in a [`Region`], and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
