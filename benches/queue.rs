@@ -43,7 +43,8 @@ fn between_processes(count: u64, region: &Region) -> f64 {
     let answers = Queue::<u64>::new(region, 1).expect("room");
     let names = (queue.handle().words(), answers.handle().words());
     let process = Process::builder().region(region);
-    let process = process.spawn((names, count), |(names, count)| {
+    let process = process.spawn((names, count), |arguments| {
+        let (names, count) = (&arguments.0, arguments.1);
         let words = |name: &rkyv::Archived<[u64; 2]>| [name[0].into(), name[1].into()];
         let queue: Queue<Message> = Handle::from_words(words(&names.0)).open().expect("a queue");
         let answers: Queue<u64> = Handle::from_words(words(&names.1)).open().expect("a queue");

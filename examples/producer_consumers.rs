@@ -1,4 +1,5 @@
-//! A producer and consumers, each a process of its own, over one queue; one consumer dies on the way.
+//! A producer and consumers, each a process of its own, over one queue; one consumer dies on the
+//! way.
 //!
 //! The consumers read each order where it lies in shared memory, and send a receipt when they are
 //! done with it. An order whose consumer dies comes back, and somebody else gets it.
@@ -70,9 +71,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut consumers = Vec::new();
     for number in 0..CONSUMERS {
         let process = Process::builder().region(&region);
-        consumers.push(process.spawn((names, number == 0), |(names, dies)| {
-            let (orders, receipts) = open(names);
-            consume(&orders, &receipts, *dies);
+        consumers.push(process.spawn((names, number == 0), |arguments| {
+            let (orders, receipts) = open(&arguments.0);
+            consume(&orders, &receipts, arguments.1);
         })?);
     }
     let producer = Process::builder()

@@ -5,9 +5,9 @@
 //!                     [  senders   ][  receivers  ]     how often it has opened each end
 //! ```
 //!
-//! An end has gone when no member has it. Whoever lets go takes itself off its own word, fences, and
-//! looks at all: of two that let go at once, at least one sees that nobody is left. The words of the
-//! dead are emptied by whoever recovers, which then looks, too.
+//! An end has gone when no member has it. Whoever lets go takes itself off its own word, fences,
+//! and looks at all: of two that let go at once, at least one sees that nobody is left. The words
+//! of the dead are emptied by whoever recovers, which then looks, too.
 
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, Ordering, fence_after_rmw};

@@ -20,6 +20,8 @@ mod received;
 mod receiving;
 mod sending;
 mod simple;
+#[cfg(feature = "tokio")]
+mod stream_async;
 mod stream_end;
 
 pub(crate) use channel::CHANNEL;

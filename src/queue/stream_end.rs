@@ -27,11 +27,11 @@ use crate::protocol::name::{Handle, Name};
 /// The front of a stream of bytes; drawn above.
 #[derive(Debug)]
 #[repr(C)]
-struct StreamFront {
+pub(super) struct StreamFront {
     size: Line<u64>,
     header: StreamHeader,
-    readers: WaitSet,
-    writers: WaitSet,
+    pub(super) readers: WaitSet,
+    pub(super) writers: WaitSet,
     /// How often each member has opened each end.
     held: [AtomicU32; MEMBERS],
 }
@@ -51,12 +51,12 @@ pub(crate) static STREAM: Kind = Kind {
 };
 
 #[derive(Debug)]
-struct Stream {
-    seat: Seat,
+pub(super) struct Stream {
+    pub(super) seat: Seat,
 }
 
 /// What one attempt to read or write comes to; `None`: nothing yet.
-type Attempt = Option<io::Result<usize>>;
+pub(super) type Attempt = Option<io::Result<usize>>;
 
 impl Stream {
     fn create(region: &Region, size: usize) -> Result<Self> {
@@ -111,7 +111,7 @@ impl Stream {
         self.seat.bury(&front.writers, dead);
     }
 
-    fn front(&self) -> &StreamFront {
+    pub(super) fn front(&self) -> &StreamFront {
         // SAFETY: written when the stream was made, and mapped as long as the seat.
         unsafe { self.seat.at(0).cast().as_ref() }
     }
@@ -125,7 +125,7 @@ impl Stream {
     }
 
     /// Writes what there is room for, in at most two pieces.
-    fn write(&self, bytes: &[u8]) -> Attempt {
+    pub(super) fn write(&self, bytes: &[u8]) -> Attempt {
         if bytes.is_empty() {
             return Some(Ok(0));
         }
@@ -166,7 +166,7 @@ impl Stream {
     }
 
     /// Reads what there is, in at most two pieces.
-    fn read(&self, into: &mut [u8]) -> Attempt {
+    pub(super) fn read(&self, into: &mut [u8]) -> Attempt {
         if into.is_empty() {
             return Some(Ok(0));
         }
@@ -216,8 +216,8 @@ impl Stream {
 
 /// An end that this process has; the last one that is let go of in any process ends the pipe.
 #[derive(Debug)]
-struct End {
-    stream: Arc<Stream>,
+pub(super) struct End {
+    pub(super) stream: Arc<Stream>,
     side: Side,
 }
 
@@ -271,9 +271,9 @@ macro_rules! half {
     ($(#[$doc:meta])* $name:ident, $set:ident, $side:expr) => {
         $(#[$doc])*
         pub struct $name {
-            end: Arc<End>,
+            pub(super) end: Arc<End>,
             #[cfg(feature = "tokio")]
-            ticket: crate::commons::Ticket,
+            pub(super) ticket: crate::commons::Ticket,
         }
 
         impl $name {
@@ -347,8 +347,8 @@ half! {
 /// An end of a pipe of bytes that reads what the other writes, and writes what it reads.
 #[derive(Clone, Debug)]
 pub struct ByteEnd {
-    reader: ByteReader,
-    writer: ByteWriter,
+    pub(super) reader: ByteReader,
+    pub(super) writer: ByteWriter,
 }
 
 impl ByteEnd {
@@ -406,97 +406,5 @@ impl Write for ByteEnd {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(feature = "tokio")]
-mod asynchronous {
-    use core::pin::Pin;
-    use core::task::{Context, Poll};
-    use std::io;
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::{ByteEnd, ByteReader, ByteWriter};
-
-    impl AsyncRead for ByteReader {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            into: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let this = &mut *self;
-            let stream = &this.end.stream;
-            let readers = &stream.front().readers;
-            let place = into.initialize_unfilled();
-            let outcome = match stream.read(place) {
-                Some(outcome) => {
-                    this.ticket.done(&stream.seat, readers);
-                    Poll::Ready(outcome)
-                }
-                None => stream
-                    .seat
-                    .listen(readers, &mut this.ticket, context, || stream.read(place)),
-            };
-            outcome.map_ok(|read| into.advance(read))
-        }
-    }
-
-    impl AsyncWrite for ByteWriter {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            let this = &mut *self;
-            let stream = &this.end.stream;
-            let writers = &stream.front().writers;
-            match stream.write(bytes) {
-                Some(outcome) => {
-                    this.ticket.done(&stream.seat, writers);
-                    Poll::Ready(outcome)
-                }
-                None => stream
-                    .seat
-                    .listen(writers, &mut this.ticket, context, || stream.write(bytes)),
-            }
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        /// The end of file follows when the last clone is dropped.
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl AsyncRead for ByteEnd {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            into: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.reader).poll_read(context, into)
-        }
-    }
-
-    impl AsyncWrite for ByteEnd {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.writer).poll_write(context, bytes)
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
     }
 }
