@@ -289,8 +289,9 @@ pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
     ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
-    PipeSender, Queue, QueueBuilder, QueueIter, QueueStream, Received, Receiving, RecvError,
-    SendError, Sending, SimpleQueue, byte_pipe, byte_simplex, pipe, simplex,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueSink, QueueStream, Received, Receiving,
+    ReceivingMany, RecvError, SendError, Sending, SendingMany, SimpleQueue, byte_pipe,
+    byte_simplex, pipe, simplex,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};

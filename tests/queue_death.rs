@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use gristmill::{
-    ByteReader, ByteWriter, Error, Handle, JoinableQueue, PipeReceiver, PipeSender, Process, Queue,
-    RecvError, Region, Rkyv, SendError, byte_pipe, byte_simplex, simplex,
+    ByteReader, ByteWriter, Error, Handle, JoinableQueue, PipeReceiver, PipeSender, Pool, Process,
+    Queue, RecvError, Region, Rkyv, SendError, byte_pipe, byte_simplex, simplex,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -48,6 +48,59 @@ fn aiopipe_end_of_file_by_death() {
         Err(RecvError::Closed)
     ));
     assert!(process.wait().is_err());
+}
+
+#[test]
+fn aiopipe_end_of_file_by_a_killed_process() {
+    let region = region();
+    let (sender, receiver) = simplex::<u64>(&region, 4).unwrap();
+    let process = Process::builder().region(&region);
+    let process = process
+        .spawn(sender.handle().words(), |words| {
+            let sender: PipeSender<u64> = open(words);
+            sender.send(1).wait().unwrap();
+            loop {
+                std::thread::park();
+            }
+        })
+        .unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), 1);
+    drop(sender);
+    process.kill().unwrap();
+    assert!(matches!(
+        receiver.recv_timeout(PATIENCE),
+        Err(RecvError::Closed)
+    ));
+    assert!(process.wait().is_err());
+}
+
+#[test]
+fn aiopipe_end_of_file_by_a_killed_worker() {
+    let region = region();
+    let pool = Pool::builder().workers(1).region(&region).build().unwrap();
+    let (mut ours, theirs) = byte_simplex(&region, 64).map(|(w, r)| (r, w)).unwrap();
+    let (sender, receiver) = simplex::<Rkyv<String>>(&region, 4).unwrap();
+    let names = (sender.handle().words(), theirs.handle().words());
+    let task = pool
+        .spawn(names, |names| {
+            let sender: PipeSender<Rkyv<String>> = open(&names.0);
+            let mut writer: ByteWriter = open(&names.1);
+            writer.write_all(b"bytes").unwrap();
+            sender.send(&"and words".to_owned()).wait().unwrap();
+            // SAFETY: a system call, of a process upon itself.
+            unsafe { libc::kill(std::process::id().cast_signed(), libc::SIGKILL) };
+        })
+        .unwrap();
+    assert_eq!(*receiver.recv_timeout(PATIENCE).unwrap(), *"and words");
+    drop((sender, theirs));
+    assert!(task.wait().is_err());
+    let mut got = Vec::new();
+    ours.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"bytes");
+    assert!(matches!(
+        receiver.recv_timeout(PATIENCE),
+        Err(RecvError::Closed)
+    ));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::item::Item;
 use super::layout::Kind;
 use super::receiving::{QueueIter, QueueStream, Receiving};
 use super::sending::Sending;
+use super::sink::QueueSink;
 use crate::commons::{Object, Region};
 use crate::error::Result;
 use crate::fifo::Side;
@@ -44,7 +45,7 @@ pub fn simplex<T: Item + ?Sized>(
 }
 
 /// An end that this process has; the last one that is let go of in any process ends the pipe.
-struct End<T: Item + ?Sized> {
+pub(super) struct End<T: Item + ?Sized> {
     queue: Queue<T>,
     side: Side,
 }
@@ -119,6 +120,11 @@ impl<T: Item + ?Sized> PipeSender<T> {
         self.queue().try_send(item)
     }
 
+    /// This end as a sink for `futures`' combinators; closing that lets go of it.
+    pub fn sink(&self) -> QueueSink<T> {
+        QueueSink::new(&self.queue().channel, Some(Arc::clone(&self.0)))
+    }
+
     /// Whether the other end has gone.
     pub fn is_closed(&self) -> bool {
         self.queue().is_closed()
@@ -168,7 +174,7 @@ impl<T: Item + ?Sized> PipeReceiver<T> {
 
     /// Every message until the end, as a stream.
     pub fn incoming(&self) -> QueueStream<T> {
-        self.queue().incoming()
+        QueueStream::new(&self.queue().channel, Some(Arc::clone(&self.0)))
     }
 }
 
