@@ -47,8 +47,9 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
-//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`].
+//!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
+//!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
+//!   in a [`Region`], and cross by [`Handle`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -287,8 +288,10 @@ pub use protocol::name::Handle;
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
-    Item, JoinableQueue, Joining, OnDeath, Queue, QueueBuilder, QueueIter, QueueStream, Received,
-    Receiving, RecvError, SendError, Sending, SimpleQueue,
+    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueSink, QueueStream, Received, Receiving,
+    ReceivingMany, RecvError, SendError, Sending, SendingMany, SimpleQueue, byte_pipe,
+    byte_simplex, pipe, simplex,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};

@@ -15,7 +15,7 @@ use crate::protocol::name::Handle;
 use crate::queue;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = &[&queue::CHANNEL];
+static KINDS: &[&Kind] = &[&queue::CHANNEL, &queue::STREAM];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.
