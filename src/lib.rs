@@ -47,8 +47,11 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
-//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a [`Region`],
-//!   and cross by [`Handle`].
+//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
+//!   [`Region`], and cross by [`Handle`].
+//! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
+//!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
+//!   [`Connection`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -193,6 +196,8 @@
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
+//! - `auth`: programs that meet prove to each other that they have a key.
+//! - `named`: `NamedRegion`, shared memory that other programs find by a name in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 

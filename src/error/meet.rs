@@ -55,8 +55,8 @@ pub enum MeetError {
     /// The other end is another version of this crate, or was compiled with another layout of
     /// shared memory.
     #[error(
-        "the program at the other end was built with another version of gristmill ({what} {theirs:#x}, \
-         here {ours:#x}); build both with the same"
+        "the program at the other end was built with another version of gristmill ({what} \
+         {theirs:#x}, here {ours:#x}); build both with the same"
     )]
     OtherVersion {
         /// What differs.
@@ -80,8 +80,8 @@ pub enum MeetError {
     TimedOut,
     /// A message is longer than may be sent this way.
     #[error(
-        "a message of {found} bytes was to be sent, and may have {limit}; put the bytes into shared \
-         memory and send its handle"
+        "a message of {found} bytes was to be sent, and may have {limit}; put the bytes into \
+         shared memory and send its handle"
     )]
     TooLong {
         /// Its bytes.

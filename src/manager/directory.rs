@@ -114,8 +114,8 @@ impl Manager {
         }
     }
 
-    /// The object of this name, which `make` makes if there is none. If two processes do so at once,
-    /// both get the same, and the other one is dropped.
+    /// The object of this name, which `make` makes if there is none. If two processes do so at
+    /// once, both get the same, and the other one is dropped.
     ///
     /// # Errors
     /// As [`insert`](Self::insert) and [`get`](Self::get), and those of `make`.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! word  63    60 59             32 31        1  0
-//!       [ state ][     owner     ][ unused    ][ left ]      left: a writer died since it was asked
+//!       [ state ][     owner     ][ unused    ][ left ]   left: a writer died with it
 //! ```
 
 use core::future::{Future, poll_fn};

@@ -31,8 +31,8 @@ const LOOKS: u32 = 16;
 /// [guard](SharedRef) and reads in place. Two keys are the same if their archives are, so a key
 /// should hold nothing whose archive may differ for equal values, such as a `HashMap`.
 ///
-/// **Readers never wait**, neither for writers nor for each other, and writers do not wait for them.
-/// Writers, of any process, take turns, for as long as it takes to copy a record. Each change
+/// **Readers never wait**, neither for writers nor for each other, and writers do not wait for
+/// them. Writers, of any process, take turns, for as long as it takes to copy a record. Each change
 /// becomes visible at one instant. A process that dies at any instruction leaves its change made or
 /// not made, and whoever writes next goes on.
 ///

@@ -1,16 +1,20 @@
 //! Containers and values that processes share, and the names by which they find them.
 //!
 //! *Invariants:* one process writes at a time, under the object's latch, and no code of the
-//! program's runs meanwhile but the closure that changes a [`Value`]; each change becomes visible by
-//! one store, so that a death leaves it made or not made; readers wait for nobody but one who moves
-//! entries.
+//! program's runs meanwhile but the closure that changes a [`Value`]; each change becomes visible
+//! by one store, so that a death leaves it made or not made; readers wait for nobody but one who
+//! moves entries.
 
 mod array;
+#[cfg(test)]
+mod death_tests;
 mod directory;
 mod entry;
 mod latch;
 mod list;
 mod map;
+#[cfg(test)]
+mod oracle_tests;
 mod record;
 mod shelf;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Arrays in a region with a name: one process's until they are published, then everybody's to read.
+//! Arrays in a region with a name: one process's until they are published, then everybody's to
+//! read.
 
 #![expect(unsafe_code, reason = "lends the bytes of the mapping")]
 
@@ -25,7 +26,8 @@ pub struct NamedVec<T: Pod> {
     elements: PhantomData<T>,
 }
 
-/// An array that was published: read where it lies, by any number of processes, and changed by none.
+/// An array that was published: read where it lies, by any number of processes, and changed by
+/// none.
 ///
 /// A clone is another handle to the same array. It keeps the region, and the region's name.
 pub struct NamedSlice<T: Pod> {

@@ -17,8 +17,8 @@ const REGION: &[u8; 16] = b"gristmill region";
 const OBJECT: &[u8; 16] = b"gristmill object";
 
 impl Connection {
-    /// Gives the other program a region: it may do there whatever this one may. Blocks while as many
-    /// messages are on their way as there may be.
+    /// Gives the other program a region: it may do there whatever this one may. Blocks while as
+    /// many messages are on their way as there may be.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -291,8 +291,8 @@ impl Poller {
             .map_err(SysError::of("watch a descriptor"))
     }
 
-    /// Watches `fd` until it can be read from, or written to if `for_room`, and then no longer; also
-    /// until the other end is gone.
+    /// Watches `fd` until it can be read from, or written to if `for_room`, and then no longer;
+    /// also until the other end is gone.
     pub(crate) fn add_once(
         &self,
         fd: impl AsFd,

@@ -18,8 +18,9 @@ use super::process::refused;
 pub(crate) const DIRECTORY: &str = "/dev/shm";
 
 /// A file under a name, or that was, and this process's lock on it. The lock is the open file's, so
-/// a forked child shares it, and it goes when both have closed it. While it lives the kernel knows that the file is in use; it
-/// forgets that by itself when the last process that has this descriptor is gone.
+/// a forked child shares it, and it goes when both have closed it. While it lives the kernel knows
+/// that the file is in use; it forgets that by itself when the last process that has this
+/// descriptor is gone.
 #[derive(Debug)]
 pub(crate) struct Named(File);
 

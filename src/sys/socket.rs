@@ -242,8 +242,8 @@ impl AsFd for Socket {
     }
 }
 
-/// Waits until `fd` can be read from, or written to if `for_room`, or the other end is gone; at most
-/// for `timeout`. A signal ends the wait early, so the caller looks again.
+/// Waits until `fd` can be read from, or written to if `for_room`, or the other end is gone; at
+/// most for `timeout`. A signal ends the wait early, so the caller looks again.
 pub(crate) fn wait(
     fd: BorrowedFd<'_>,
     for_room: bool,

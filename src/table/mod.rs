@@ -2,12 +2,12 @@
 //!
 //! One process writes at a time, which the caller sees to; any number read meanwhile, in place, and
 //! neither waits for the other. What is there is what the slots' words say, and each change becomes
-//! visible by one store to one of them. A writer that died in the middle leaves the version odd, and
-//! whoever writes next makes everything else from the words ([`repair`](Writer::begin)).
+//! visible by one store to one of them. A writer that died in the middle leaves the version odd,
+//! and whoever writes next makes everything else from the words ([`repair`](Writer::begin)).
 //!
 //! ```text
-//! write     version odd | fill a span that no word names | note what is given up | the slot's word |
-//!           version even
+//! write     version odd | fill a span that no word names | note what is given up |
+//!           the slot's word | version even
 //! read      pin | the slot's word | the record | unpin
 //! give back a noted span, when all who were pinned at the time have gone ([`pins`])
 //! ```

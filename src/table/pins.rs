@@ -1,14 +1,14 @@
 //! Readers announce themselves, so that what they may read is not handed out again.
 //!
-//! There is an epoch, and each process has two counts of its readers: those of even epochs and those
-//! of odd ones. A reader counts itself under the epoch and then looks whether it still is that one.
-//! The epoch goes from e to e + 1 only when nobody is counted under e - 1, which has the same parity
-//! as e + 1. So at any time readers are of this epoch or of the one before, and a record that was
-//! given up in epoch e has no reader left in epoch e + 2:
+//! There is an epoch, and each process has two counts of its readers: those of even epochs and
+//! those of odd ones. A reader counts itself under the epoch and then looks whether it still is
+//! that one. The epoch goes from e to e + 1 only when nobody is counted under e - 1, which has the
+//! same parity as e + 1. So at any time readers are of this epoch or of the one before, and a
+//! record that was given up in epoch e has no reader left in epoch e + 2:
 //!
-//! 1. A reader of epoch e or earlier keeps the epoch from e + 2. It counted itself, fenced, and then
-//!    saw e or earlier; a writer stored e + 1, fenced, and then looks at the counts. Whichever fence
-//!    comes second sees what the other side wrote before its own.
+//! 1. A reader of epoch e or earlier keeps the epoch from e + 2. It counted itself, fenced, and
+//!    then saw e or earlier; a writer stored e + 1, fenced, and then looks at the counts. Whichever
+//!    fence comes second sees what the other side wrote before its own.
 //! 2. A reader of epoch e + 1 or later saw that epoch, which was stored after the record was given
 //!    up; so it does not find the record any more.
 //!
@@ -104,8 +104,8 @@ impl<'a> Table<'a> {
         let next = self.epoch().wrapping_add(1);
         let is_free = self.pins.iter().all(|pins| pins.is_over(next));
         if is_free {
-            // ORDERING: E3, Release; publishes to E2 what has been given up, and the fence orders it
-            // before the next look at the counts.
+            // ORDERING: E3, Release; publishes to E2 what has been given up, and the fence orders
+            // it before the next look at the counts.
             self.header.epoch.swap(next, Ordering::AcqRel);
             fence_after_rmw();
         }

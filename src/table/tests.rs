@@ -178,6 +178,14 @@ fn map_actions() -> impl Strategy<Value = Vec<Do>> {
     prop::collection::vec(prop_oneof![4 => one, 1 => dying], 1..120)
 }
 
+type ListAction = (u8, usize, u64, Option<u32>);
+
+fn list_actions() -> impl Strategy<Value = Vec<ListAction>> {
+    let dies = prop::option::weighted(0.2, 0..30_u32);
+    let one = (0..4_u8, 0..12_usize, any::<u64>(), dies);
+    prop::collection::vec(one, 1..120)
+}
+
 proptest! {
     #[test]
     fn a_map_is_the_standard_librarys_whoever_dies(actions in map_actions()) {
@@ -243,7 +251,7 @@ proptest! {
 
     #[test]
     fn a_list_is_the_standard_librarys_whoever_dies(
-        actions in prop::collection::vec((0..4_u8, 0..12_usize, any::<u64>(), prop::option::weighted(0.2, 0..30_u32)), 1..120)
+        actions in list_actions()
     ) {
         let memory = Memory::new(16, 128);
         let table = memory.table();
