@@ -23,7 +23,7 @@ use crate::protocol::name::{Handle, Name};
 
 pub(crate) static ARRAY: Kind = Kind {
     id: 33,
-    recover: recover,
+    recover,
     blocks: shelf::no_blocks,
 };
 

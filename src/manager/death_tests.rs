@@ -54,9 +54,8 @@ fn a_writer_that_is_killed_locks_nobody_out_and_tears_nothing() {
             count += 1;
         }
         assert_eq!(map.len(), count);
-        let all = list.iter().unwrap().map(|part| part.unwrap());
-        assert!(all.fold(true, |whole, part| whole
-            && part.iter().all(|x| *x == part[0])));
+        let mut all = list.iter().unwrap().map(|part| part.unwrap());
+        assert!(all.all(|part| part.iter().all(|x| *x == part[0])));
     }
 }
 

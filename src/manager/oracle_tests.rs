@@ -52,7 +52,7 @@ proptest! {
  list_oracle.insert(at, value)
  },
                     Do::RemoveAt(index) if index < list_oracle.len() => {
- drop(list_oracle.remove(index));
+ list_oracle.remove(index);
  }
                     Do::RemoveAt(_) => {}
                 }

@@ -74,12 +74,17 @@ impl Parts {
         let lens = [self.key.len() as u32, self.value.len() as u32];
         // SAFETY: the draft's own bytes, of which there are as many, aligned to 64.
         unsafe { at.cast().write(lens) };
-        // SAFETY: as above.
-        unsafe { at.add(8).cast().write(self.hash()) };
-        // SAFETY: as above.
-        unsafe { put(at.add(HEAD_BYTES), &self.key) };
-        // SAFETY: as above.
-        unsafe { put(at.add(value_at(self.key.len())), &self.value) };
+        let parts = [
+            (8, &self.hash().to_ne_bytes()[..]),
+            (HEAD_BYTES, &self.key),
+            (value_at(self.key.len()), &self.value),
+        ];
+        for (offset, bytes) in parts {
+            // SAFETY: inside the draft, as all parts are.
+            let at = unsafe { at.add(offset) };
+            // SAFETY: as above.
+            unsafe { put(at, bytes) };
+        }
         Ok(draft)
     }
 }

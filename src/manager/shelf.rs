@@ -223,19 +223,20 @@ impl Drop for Pinned {
 }
 
 fn table_of(seat: &Seat, plan: Plan) -> Table<'_> {
-    let at = |offset| seat.at(offset);
+    // SAFETY: the header's place; any bytes are one.
+    let header = unsafe { seat.at(HEADER_AT).cast().as_ref() };
     // SAFETY: the parts lie in the object, by its plan; any bytes are such parts, whose fields are
-    // atomics; the arena is reached through tables alone.
-    unsafe {
-        Table::new(
-            at(HEADER_AT).cast().as_ref(),
-            slice(at(PINS_AT), MEMBERS),
-            slice(at(SLOTS_AT), plan.slots as usize),
-            slice(at(RETIRED_AT), RETIRED),
-            slice(at(plan.space_at()), plan.space_words() as usize),
-            (at(plan.arena_at()), plan.units as u32),
-        )
-    }
+    // atomics.
+    let pins = unsafe { slice(seat.at(PINS_AT), MEMBERS) };
+    // SAFETY: as above.
+    let slots = unsafe { slice(seat.at(SLOTS_AT), plan.slots as usize) };
+    // SAFETY: as above.
+    let retired = unsafe { slice(seat.at(RETIRED_AT), RETIRED) };
+    // SAFETY: as above.
+    let space = unsafe { slice(seat.at(plan.space_at()), plan.space_words() as usize) };
+    let arena = (seat.at(plan.arena_at()), plan.units as u32);
+    // SAFETY: the arena lies in the object, too, and is reached through tables alone.
+    unsafe { Table::new(header, pins, slots, retired, space, arena) }
 }
 
 /// # Safety
@@ -260,22 +261,25 @@ unsafe fn write(start: NonNull<u8>, plan: Plan) {
     unsafe { at(LATCH_AT).cast().write(Latch::new()) };
     // SAFETY: the header's place, aligned to 64.
     unsafe { at(HEADER_AT).cast().write(TableHeader::new()) };
-    for index in 0..MEMBERS {
+    // SAFETY: as many of each as the plan has room for.
+    unsafe { fill(at(PINS_AT), MEMBERS, Pins::new) };
+    // SAFETY: as above.
+    unsafe { fill(at(RETIRED_AT), RETIRED, Slot::new) };
+    // SAFETY: as above.
+    unsafe { fill(at(SLOTS_AT), plan.slots as usize, Slot::new) };
+    let words = plan.space_words() as usize;
+    // SAFETY: as above.
+    unsafe { fill(at(plan.space_at()), words, || AtomicU64::new(0)) };
+}
+
+/// # Safety
+/// From `start` on there is room for `count` values, aligned, that nobody else has.
+pub(super) unsafe fn fill<T>(start: NonNull<u8>, count: usize, make: impl Fn() -> T) {
+    for index in 0..count {
         // SAFETY: one of so many.
-        unsafe { at(PINS_AT).cast::<Pins>().add(index).write(Pins::new()) };
-    }
-    for index in 0..RETIRED {
-        // SAFETY: one of so many.
-        unsafe { at(RETIRED_AT).cast::<Slot>().add(index).write(Slot::new()) };
-    }
-    for index in 0..plan.slots as usize {
-        // SAFETY: one of so many.
-        unsafe { at(SLOTS_AT).cast::<Slot>().add(index).write(Slot::new()) };
-    }
-    for index in 0..plan.space_words() as usize {
-        let place = at(plan.space_at()).cast::<AtomicU64>();
-        // SAFETY: one of so many.
-        unsafe { place.add(index).write(AtomicU64::new(0)) };
+        let place = unsafe { start.cast::<T>().add(index) };
+        // SAFETY: as above.
+        unsafe { place.write(make()) };
     }
 }
 

@@ -25,7 +25,7 @@ use crate::protocol::name::{Handle, Name};
 
 pub(crate) static VALUE: Kind = Kind {
     id: 32,
-    recover: recover,
+    recover,
     blocks: shelf::no_blocks,
 };
 
@@ -204,11 +204,8 @@ unsafe fn write(start: NonNull<u8>, bytes: u64, words: usize) {
     unsafe { at(LATCH_AT).cast().write(Latch::new()) };
     // SAFETY: the header's place.
     unsafe { at(HEADER_AT).cast().write(CellHeader::new()) };
-    for index in 0..words {
-        let place = at(WORDS_AT).cast::<AtomicU64>();
-        // SAFETY: one of so many.
-        unsafe { place.add(index).write(AtomicU64::new(0)) };
-    }
+    // SAFETY: room for as many.
+    unsafe { shelf::fill(at(WORDS_AT), words, || AtomicU64::new(0)) };
 }
 
 fn recover(seat: &Seat, dead: Owner) {

@@ -292,8 +292,10 @@ fn prepare(file: &Named, size: u64) -> Result<Region, NameError> {
     let start = memory.pointer(0, HEADER_BYTES).ok_or(()).map_err(fault)?;
     // SAFETY: nobody else has the region yet.
     unsafe { start.cast().write(format::header(size)) };
-    // SAFETY: inside the header, and aligned; from here on it is an atomic.
-    let ready: &AtomicU64 = unsafe { start.add(format::READY_AT).cast().as_ref() };
+    // SAFETY: inside the header.
+    let ready = unsafe { start.add(format::READY_AT) }.cast::<AtomicU64>();
+    // SAFETY: as above, and aligned; from here on it is an atomic.
+    let ready = unsafe { ready.as_ref() };
     // ORDERING: Release; whoever sees it sees a region that is complete.
     ready.store(format::READY_MARK, Ordering::Release);
     Ok(memory)

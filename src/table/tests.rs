@@ -114,7 +114,9 @@ fn record(writer: &Writer<'_>, key: u64, value: u64, bytes: usize) -> Result<Dra
     // SAFETY: the draft's own bytes.
     unsafe { at.cast::<[u64; 2]>().write([key, value]) };
     // SAFETY: as above.
-    unsafe { at.add(16).write_bytes(value as u8, room - 16) };
+    let rest = unsafe { at.add(16) };
+    // SAFETY: as above.
+    unsafe { rest.write_bytes(value as u8, room - 16) };
     Ok(draft)
 }
 
@@ -283,7 +285,10 @@ proptest! {
                 spans.into_iter().map(|span| read(&table, span).1).collect()
             };
             let finished = match steps {
-                None => Some(act()),
+                None => {
+                    act();
+                    Some(())
+                }
                 Some(steps) => death::after(steps, act),
             };
             let found = contents();
