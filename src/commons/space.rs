@@ -10,7 +10,7 @@
 //! made smaller, and blocks are joined by making the first one larger.
 //!
 //! Who hands blocks out holds the allocator's word, which names it. Giving back is one exchange,
-//! and needs no such thing. The next one who allocates after a holder died finds the chain in order.
+//! and needs no such thing. Whoever allocates next after a holder died finds the chain in order.
 
 #![expect(unsafe_code, reason = "heads of blocks lie in the mapping")]
 

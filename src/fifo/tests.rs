@@ -63,7 +63,7 @@ impl Memory {
 
 /// Items are numbers, kept in the notes.
 fn send(fifo: Fifo<'_>, me: Owner, value: u64) -> bool {
-    match fifo.offer(me) {
+    match offer(fifo, me) {
         Offer::Room(place) => {
             note(fifo, place).store(value, Ordering::Relaxed);
             fifo.publish(place);
@@ -82,7 +82,7 @@ fn hand_note(fifo: Fifo<'_>, grip: Grip) -> &AtomicU64 {
 }
 
 fn receive(fifo: Fifo<'_>, me: Owner) -> Option<u64> {
-    match fifo.take(me) {
+    match take(fifo, me) {
         Take::Item(place) => {
             let value = note(fifo, place).load(Ordering::Relaxed);
             fifo.vacate(place);
@@ -95,6 +95,26 @@ fn receive(fifo: Fifo<'_>, me: Owner) -> Option<u64> {
         }
         Take::Empty | Take::Busy => None,
     }
+}
+
+/// More than honest words ever need.
+const TRIES: usize = 64;
+
+/// Takes, as often as it has to be tried: after many items were dropped, the beginning of the
+/// queue is passed on over several calls.
+fn take(fifo: Fifo<'_>, me: Owner) -> Take {
+    let mut tries = (0..TRIES).map(|_| fifo.take(me));
+    tries
+        .find(|taken| !matches!(taken, Take::Busy))
+        .unwrap_or(Take::Busy)
+}
+
+/// Offers, in the same way.
+fn offer(fifo: Fifo<'_>, me: Owner) -> Offer {
+    let mut tries = (0..TRIES).map(|_| fifo.offer(me));
+    tries
+        .find(|offered| !matches!(offered, Offer::Busy))
+        .unwrap_or(Offer::Busy)
 }
 
 /// Where a process may stop for ever.
@@ -202,7 +222,7 @@ fn run(slots: usize, hands: usize, lap: u32, orphan: Orphan, steps: &[Step]) {
                 let Some(grip) = fifo.grasp(holder, next as u32) else {
                     continue;
                 };
-                match fifo.take(holder) {
+                match take(fifo, holder) {
                     Take::Item(place) => {
                         let value = note(fifo, place).load(Ordering::Relaxed);
                         hand_note(fifo, grip).store(value, Ordering::Relaxed);
@@ -235,18 +255,18 @@ fn run(slots: usize, hands: usize, lap: u32, orphan: Orphan, steps: &[Step]) {
                 }
             }
             Step::Withdraw => {
-                if let Offer::Room(place) = fifo.offer(me) {
+                if let Offer::Room(place) = offer(fifo, me) {
                     fifo.withdraw(place);
                     model.dropped += 1;
                 }
             }
             Step::DieFilling => {
-                model.dropped += usize::from(matches!(fifo.offer(me), Offer::Room(_)));
+                model.dropped += usize::from(matches!(offer(fifo, me), Offer::Room(_)));
                 fifo.recover(me, orphan, |_| panic!("nothing in hand"));
                 me = me.next();
             }
             Step::DieClaimed => {
-                let taken = fifo.take(me);
+                let taken = take(fifo, me);
                 let value = match taken {
                     Take::Item(place) => Some(note(fifo, place).load(Ordering::Relaxed)),
                     Take::Held(grip) => Some(hand_note(fifo, grip).load(Ordering::Relaxed)),
@@ -271,7 +291,7 @@ fn run(slots: usize, hands: usize, lap: u32, orphan: Orphan, steps: &[Step]) {
                 let Some(grip) = fifo.grasp(me, 0) else {
                     continue;
                 };
-                match fifo.take(me) {
+                match take(fifo, me) {
                     Take::Item(place) => {
                         let value = note(fifo, place).load(Ordering::Relaxed);
                         hand_note(fifo, grip).store(value, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::stage::Manners;
 use crate::error::TaskError;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 use crate::pool::job::{JobEntry, JobOutcome};
 use crate::ring::Outcome;
 

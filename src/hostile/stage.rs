@@ -317,7 +317,8 @@ impl Stage<'_> {
             }
         }
         let death = WorkerDeath::new(1, Cause::Signal(9));
-        self.engine.recover(self.workers[worker].owner, &death);
+        self.engine
+            .recover(self.workers[worker].owner, &death, false);
     }
 
     /// What the supervisor and curious callers do.

@@ -9,7 +9,7 @@ use crate::memory::block::Block;
 use crate::numeric::Store;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
-use crate::pool::hub::Keep;
+use crate::pool::flight::Keep;
 use crate::pool::job::{JobOutcome, Launch};
 use crate::pool::submit::span_of;
 use crate::pool::terms::{Grain, JobTerms};

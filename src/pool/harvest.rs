@@ -14,6 +14,7 @@ use crate::pool::inquiry::Next;
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
+use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::freed::SEALED_BYTES;
@@ -21,6 +22,10 @@ use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::{Beat, Span};
 use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
+
+/// How many ended tasks are on their way at a time: the slot's line comes first, then, half-way,
+/// that of the reply, which the slot leads to.
+const TRAIN: usize = 8;
 
 /// What a worker said of chunks, before it died.
 type LastWords = Vec<(u32, TaskError)>;
@@ -95,9 +100,20 @@ impl Hub {
                 return outcomes;
             }
         }
-        control
-            .done()
-            .drain(|slot| outcomes += usize::from(self.collect(control, engine, slot)));
+        let mut train = [None; TRAIN];
+        let mut last = 0;
+        control.done().drain(|slot| {
+            control.ring().expect_harvest(slot);
+            last = (last + 1) % TRAIN;
+            let due = train[last].replace(slot);
+            self.expect_reply(control, train[(last + TRAIN / 2) % TRAIN]);
+            outcomes += due.map_or(0, |due| self.collect(control, engine, due).into());
+        });
+        for step in 1..=TRAIN {
+            let due = train[(last + step) % TRAIN].take();
+            self.expect_reply(control, train[(last + step + TRAIN / 2) % TRAIN]);
+            outcomes += due.map_or(0, |due| self.collect(control, engine, due).into());
+        }
         for job in self.jobs.active() {
             let near = self
                 .jobs
@@ -126,6 +142,18 @@ impl Hub {
         }
         for job in self.jobs.active() {
             self.finish_if_settled(control, job);
+        }
+    }
+
+    /// Asks for the reply to a task that seems to have ended.
+    fn expect_reply(&self, control: &Control, slot: Option<u32>) {
+        if let Some(slot) = slot
+            && let Some(Some((generation, _))) = self.flights.get(slot as usize)
+            && let Harvest::Finished { owner, .. } = control.ring().harvest(slot, *generation)
+            && let Some(arena) = self.roster.arena(owner)
+            && let Some(reply) = arena.reply(slot)
+        {
+            prefetch::to_read(reply);
         }
     }
 

@@ -1,67 +1,30 @@
 //! Every task and job that has no outcome yet, and who waits for it. Guarded by one mutex.
 
 use core::task::Waker;
-use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::memory::block::Block;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
-use crate::pool::caller::Caller;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::dispatch::Placement;
 use crate::pool::entry::{Entry, Place};
+use crate::pool::flight::{Flight, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
-use crate::pool::lanes::{LaneBooks, Route};
+use crate::pool::lanes::LaneBooks;
 use crate::pool::reactor::Reactors;
-use crate::pool::reply::ReplyBytes;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::{Control, SLOTS};
-use crate::protocol::gauge::Work;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
 use crate::sys::clock;
-
-/// Where the outcome of a task is left.
-pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
-
-/// What must live until a task has ended.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) entry: Arc<TaskEntry>,
-    /// Kept until the task has ended, as a worker reads it.
-    pub(crate) arguments: Option<Block>,
-    /// The context's block, what the caller sent along, and whatever else must live so long.
-    pub(crate) keep: Option<Keep>,
-    /// Many items in one task: when its worker dies, what they came to is looked up.
-    pub(crate) batched: bool,
-    /// Boxed, because most tasks have none.
-    pub(crate) terms: Option<Box<TaskTerms>>,
-    pub(crate) route: Route,
-    /// The span that it was submitted in.
-    pub(crate) caller: Option<Box<Caller>>,
-}
-
-impl Flight {
-    /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
-    pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
-        self.entry.set_place(Place::Slot { slot, generation });
-        if let Some(caller) = &mut self.caller {
-            caller.begin(Work::Task { slot, generation });
-        }
-    }
-}
-
-/// Something kept alive for workers that read it.
-pub(crate) type Keep = Box<dyn Any + Send>;
 
 /// A slot of the ring that is being filled.
 #[derive(Clone, Copy, Debug)]
@@ -350,6 +313,8 @@ impl Hub {
 
     /// Frees a slot whose task has its outcome.
     pub(super) fn free_slot(&mut self, control: &Control, slot: u32, generation: u32) {
+        // The slot that was freed last is filled next.
+        control.task(slot).expect_store();
         let next = control.ring().free(slot, generation);
         self.vacate(slot, next);
     }

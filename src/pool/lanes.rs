@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
 use crate::pool::dispatch::Placement;
-use crate::pool::hub::Flight;
+use crate::pool::flight::Flight;
 use crate::pool::scheduler::{QueueId, TaskInfo};
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;

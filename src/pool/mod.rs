@@ -26,6 +26,7 @@ pub(crate) mod dispatch;
 pub(crate) mod echo;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod flight;
 pub(crate) mod hub;
 pub(crate) mod job;
 pub(crate) mod lanes;

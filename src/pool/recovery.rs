@@ -15,7 +15,8 @@ use crate::error::{Damage, TaskError, TaskId, WorkerDeath};
 use crate::memory::owner::Owner;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
-use crate::pool::hub::{Flight, Hub};
+use crate::pool::flight::Flight;
+use crate::pool::hub::Hub;
 use crate::pool::job::Running;
 use crate::pool::reply::{ReplyBytes, Torn};
 use crate::pool::terms::TaskTerms;
@@ -28,8 +29,9 @@ use crate::ring::{Lane, Verdict as TaskVerdict};
 use crate::sync::kernel::KernelFutex;
 
 impl Engine {
-    /// Takes back the work of a worker that has been reaped.
-    pub(crate) fn recover(&self, dead: Owner, death: &WorkerDeath) {
+    /// Takes back the work of a worker that has been reaped. Its keys go to others, unless it is
+    /// succeeded where it was.
+    pub(crate) fn recover(&self, dead: Owner, death: &WorkerDeath, is_succeeded_there: bool) {
         let control = self.control();
         let mut hub = self.hub();
         // First what it finished: its results lie in its arena, which the roster still names.
@@ -38,7 +40,9 @@ impl Engine {
         hub.recover_jobs(control, dead, Loss::Death(death), self.config().attempts);
         hub.harvest_thoroughly(control, self);
         hub.roster.dismiss(dead.index());
-        hub.move_sticky(control, dead.index());
+        if !is_succeeded_there {
+            hub.move_sticky(control, dead.index());
+        }
         drop(hub);
         control.ring().repost();
         control.ring().waiting(|slot, lane, generation| {

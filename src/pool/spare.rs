@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::pool::entry::Entry;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 
 /// How many a thread keeps.
 const MOST: usize = 512;

@@ -5,7 +5,7 @@
 //! task, and tasks that wait for it move at once. So nothing is kept per key, a worker's end
 //! changes the place of no key but its own, and its replacement, which begins without buckets, is
 //! the first choice for those that come. A worker that is recycled leaves its buckets to its
-//! successor.
+//! successor, also where that is the next one at its own place.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -330,11 +330,14 @@ impl<'a> Watch<'a> {
 
     /// Takes back what a reaped worker had; the next in its place has another name.
     fn bury(&mut self, index: usize, death: &WorkerDeath) {
+        // It was recycled, and no place was free for a successor to take over before.
+        let is_succeeded_there = self.charges[index].service.awaits_successor_in_place()
+            && matches!(self.status(index), Status::Spent | Status::Ending);
         let charge = &mut self.charges[index];
         let dead = charge.owner;
         charge.owner = dead.next();
         let served = self.engine.hub().roster.serves(dead.index());
-        self.engine.recover(dead, death);
+        self.engine.recover(dead, death, is_succeeded_there);
         if served {
             self.engine
                 .tell_scheduler(dead.index(), death.pid, Event::Ended);

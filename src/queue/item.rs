@@ -26,8 +26,8 @@ pub(super) const INLINE_BYTES: usize = 112;
 /// | `T` | given | received |
 /// |---|---|---|
 /// | a plain value: any [`Pod`](bytemuck::Pod) | `T` | `T`: copied into the queue and out of it |
-/// | [`Rkyv<U>`](Rkyv), for any `U` that derives rkyv's traits | `&U` | [`Received`], which reads the archive where it lies, checked |
-/// | `[u8]` | `&[u8]` | [`Received`], which reads the bytes where they lie |
+/// | [`Rkyv<U>`](Rkyv), for any `U` of rkyv's | `&U` | [`Received`]: checked, read where it lies |
+/// | `[u8]` | `&[u8]` | [`Received`]: read where they lie |
 ///
 /// An archive or run of bytes of up to 112 bytes lies in the queue itself; a larger one in a block
 /// of the region, which is freed when it has been received and dropped.

@@ -1,12 +1,12 @@
 //! Queues and pipes between processes: the algorithms of `fifo` in the memory of a region.
 //!
 //! A [`channel`] makes one attempt at a time at sending or receiving, and knows whom to wake then;
-//! futures and blocking calls repeat attempts while they wait. What an item is, how it is packed and
-//! read, is [`item`]'s business; that it is kept while it is read in place, [`received`]'s.
+//! futures and blocking calls repeat attempts while they wait. What an item is, how it is packed
+//! and read, is [`item`]'s business; that it is kept while it is read in place, [`received`]'s.
 //!
-//! *Invariants:* an item is packed before it has a place, so that a place is held for no longer than
-//! a copy takes. Whoever gets on while others wait wakes the next, so that one wake-up for each step
-//! is enough.
+//! *Invariants:* an item is packed before it has a place, so that a place is held for no longer
+//! than a copy takes. Whoever gets on while others wait wakes the next, so that one wake-up for
+//! each step is enough.
 
 mod channel;
 mod error;

@@ -42,9 +42,8 @@ impl Region {
     /// let words = Queue::<[u64; 2]>::new(&region, 100)?;
     /// let pool = Pool::builder().workers(1).region(&region).build()?;
     /// let task = pool.spawn(words.handle().words(), |name| {
-    ///     let words: Queue<[u64; 2]> = gristmill::Handle::from_words([name[0].into(), name[1].into()])
-    ///         .open()
-    ///         .unwrap();
+    ///     let handle = gristmill::Handle::from_words([name[0].into(), name[1].into()]);
+    ///     let words: Queue<[u64; 2]> = handle.open().unwrap();
     ///     words.send_blocking(&[1, 2]).unwrap();
     /// })?;
     /// assert_eq!(words.recv_blocking().unwrap(), [1, 2]);

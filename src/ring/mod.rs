@@ -184,6 +184,11 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// Asks for a slot that is about to be harvested and freed.
+    pub(crate) fn expect_harvest(&self, slot: u32) {
+        prefetch::to_write(self.slot(slot));
+    }
+
     /// The slot of the task that the next claim will probably find.
     pub(crate) fn next(&self) -> Option<u32> {
         Some(self.hints.glimpse()? & (self.slots.len() as u32 - 1))

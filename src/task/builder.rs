@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::engine::Engine;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 use crate::pool::sticky::bucket_of;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::Payload;

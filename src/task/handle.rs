@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::TaskError;
 use crate::pool::engine::Engine;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::spare::Spare;
 use crate::protocol::archive::Payload;

@@ -93,6 +93,7 @@ impl Rounds {
     }
 
     /// Whether there seems to be a task that others of this worker's queue may take as well.
+    #[cfg(feature = "tokio")]
     pub(crate) fn see_shared_tasks(&self, control: &Control) -> bool {
         if !control.lanes_in_use() {
             return !control.ring().looks_empty();

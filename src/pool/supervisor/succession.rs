@@ -67,6 +67,11 @@ impl Service {
             again: None,
         }
     }
+
+    /// Whether the next one at this place will serve in this one's stead.
+    pub(super) fn awaits_successor_in_place(&self) -> bool {
+        self.role == Role::Serving && self.successor.is_none()
+    }
 }
 
 impl Watch<'_> {

@@ -18,6 +18,13 @@ const SENDERS: usize = 2;
 const PROCESSES: usize = 4;
 const ITEMS: usize = 60_000;
 const KILLS: usize = 120;
+/// Steps from one kill to the next, at most.
+const BETWEEN: u64 = 400;
+/// How far senders go beyond the next kill: whoever kills may be held up, and must not find all
+/// items sent.
+const AHEAD: u64 = 200;
+
+const _: () = assert!(KILLS as u64 * (BETWEEN + 2 * AHEAD) < ITEMS as u64 * 2);
 
 const BEGUN: u32 = 1;
 const SENT: u32 = 2;
@@ -36,6 +43,8 @@ struct Words {
     front: Front,
     next: [AtomicU64; SENDERS],
     progress: AtomicU64,
+    /// Senders wait while there is this much progress.
+    limit: AtomicU64,
     over: AtomicU64,
     items: [[AtomicU32; ITEMS]; SENDERS],
 }
@@ -85,6 +94,11 @@ impl Sea {
     fn send_all(&self, me: Owner, sender: usize) {
         let next = &self.words().next[sender];
         while !self.is_over() {
+            let words = self.words();
+            if words.progress.load(Ordering::Relaxed) >= words.limit.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+                continue;
+            }
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number as usize >= ITEMS {
                 return;
@@ -214,7 +228,8 @@ fn storm(orphan: Orphan) -> (Sea, u32) {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let wanted = sea.words().progress.load(Ordering::Relaxed) + (random >> 40) % 400;
+        let wanted = sea.words().progress.load(Ordering::Relaxed) + (random >> 40) % BETWEEN;
+        sea.words().limit.store(wanted + AHEAD, Ordering::Relaxed);
         while sea.words().progress.load(Ordering::Relaxed) < wanted {
             std::thread::yield_now();
         }

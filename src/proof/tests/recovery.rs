@@ -35,7 +35,7 @@ fn the_dead_do_not_count_as_awake() {
     // Worker 0 dies while it looks for work; worker 1 went to sleep after that.
     parking.spin(0);
     let death = WorkerDeath::new(1, Cause::Signal(9));
-    engine.recover(Owner::new(0, 0), &death);
+    engine.recover(Owner::new(0, 0), &death, false);
     parking.announce(1);
     assert_eq!(
         parking.wake(1, &KernelFutex),

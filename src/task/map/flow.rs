@@ -17,7 +17,7 @@ use crate::error::{Error, TaskError};
 use crate::memory::block::Block;
 use crate::memory::{AllocError, MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 use crate::pool::submit::span_of;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{ArchiveError, Fit, Payload};

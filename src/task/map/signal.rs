@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
 use crate::pool::entry::Entry;
-use crate::pool::hub::TaskEntry;
+use crate::pool::flight::TaskEntry;
 
 /// One map's list of batches that have ended. Whoever waits for the map waits for its next round,
 /// which ends with the next batch that does.
