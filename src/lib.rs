@@ -49,12 +49,9 @@
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
 //!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
 //!   [`Region`], and cross by [`Handle`].
-<<<<<<< main
-=======
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
 //!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
 //!   [`Connection`].
->>>>>>> meet
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].

@@ -19,11 +19,7 @@ pub(crate) struct Kind {
     pub(crate) blocks: fn(&Seat, &mut dyn FnMut(BlockName)),
 }
 
-<<<<<<< main
 /// What can lie in a region and be found by its [`Handle`](crate::Handle).
-=======
-/// What can lie in a region and be found by other processes that have it.
->>>>>>> meet
 pub trait Object: Sized {
     #[doc(hidden)]
     fn find(name: Name) -> Result<Self, Error>;
