@@ -174,6 +174,56 @@ fn words_of_something_else_are_a_stranger_and_the_listener_goes_on() {
 }
 
 #[test]
+fn one_that_listens_and_hangs_keeps_nobody_for_longer_than_it_wants() {
+    let place = Place::new();
+    // It listens as this crate does, and neither accepts nor says a word.
+    let _hangs = meet_support::listen(&place.path());
+    let client = Client::builder().connect_timeout(place.path(), NOW);
+    assert_eq!(client.unwrap_err(), MeetError::TimedOut);
+    // One that hangs up instead.
+    let silent = meet_support::listen(&place.directory().join("other"));
+    let path = place.directory().join("other");
+    let client = thread::spawn(move || Client::connect(path));
+    drop(meet_support::accept(&silent));
+    assert_eq!(client.join().unwrap().unwrap_err(), MeetError::Closed);
+}
+
+#[test]
+fn words_of_something_else_after_the_greeting_are_a_stranger_and_all_are_closed() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    // It greets as this crate does, and then does not.
+    let socket = meet_support::connect(&place.path());
+    assert!(listener.try_accept().unwrap().is_none());
+    let hello = meet_support::receive(&socket);
+    meet_support::send(&socket, &hello);
+    assert!(listener.try_accept().unwrap().is_none());
+    let welcome = meet_support::receive(&socket);
+    meet_support::send(&socket, &welcome);
+    let connection = listener.accept_timeout(LONG).unwrap();
+    for words in [&b"x"[..], &[0; 8], &[1; 100]] {
+        meet_support::send(&socket, words);
+        assert_eq!(connection.recv(), Err(MeetError::Stranger));
+    }
+    // More descriptors than one, beside a message that is one.
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    let message = [&[2, 0, 0, 0, 1, 0, 0, 0][..], b"m"].concat();
+    meet_support::send_descriptors(&socket, &message, &writing, 200);
+    drop(writing);
+    let (what, descriptor) = connection.recv_descriptor().unwrap();
+    assert_eq!(what, b"m");
+    drop(descriptor);
+    let mut heard = String::new();
+    std::io::Read::read_to_string(&mut reading, &mut heard).unwrap();
+    // And none, though the message says that there is one.
+    meet_support::send(&socket, &message);
+    assert_eq!(
+        connection.recv_descriptor().unwrap_err(),
+        MeetError::Stranger
+    );
+}
+
+#[test]
 fn another_version_and_another_layout_are_told_to_both() {
     let place = Place::new();
     let listener = Listener::bind(place.path()).unwrap();

@@ -101,12 +101,15 @@ impl Region {
         u64::from(name.generation.wrapping_add(1)) << 32 | u64::from(name.index)
     }
 
-    /// Whether somebody has the object.
+    /// Whether somebody has the object, or may have it yet: whoever ends one looks once more.
     pub(crate) fn has(&self, name: Name) -> bool {
         let entries = &self.0.core.tables().objects;
         let entry = entries.get(name.index as usize);
-        let live = |entry: &Entry| entry.stage() == (Stage::Live, name.generation);
-        name.region == self.0.core.id && entry.is_some_and(live)
+        let has = |entry: &Entry| {
+            let (stage, generation) = entry.stage();
+            generation == name.generation && matches!(stage, Stage::Live | Stage::Ending(_))
+        };
+        name.region == self.0.core.id && entry.is_some_and(has)
     }
 
     fn find(id: u64) -> Result<Self, Error> {
@@ -441,7 +444,8 @@ impl Core {
     /// Whether an object lies in the region.
     fn has(&self, facts: Facts) -> bool {
         let size = usize::try_from(facts.size).unwrap_or(usize::MAX);
-        self.memory().pointer(facts.at, size).is_some()
+        let is_aligned = facts.at.is_multiple_of(GRANULE);
+        is_aligned && self.memory().pointer(facts.at, size).is_some()
     }
 
     /// A block in this member's name. Blocks while another member is at it.

@@ -100,10 +100,13 @@ impl<T: Pod> Array<T> {
     pub(super) fn open(name: Name) -> Result<Self, ShareError> {
         let seat = Seat::open(name, &ARRAY)?;
         let bytes = seat.size().saturating_sub(DATA_AT) as usize;
-        // SAFETY: such an object has at least as many bytes.
-        let head: [u64; 2] = unsafe { seat.at(0).cast().read() };
         let len = bytes.checked_div(size_of::<T>()).unwrap_or(0);
-        if head != [len as u64, size_of::<T>() as u64] {
+        let is_it = len > 0 && {
+            // SAFETY: the object is larger; it was written before anybody could open it.
+            let head: [u64; 2] = unsafe { seat.at(0).cast().read() };
+            head == [len as u64, size_of::<T>() as u64]
+        };
+        if !is_it {
             let found = format!("an array that is not of `{}`", core::any::type_name::<T>());
             return Err(Error::from(RegionError::Foreign { found }).into());
         }

@@ -84,12 +84,19 @@ impl Manager {
     ///
     /// # Errors
     /// [`ShareError::BadName`] for a name that is empty or longer than 255 bytes, or an object of
-    /// another region; [`ShareError::Full`] if there are 4096 names.
+    /// another region; [`ShareError::Full`] if 4096 names stand for objects.
     pub fn insert<T: Object>(&self, name: &str, object: &T) -> Result<bool, ShareError> {
         let key = check(name)?;
         let number = self.number(name, object)?;
         loop {
-            if self.names.insert_new(&key, &number)? {
+            let inserted = match self.names.insert_new(&key, &number) {
+                // There may be room where nobody has the object any more.
+                Err(ShareError::Full { .. } | ShareError::NoRoom { .. }) if self.forget()? > 0 => {
+                    continue;
+                }
+                inserted => inserted?,
+            };
+            if inserted {
                 return Ok(true);
             }
             if self.is_taken(&key)? {
@@ -174,6 +181,23 @@ impl Manager {
     fn find(&self, key: &String) -> Result<Option<u64>, ShareError> {
         let found = self.names.get(key)?;
         Ok(found.map(|number| number.to_native()))
+    }
+
+    /// Takes away the names whose objects nobody has any more; says how many.
+    fn forget(&self) -> Result<usize, ShareError> {
+        let mut dead = Vec::new();
+        for entry in self.names.iter()? {
+            let (name, number) = entry?;
+            let number = number.to_native();
+            if !self.region.has(self.region.name_of(number)) {
+                dead.push((name.as_str().to_owned(), number));
+            }
+        }
+        let mut count = 0;
+        for (name, number) in &dead {
+            count += usize::from(self.names.remove_if(name, number)?);
+        }
+        Ok(count)
     }
 
     /// Whether a name stands for an object that somebody has; a name that does not is taken away.

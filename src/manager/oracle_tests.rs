@@ -48,12 +48,12 @@ proptest! {
                     Do::Remove(key) => drop(map_oracle.remove(&key)),
                     Do::Push(value) => list_oracle.push(value),
                     Do::InsertAt(index, value) => {
- let at = index.min(list_oracle.len());
- list_oracle.insert(at, value)
- },
+                        let at = index.min(list_oracle.len());
+                        list_oracle.insert(at, value);
+                    }
                     Do::RemoveAt(index) if index < list_oracle.len() => {
- list_oracle.remove(index);
- }
+                        list_oracle.remove(index);
+                    }
                     Do::RemoveAt(_) => {}
                 }
             }
@@ -66,9 +66,9 @@ proptest! {
                         Do::Remove(key) => drop(map.remove(key).unwrap()),
                         Do::Push(value) => list.push(value).unwrap(),
                         Do::InsertAt(index, value) => {
- let at = (*index).min(list.len());
- list.insert(at, value).unwrap();
- }
+                            let at = (*index).min(list.len());
+                            list.insert(at, value).unwrap();
+                        }
                         Do::RemoveAt(index) => drop(list.remove(*index)),
                     }
                 }

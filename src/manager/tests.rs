@@ -309,6 +309,78 @@ fn a_name_is_free_when_nobody_has_the_object_any_more() {
 }
 
 #[test]
+fn names_of_objects_that_are_gone_take_no_room() {
+    let region = region();
+    let manager = Manager::new(&region).unwrap();
+    let kept = Value::new(&region, 7_u8).unwrap();
+    assert!(manager.insert("kept", &kept).unwrap());
+    // More names than there may be at a time.
+    for number in 0..5000 {
+        let value = Value::new(&region, 0_u8).unwrap();
+        assert!(manager.insert(&format!("number {number}"), &value).unwrap());
+    }
+    assert_eq!(manager.names().unwrap(), ["kept"]);
+    assert!(manager.get::<Value<u8>>("kept").unwrap().is_some());
+}
+
+#[test]
+fn whoever_iterates_sees_one_moment_while_others_write() {
+    const KEYS: u64 = 8;
+    let region = region();
+    let manager = Manager::new(&region).unwrap();
+    let map = SharedMap::<u64, [u64; 4]>::new(&region, 64, 1 << 14).unwrap();
+    let list = SharedList::<u64>::new(&region, 64, 1 << 12).unwrap();
+    let stop = Value::new(&region, 0_u8).unwrap();
+    for key in 0..KEYS {
+        map.insert(&key, &[0; 4]).unwrap();
+        list.push(&key).unwrap();
+    }
+    manager.insert("map", &map).unwrap();
+    manager.insert("list", &list).unwrap();
+    manager.insert("stop", &stop).unwrap();
+    let children: Vec<_> = (0..2_u64)
+        .map(|number| {
+            child(&region, |region| {
+                let map: SharedMap<u64, [u64; 4]> = theirs(&region, "map");
+                let list: SharedList<u64> = theirs(&region, "list");
+                let stop: Value<u8> = theirs(&region, "stop");
+                let mut round = 0;
+                while stop.get().unwrap() == 0 {
+                    round += 1;
+                    // Held only while the reader is pinned to what was removed.
+                    let _ = map.insert(&(round % KEYS), &[round; 4]);
+                    let _ = map.insert(&(100 + number), &[round; 4]);
+                    let _ = map.remove(&(100 + number));
+                    // At the end, and away again: the first eight stay as they are.
+                    let _ = list.push(&(200 + number));
+                    let _ = list.remove(KEYS as usize);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..500 {
+        let entries: HashMap<u64, u64> = map
+            .iter()
+            .unwrap()
+            .map(|entry| {
+                let (key, value) = entry.unwrap();
+                assert!(value.iter().all(|part| *part == value[0]), "torn");
+                (key.to_native(), value[0].to_native())
+            })
+            .collect();
+        assert!((0..KEYS).all(|key| entries.contains_key(&key)));
+        let values: Vec<u64> = list
+            .iter()
+            .unwrap()
+            .map(|v| v.unwrap().to_native())
+            .collect();
+        assert_eq!(values[..KEYS as usize], [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+    stop.set(1).unwrap();
+    children.into_iter().for_each(join);
+}
+
+#[test]
 fn bad_input_is_a_clear_error() {
     let region = region();
     for (entries, bytes) in [
@@ -345,6 +417,11 @@ fn bad_input_is_a_clear_error() {
     assert!(Value::<u64>::open(map.name()).is_err());
     let value = Value::new(&region, 1_u64).unwrap();
     assert!(Value::<[u64; 2]>::open(value.name()).is_err());
+    assert!(Value::<u32>::open(value.name()).is_err());
+    let array = Array::new(&region, &[1_u32; 4]).unwrap();
+    assert!(Array::<u64>::open(array.name()).is_err());
+    assert!(Array::<[u32; 8]>::open(array.name()).is_err());
+    assert!(Array::<()>::open(array.name()).is_err());
     let name = value.name();
     drop(value);
     assert!(Value::<u64>::open(name).is_err());

@@ -65,7 +65,12 @@ impl<T: Pod> Value<T> {
 
     pub(super) fn open(name: Name) -> Result<Self, ShareError> {
         let seat = Seat::open(name, &VALUE)?;
-        if seat.size() != WORDS_AT + 16 * words_of::<T>() as u64 {
+        let is_it = seat.size() == WORDS_AT + 16 * words_of::<T>() as u64 && {
+            // SAFETY: the object's first word, which was written before anybody could open it.
+            let bytes: u64 = unsafe { seat.at(0).cast().read() };
+            bytes == size_of::<T>() as u64
+        };
+        if !is_it {
             let found = format!("a value that is no `{}`", core::any::type_name::<T>());
             return Err(Error::from(RegionError::Foreign { found }).into());
         }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::connection::{Connection, Peer};
 #[cfg(feature = "auth")]
-use super::key::Transcript;
+use super::key::{Key, Transcript};
 use super::terms::{Role, Terms};
 use crate::error::{MeetError, MeetRefusal};
 use crate::protocol::greeting::{BadHello, HELLO_BYTES, Hello, PROOF_BYTES, Verdict};
@@ -34,7 +34,8 @@ enum Due {
 #[derive(Debug)]
 pub(super) struct Handshake {
     socket: Socket,
-    terms: Terms,
+    #[cfg(feature = "auth")]
+    key: Option<Key>,
     #[cfg_attr(
         not(feature = "auth"),
         expect(dead_code, reason = "tells proofs apart")
@@ -79,7 +80,8 @@ impl Handshake {
         say(&socket, &ours.to_bytes())?;
         Ok(Box::new(Self {
             socket,
-            terms,
+            #[cfg(feature = "auth")]
+            key: terms.key,
             role,
             layout,
             ours,
@@ -162,7 +164,7 @@ impl Handshake {
             Role::Client => [ours, theirs],
             Role::Listener => [theirs, ours],
         };
-        let Some(key) = &self.terms.key else {
+        let Some(key) = &self.key else {
             return Err(MeetError::KeyUnexpected);
         };
         say(&self.socket, &key.prove(self.role, &self.transcript))
@@ -178,7 +180,7 @@ impl Handshake {
             return Err(MeetError::Stranger);
         }
         #[cfg(feature = "auth")]
-        if let Some(key) = &self.terms.key
+        if let Some(key) = &self.key
             && key.verify(self.role.other(), &self.transcript, heard)
         {
             self.due = Due::Verdict;

@@ -16,7 +16,6 @@ mod ear;
 
 use core::future::{Future, poll_fn};
 use core::task::{Context, Poll};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -125,7 +124,7 @@ impl Waits {
             // SAFETY: an `OwnedFd` is the same descriptor until it is dropped, with the `AsyncFd`.
             let fd = unsafe { AsyncFd::register_with_interest(fd, interest) };
             let fd = fd
-                .map_err(io::Error::from)
+                .map_err(std::io::Error::from)
                 .map_err(refused("watch a descriptor in the runtime"))?;
             return Ok(Self::Runtime(fd, what));
         }

@@ -13,9 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
+    connect, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -184,36 +183,28 @@ impl Socket {
         buffer: &mut [u8],
         with_descriptors: bool,
     ) -> Result<Arrival, SysError> {
-        let attempt = SysError::of("receive a message");
         let mut space = with_descriptors.then(|| cmsg_space!([RawFd; MOST_DESCRIPTORS]));
         let mut parts = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let taken = loop {
+        let (bytes, flags) = loop {
             let space = space.as_deref_mut();
             match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, space, flags) {
-                // An empty message cannot be told from the end, and none is ever sent.
-                Ok(taken) if taken.bytes == 0 => return Ok(Arrival::Closed),
-                Ok(taken) => break taken,
+                Ok(taken) => break (taken.bytes, taken.flags),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Arrival::Nothing),
                 Err(Errno::ECONNRESET) => return Ok(Arrival::Closed),
-                Err(errno) => return Err(attempt(errno)),
+                Err(errno) => return Err(SysError::of("receive a message")(errno)),
             }
         };
-        let mut descriptors = Vec::new();
-        if with_descriptors {
-            // Cut off only if this process may have no more descriptors.
-            for beside in taken.cmsgs().map_err(|_| attempt(Errno::EMFILE))? {
-                if let ControlMessageOwned::ScmRights(fds) = beside {
-                    // SAFETY: the kernel has just given us these descriptors; nobody else knows.
-                    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-                    descriptors.extend(fds.into_iter().map(own));
-                }
-            }
+        // First of all: whatever becomes of the message, they are this process's now.
+        let descriptors = space.as_deref().map(descriptors_in).unwrap_or_default();
+        if bytes == 0 {
+            // An empty message cannot be told from the end, and none is ever sent.
+            return Ok(Arrival::Closed);
         }
         Ok(Arrival::Message {
-            bytes: taken.bytes,
-            whole: !taken.flags.contains(MsgFlags::MSG_TRUNC),
+            bytes,
+            whole: !flags.contains(MsgFlags::MSG_TRUNC),
             descriptors,
         })
     }
@@ -240,6 +231,26 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// What the kernel has put beside a message: at most one list of descriptors, for nothing else was
+/// asked for. Where this process may have no more of them it is shorter than what was sent.
+///
+/// ```text
+/// 0        8        12      16
+/// [ bytes ][ level ][ type ][ descriptors, of 4 bytes each ]
+/// ```
+fn descriptors_in(beside: &[u8]) -> Vec<OwnedFd> {
+    let part = |at: usize| beside.get(at..at + 4)?.first_chunk().copied();
+    let number = |at| part(at).map_or(0, i32::from_ne_bytes);
+    if (number(8), number(12)) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+        return Vec::new();
+    }
+    // The upper half of the count is zero.
+    let list = beside.get(16..number(0) as usize).unwrap_or_default();
+    // SAFETY: the kernel has just given us these descriptors, and nobody else knows them.
+    let own = |fd: &[u8; 4]| unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*fd)) };
+    list.as_chunks().0.iter().map(own).collect()
 }
 
 /// Waits until `fd` can be read from, or written to if `for_room`, or the other end is gone; at
@@ -376,6 +387,30 @@ mod tests {
         assert!(descriptors.is_empty());
         // Nobody has the writing end any more: it was not left open somewhere.
         assert_eq!(std::io::read_to_string(reading).unwrap(), "");
+    }
+
+    /// As another program may: any number of descriptors, beside any bytes.
+    fn send_by_hand(socket: &Socket, bytes: &[u8], descriptors: &[RawFd]) {
+        let beside = [ControlMessage::ScmRights(descriptors)];
+        let parts = [IoSlice::new(bytes)];
+        let flags = MsgFlags::empty();
+        sendmsg::<()>(socket.0.as_raw_fd(), &parts, &beside, flags, None).unwrap();
+    }
+
+    #[test]
+    fn any_number_of_descriptors_is_taken_and_none_is_left_open() {
+        let (one, other) = Socket::pair();
+        for (bytes, count) in [(&b"x"[..], 2), (b"x", MOST_DESCRIPTORS), (b"", 3)] {
+            let (reading, writing) = std::io::pipe().unwrap();
+            send_by_hand(&one, bytes, &vec![writing.as_raw_fd(); count]);
+            drop(writing);
+            match other.receive(&mut [0; 8], true).unwrap() {
+                Arrival::Message { descriptors, .. } => assert_eq!(descriptors.len(), count),
+                Arrival::Closed => assert!(bytes.is_empty()),
+                Arrival::Nothing => panic!("it was sent"),
+            }
+            assert_eq!(std::io::read_to_string(reading).unwrap(), "");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! Whatever is read from the words is checked before it is followed: any bytes give a value, an
 //! error or nothing.
 
+#[cfg(all(test, not(gristmill_loom)))]
+mod hostile_tests;
 mod list;
 mod map;
 #[cfg(all(test, gristmill_loom))]

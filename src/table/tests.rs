@@ -52,11 +52,11 @@ pub(super) mod death {
 }
 
 /// A table's memory.
-struct Memory {
-    header: TableHeader,
+pub(super) struct Memory {
+    pub(super) header: TableHeader,
     pins: Vec<Pins>,
-    slots: Vec<Slot>,
-    retired: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) retired: Vec<Slot>,
     space: Vec<AtomicU64>,
     arena: Vec<[u64; 8]>,
 }
@@ -64,7 +64,7 @@ struct Memory {
 const MEMBERS: usize = 4;
 
 impl Memory {
-    fn new(slots: usize, units: usize) -> Self {
+    pub(super) fn new(slots: usize, units: usize) -> Self {
         Self {
             header: TableHeader::new(),
             pins: (0..MEMBERS).map(|_| Pins::new()).collect(),
@@ -77,7 +77,7 @@ impl Memory {
     }
 
     #[expect(unsafe_code, reason = "lends the arena")]
-    fn table(&self) -> Table<'_> {
+    pub(super) fn table(&self) -> Table<'_> {
         let start = self.arena.as_ptr().addr();
         let skip = start.next_multiple_of(UNIT_BYTES) - start;
         let arena = self.arena.as_ptr().wrapping_byte_add(skip).cast_mut();
@@ -302,32 +302,6 @@ proptest! {
             }
             prop_assert_eq!(table.record_at(oracle.len()), Look::Absent);
         }
-    }
-
-    #[test]
-    fn any_words_at_all_are_repaired(
-        words in prop::collection::vec(any::<u64>(), 16),
-        retired in prop::collection::vec(any::<u64>(), 8),
-        is_list in any::<bool>(),
-    ) {
-        let memory = Memory::new(16, 64);
-        let table = memory.table();
-        for (slot, word) in memory.slots.iter().zip(&words) {
-            slot.forge(*word);
-        }
-        for (slot, word) in memory.retired.iter().zip(&retired) {
-            slot.forge(*word);
-        }
-        let kind = if is_list { Kind::List } else { Kind::Map };
-        for word in [&memory.header.version, &memory.header.moves, &memory.header.cursor] {
-            word.store(u64::MAX, Ordering::Relaxed);
-        }
-        let writer = Writer::begin(table, kind);
-        prop_assert!(table.len() <= 16);
-        let draft = writer.draft(64);
-        let _ = draft.map(|draft| writer.discard(draft));
-        drop(writer);
-        prop_assert!(table.snapshot().is_some());
     }
 }
 

@@ -91,7 +91,7 @@ impl<'a> Writer<'a> {
         });
         let span = match found {
             Some(span) => span,
-            None if self.retired() > 0 => return Err(Full::Readers),
+            None if self.retired() > 0 && units <= self.table.units => return Err(Full::Readers),
             None => return Err(Full::Bytes),
         };
         let Some((at, bytes)) = self.table.locate(span) else {
@@ -119,7 +119,7 @@ impl<'a> Writer<'a> {
     /// Notes that `span` is about to be given up.
     pub(super) fn retire(&self, place: &Slot, span: Span) {
         place.set(span, self.table.epoch());
-        self.count_retired(self.retired() + 1);
+        self.count_retired(self.retired().saturating_add(1));
     }
 
     /// Hands out again what nobody can be reading any more.
@@ -137,7 +137,10 @@ impl<'a> Writer<'a> {
             match slot.live() {
                 Some(span) if epoch.wrapping_sub(slot.note()) >= 2 => {
                     slot.clear();
-                    self.table.mark(span, false);
+                    // One that lies nowhere was never handed out.
+                    if self.table.locate(span).is_some() {
+                        self.table.mark(span, false);
+                    }
                 }
                 Some(_) => left += 1,
                 None => {}

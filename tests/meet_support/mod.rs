@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::{env, fs, process, thread};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg, socket,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
+    sendmsg, socket,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Uid, fork};
@@ -68,6 +69,32 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) {
     let parts = [IoSlice::new(bytes)];
     let flags = MsgFlags::MSG_NOSIGNAL;
     sendmsg::<()>(socket.as_raw_fd(), &parts, &[], flags, None).unwrap();
+}
+
+/// The same, with a descriptor beside it, so many times.
+pub(crate) fn send_descriptors(socket: &OwnedFd, bytes: &[u8], fd: &impl AsRawFd, count: usize) {
+    let descriptors = vec![fd.as_raw_fd(); count];
+    let beside = [ControlMessage::ScmRights(&descriptors)];
+    let parts = [IoSlice::new(bytes)];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &parts, &beside, flags, None).unwrap();
+}
+
+/// Listens, and knows nothing of how to behave.
+pub(crate) fn listen(path: &Path) -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    let address = UnixAddr::new(path).unwrap();
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).unwrap();
+    nix::sys::socket::listen(&socket, Backlog::new(8).unwrap()).unwrap();
+    socket
+}
+
+/// The next that has connected there.
+pub(crate) fn accept(socket: &OwnedFd) -> OwnedFd {
+    let fd = nix::sys::socket::accept(socket.as_raw_fd()).unwrap();
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 pub(crate) fn receive(socket: &OwnedFd) -> Vec<u8> {

@@ -12,6 +12,7 @@ mod queues;
 mod recovery;
 mod stage;
 mod sweep;
+mod tables;
 mod tracee;
 mod variants;
 mod waiting;
