@@ -1,8 +1,8 @@
 //! Counts the system calls of a program and of all processes and threads it starts, by ptrace.
 //!
-//! What is counted lies between pairs of marks that the program sets. The kernel stops a process for
-//! its tracer at each system call and nowhere else, so where there are few of them the program runs
-//! at its own speed. A count has no noise of a clock.
+//! What is counted lies between pairs of marks that the program sets. The kernel stops a process
+//! for its tracer at each system call and nowhere else, so where there are few of them the program
+//! runs at its own speed. A count has no noise of a clock.
 
 use std::collections::BTreeMap;
 use std::io;
