@@ -1,5 +1,5 @@
-//! How fast kernels went lately, so that a short range which takes no time is not shared out, and one
-//! that takes long is shared out at once.
+//! How fast kernels went lately, so that a short range which takes no time is not shared out, and
+//! one that takes long is shared out at once.
 //!
 //! Each chunk costs some trips of a cache line between two cores, a tenth of a microsecond each.
 //! A range of a few microseconds is therefore run as one chunk, on trial: if it takes long after
