@@ -45,7 +45,7 @@ impl Region {
     /// let task = pool.spawn(words.handle().words(), |name| {
     ///     let handle = gristmill::Handle::from_words([name[0].into(), name[1].into()]);
     ///     let words: Queue<[u64; 2]> = handle.open().unwrap();
-    ///     words.send_blocking(&[1, 2]).unwrap();
+    ///     words.send_blocking([1, 2]).unwrap();
     /// })?;
     /// assert_eq!(words.recv_blocking().unwrap(), [1, 2]);
     /// task.wait()?;
