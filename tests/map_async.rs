@@ -248,7 +248,10 @@ fn large_items_and_results_cross_alone() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_stream_as_input_and_a_context_for_all() {
     let pool = pool(2);
-    let table = pool.alloc_from_fn(1_000, |i| i as u64 * 7).unwrap().freeze();
+    let table = pool
+        .alloc_from_fn(1_000, |i| i as u64 * 7)
+        .unwrap()
+        .freeze();
     let items = stream::iter(0..1_000_u64);
     let found = pool.map_stream_async_with(table, items, async |table, n| {
         tokio::task::yield_now().await;

@@ -441,7 +441,10 @@ impl<A> Drop for Flow<A> {
     fn drop(&mut self) {
         let mut pending = false;
         // A batch comes to its end soon; a future may wait for ever.
-        let grace = self.plan.futures.then_some(self.engine.config().cancel_grace);
+        let grace = self
+            .plan
+            .futures
+            .then_some(self.engine.config().cancel_grace);
         for flight in self.flights.values() {
             pending |= !flight.entry.is_ready() && !self.engine.cancel_task(&flight.entry, grace);
         }
