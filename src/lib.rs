@@ -47,8 +47,9 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
-//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`].
+//!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
+//!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
+//!   in a [`Region`], and cross by [`Handle`].
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
 //!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
 //!   [`Connection`].
@@ -313,8 +314,10 @@ pub use protocol::name::Handle;
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
-    Item, JoinableQueue, Joining, OnDeath, Queue, QueueBuilder, QueueIter, QueueStream, Received,
-    Receiving, RecvError, SendError, Sending, SimpleQueue,
+    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueSink, QueueStream, Received, Receiving,
+    ReceivingMany, RecvError, SendError, Sending, SendingMany, SimpleQueue, byte_pipe,
+    byte_simplex, pipe, simplex,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};

@@ -22,6 +22,7 @@ use crate::queue;
 /// Every kind of object.
 static KINDS: &[&Kind] = &[
     &queue::CHANNEL,
+    &queue::STREAM,
     &manager::MAP,
     &manager::LIST,
     &manager::VALUE,

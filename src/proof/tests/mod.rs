@@ -8,6 +8,7 @@ mod audit;
 mod handshake;
 mod paths;
 mod queue_storm;
+mod queue_walk;
 mod queues;
 mod recovery;
 mod stage;
