@@ -198,7 +198,8 @@
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
 //! - `auth`: programs that meet prove to each other that they have a key.
-//! - `named`: `NamedRegion`, shared memory that other programs find by a name in `/dev/shm`.
+//! - `named`: `Region::create_named` and `NamedRegion`, memory that other programs find by a name
+//!   in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 

@@ -82,9 +82,13 @@ impl Region {
 
     /// The region in this file, as the process has it already, or from now on.
     pub(crate) fn adopt(file: OwnedFd) -> Result<Self, Error> {
-        let region = Self::attach(file)?;
-        // The one that it had before stands in front.
-        Self::find(region.0.core.id)
+        Self::attach(file)?.known()
+    }
+
+    /// The same region as the process had it before, if it did.
+    pub(crate) fn known(self) -> Result<Self, Error> {
+        // That one stands in front.
+        Self::find(self.0.core.id)
     }
 
     fn find(id: u64) -> Result<Self, Error> {
@@ -108,7 +112,7 @@ impl Region {
         };
         let given = inherited::given().into_iter().chain(inherited);
         for file in given {
-            let region = Self::attach(file)?;
+            let region = Self::attach_given(file)?;
             if region.0.core.id == id {
                 // For as long as the process lives: what is named may come and go.
                 core::mem::forget(region.clone());

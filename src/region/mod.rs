@@ -5,6 +5,8 @@
 //!   survivor can take back what the dead had in any of them.
 
 mod meeting;
+#[cfg(feature = "named")]
+mod naming;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
