@@ -124,11 +124,10 @@ fn an_item_that_takes_too_long_is_dropped_where_it_waits_and_its_neighbours_are_
             Ok(value) => assert!(n != 3 && *value == n),
             Err(error) => {
                 assert_eq!((error.index, n), (3, 3));
-                assert!(
-                    matches!(error.error, TaskError::TimedOut { limit: named, .. } if named == limit),
-                    "{:?}",
-                    error.error
-                );
+                let TaskError::TimedOut { limit: named, .. } = error.error else {
+                    panic!("{error:?}");
+                };
+                assert_eq!(named, limit);
             }
         }
     }
