@@ -4,8 +4,6 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::primitive::prefetch;
-
 /// `count` times an `F` with bytes behind it.
 pub(crate) struct Row<'a, F> {
     /// # Invariants
@@ -71,17 +69,6 @@ impl<'a, F> Row<'a, F> {
     pub(crate) fn body(self, index: u32) -> NonNull<u8> {
         // SAFETY: one past the front, which the stride covers.
         unsafe { self.at(index).add(size_of::<F>()) }
-    }
-
-    /// Asks for the first lines of what comes `ahead` of `index`, to write there.
-    #[inline]
-    pub(crate) fn expect_write(self, index: u32, ahead: u32) {
-        let index = (index + ahead) % self.count;
-        let first = self.at(index).as_ptr();
-        prefetch::to_write(first);
-        if self.stride > 64 {
-            prefetch::to_write(first.wrapping_add(64));
-        }
     }
 
     pub(super) fn each(self, mut visit: impl FnMut(u32, &'a F)) {

@@ -36,9 +36,6 @@ pub(super) enum Got<R> {
     Closed,
 }
 
-/// How many places ahead of the next one a sender asks for.
-const AHEAD: u32 = 2;
-
 impl Channel {
     /// One attempt to put an item; it is taken only if that is done.
     #[inline]
@@ -101,7 +98,6 @@ impl Channel {
                     let front = fifo.slots().front(place.index);
                     front.note().store(note, Ordering::Relaxed);
                     fifo.publish(place);
-                    fifo.slots().expect_write(place.index, AHEAD);
                     if let Some(item) = packed.take() {
                         T::sent(item);
                     }
