@@ -50,6 +50,9 @@
 //!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
 //!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
 //!   in a [`Region`], and cross by [`Handle`].
+//! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
+//!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
+//!   [`Connection`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -194,6 +197,8 @@
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
+//! - `auth`: programs that meet prove to each other that they have a key.
+//! - `named`: `NamedRegion`, shared memory that other programs find by a name in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 
@@ -217,11 +222,13 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+mod cell;
 mod fifo;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
 mod sync;
+mod table;
 // F4: what the bytes mean.
 #[cfg(not(gristmill_loom))]
 mod protocol;
@@ -235,7 +242,9 @@ mod commons;
 mod pool;
 #[cfg(not(gristmill_loom))]
 mod worker;
-// F7: the verbs.
+// F7: the verbs, and what processes share.
+#[cfg(not(gristmill_loom))]
+mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
@@ -245,6 +254,11 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
+// F8: regions by name, and two programs that meet.
+#[cfg(not(gristmill_loom))]
+mod meet;
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+mod named;
 // F9: the door to what processes share, and what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -258,13 +272,24 @@ mod region;
 
 #[cfg(not(gristmill_loom))]
 pub use commons::{Object, Region};
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use error::NameError;
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
-    Result, SchedulerError, TaskError, TaskId, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
+    Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
+    WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
+pub use manager::{
+    Array, ArrayGuard, ListIter, Manager, MapIter, SharedList, SharedMap, SharedRef, Value,
+};
+#[cfg(not(gristmill_loom))]
+pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};
+#[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use named::{NamedInfo, NamedRegion, NamedSlice, NamedVec};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress, ProgressStream};
 #[cfg(not(gristmill_loom))]

@@ -378,4 +378,8 @@ impl<T: Item + ?Sized> Object for Queue<T> {
     fn find(name: Name) -> Result<Self> {
         Self::open(name, Kind::Queue)
     }
+
+    fn name(&self) -> Name {
+        self.handle().name()
+    }
 }

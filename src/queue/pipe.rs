@@ -75,11 +75,19 @@ impl<T: Item + ?Sized> Object for PipeSender<T> {
     fn find(name: Name) -> Result<Self> {
         End::open(name, Side::Sender).map(Self)
     }
+
+    fn name(&self) -> Name {
+        self.handle().name()
+    }
 }
 
 impl<T: Item + ?Sized> Object for PipeReceiver<T> {
     fn find(name: Name) -> Result<Self> {
         End::open(name, Side::Receiver).map(Self)
+    }
+
+    fn name(&self) -> Name {
+        self.handle().name()
     }
 }
 

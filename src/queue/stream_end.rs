@@ -305,6 +305,10 @@ macro_rules! half {
                 let stream = Arc::new(Stream::open(name)?);
                 Ok(Self::of(End::of(stream, $side)?))
             }
+
+            fn name(&self) -> Name {
+                self.stream().seat.name()
+            }
         }
 
         impl Clone for $name {

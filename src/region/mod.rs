@@ -4,18 +4,28 @@
 //! - Whoever gets a region through here knows every kind of object that there is, so that any
 //!   survivor can take back what the dead had in any of them.
 
+mod meeting;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
+use crate::manager;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
 use crate::queue;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = &[&queue::CHANNEL, &queue::STREAM];
+static KINDS: &[&Kind] = &[
+    &queue::CHANNEL,
+    &queue::STREAM,
+    &manager::MAP,
+    &manager::LIST,
+    &manager::VALUE,
+    &manager::ARRAY,
+];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.

@@ -13,6 +13,7 @@ mod queues;
 mod recovery;
 mod stage;
 mod sweep;
+mod tables;
 mod tracee;
 mod variants;
 mod waiting;
