@@ -49,6 +49,8 @@
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
 //!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
 //!   [`Region`], and cross by [`Handle`].
+//! - Locks between processes: [`Mutex`], [`RwLock`], [`ReentrantMutex`], [`Condvar`], and
+//!   [`LockError`], which hands over what a dead holder left. They lie in a [`Region`], too.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -236,6 +238,8 @@ mod pool;
 mod worker;
 // F7: the verbs.
 #[cfg(not(gristmill_loom))]
+mod lock;
+#[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
 mod queue;
@@ -261,6 +265,11 @@ pub use commons::{Object, Region};
 pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
     Result, SchedulerError, TaskError, TaskId, WorkerDeath,
+};
+#[cfg(not(gristmill_loom))]
+pub use lock::{
+    Condvar, LockError, LockResult, Locking, Mutex, MutexGuard, Noticing, Read, ReentrantMutex,
+    ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Way, Writing,
 };
 #[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};

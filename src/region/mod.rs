@@ -9,13 +9,20 @@ use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
+use crate::lock;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
 use crate::queue;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = &[&queue::CHANNEL];
+static KINDS: &[&Kind] = &[
+    &queue::CHANNEL,
+    &lock::MUTEX,
+    &lock::CONDVAR,
+    &lock::RWLOCK,
+    &lock::REENTRANT,
+];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.

@@ -47,7 +47,7 @@ pub(crate) struct Tide {
 /// What waits for one change of one object.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(crate) struct WaitSet {
+pub struct WaitSet {
     /// Moved by each waker that sees somebody. What threads sleep on.
     seq: AtomicU32,
     /// Moved before `seq` when all are to wake.
