@@ -20,6 +20,14 @@
 //! dies with a process that dies before it acts; so a recovery wakes all. *Whoever gets on while
 //! others wait and there is more to be had wakes the next*: two wake-ups may meet in one waiter.
 
+#![cfg_attr(
+    gristmill_loom,
+    expect(
+        unreachable_pub,
+        reason = "the models build no locks, whose trait names it"
+    )
+)]
+
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 
