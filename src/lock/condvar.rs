@@ -37,7 +37,7 @@ const _: () = assert!(size_of::<CondvarWords>() == 192);
 
 /// What the region must know of condition variables.
 pub(crate) static CONDVAR: Kind = Kind {
-    id: 0x11,
+    id: 11,
     recover: |seat, dead| {
         if let Some(words) = words_of::<CondvarWords>(seat) {
             seat.bury(&words.waiters, dead);

@@ -32,7 +32,7 @@ const _: () = assert!(size_of::<MutexWords>() == 192);
 
 /// What the region must know of mutexes.
 pub(crate) static MUTEX: Kind = Kind {
-    id: 0x10,
+    id: 10,
     recover: |seat, dead| {
         if let Some(words) = words_of::<MutexWords>(seat) {
             words.word.recover(dead);

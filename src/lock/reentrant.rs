@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<ReentrantFront>() == 192);
 
 /// What the region must know of reentrant mutexes.
 pub(crate) static REENTRANT: Kind = Kind {
-    id: 0x13,
+    id: 13,
     recover: |seat, dead| {
         if let Some(front) = words_of::<ReentrantFront>(seat) {
             if front.words.word.hold_of(dead).is_some() {

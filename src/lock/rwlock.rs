@@ -37,7 +37,7 @@ const _: () = assert!(size_of::<RwLockWords>() == 1472);
 
 /// What the region must know of readers-writer locks.
 pub(crate) static RWLOCK: Kind = Kind {
-    id: 0x12,
+    id: 12,
     recover: |seat, dead| {
         if let Some(words) = words_of::<RwLockWords>(seat) {
             words.word.recover(dead);
