@@ -272,7 +272,7 @@ impl<'a, T: Pod + Send> Noticing<'a, T> {
     fn new(condvar: &'a Condvar, guard: MutexGuard<'a, T>) -> Self {
         Self {
             condvar,
-            mutex: guard.mutex(),
+            mutex: MutexGuard::mutex(&guard),
             guard: Some(guard),
             noted: condvar.place.words().count(),
             ticket: Ticket::new(),

@@ -249,9 +249,9 @@ pub struct MutexGuard<'a, T: Pod + Send> {
 }
 
 impl<'a, T: Pod + Send> MutexGuard<'a, T> {
-    /// The mutex that it holds.
-    pub fn mutex(&self) -> &'a Mutex<T> {
-        self.mutex
+    /// The mutex that it holds: `MutexGuard::mutex(&guard)`.
+    pub fn mutex(guard: &Self) -> &'a Mutex<T> {
+        guard.mutex
     }
 }
 

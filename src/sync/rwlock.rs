@@ -71,8 +71,7 @@ impl Readers {
     pub(crate) fn leave(&self, word: &LockWord, me: Owner) -> bool {
         // ORDERING: L2, Release; what was read was read before the writer writes (`are_gone`).
         // Model: readers_and_writers_exclude_each_other.
-        let before = self.count(me).fetch_sub(1, Ordering::Release);
-        debug_assert!(before > 0, "a reader that leaves has entered");
+        self.count(me).fetch_sub(1, Ordering::Release);
         // ORDERING: L1, SeqCst; the writer that claims after this sees the count.
         // Model: a_writer_is_woken_by_the_last_reader.
         fence_after_rmw();
