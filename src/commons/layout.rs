@@ -14,7 +14,7 @@ use crate::commons::object::Entry;
 use crate::primitive::atomic::{AtomicU32, AtomicU64};
 use crate::sync::waitset::{self, WaitSet};
 
-/// How many processes may have a region at a time.
+/// How many members there are: one a process that has the region, and the region itself.
 pub(crate) const MEMBERS: usize = waitset::MEMBERS;
 /// How many objects a region may hold.
 pub(crate) const OBJECTS: usize = 4096;
@@ -47,6 +47,8 @@ pub(super) struct Front {
     pub(super) cursor: AtomicU64,
     /// Tells uses of blocks apart.
     pub(super) generation: AtomicU64,
+    /// The object that names others, or zero.
+    pub(super) root: AtomicU64,
     /// Those who wait for the allocator.
     pub(super) allocators: WaitSet,
 }

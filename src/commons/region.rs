@@ -108,7 +108,7 @@ impl Region {
         Self::join(memory)
     }
 
-    pub(super) fn attach(file: OwnedFd) -> Result<Self, Error> {
+    pub(crate) fn attach(file: OwnedFd) -> Result<Self, Error> {
         let foreign = |found: String| Error::from(RegionError::Foreign { found });
         let memory = Memory::attach(file).map_err(|error| match error {
             AttachError::System(error) => error.into(),
@@ -131,7 +131,8 @@ impl Region {
         let tables = tables_of(&memory);
         let pid = std::process::id();
         let started = clock::started(pid).unwrap_or(0);
-        let mut places = (0..).zip(&tables.members);
+        // The last place is the region's own.
+        let mut places = (0..).zip(&tables.members[..MEMBERS - 1]);
         let me = places.find_map(|(index, place)| place.join(index, pid, started));
         let me = me.ok_or(RegionError::Crowded)?;
         let core = Arc::new(Core {
@@ -161,6 +162,11 @@ impl Region {
         let region = Self(inner);
         region.register();
         Ok(region)
+    }
+
+    /// The number of the object that names others, or zero.
+    pub(crate) fn root(&self) -> &AtomicU64 {
+        &self.0.core.tables().front.root
     }
 
     /// How many bytes it has, whether memory was taken for them or not.

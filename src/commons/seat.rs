@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -76,6 +77,13 @@ impl Region {
         let mut regions = lock(&REGIONS);
         regions.retain(|(_, inner)| inner.strong_count() > 0);
         regions.push((self.0.core.id, Arc::downgrade(&self.0)));
+    }
+
+    /// The region in this file, as the process has it already, or from now on.
+    pub(crate) fn adopt(file: OwnedFd) -> Result<Self, Error> {
+        let region = Self::attach(file)?;
+        // The one that it had before stands in front.
+        Self::find(region.0.core.id)
     }
 
     fn find(id: u64) -> Result<Self, Error> {
@@ -255,6 +263,12 @@ impl Seat {
         self.0.name
     }
 
+    /// Lets the region itself hold the object, for as long as there is a region.
+    pub(crate) fn keep(&self) {
+        let entries = &self.core().tables().objects;
+        entries[self.0.name.index as usize % OBJECTS].keep();
+    }
+
     /// How many bytes it has.
     pub(crate) fn size(&self) -> u64 {
         self.0.facts.size
@@ -403,7 +417,8 @@ impl Core {
     /// Whether an object lies in the region.
     fn has(&self, facts: Facts) -> bool {
         let size = usize::try_from(facts.size).unwrap_or(usize::MAX);
-        self.memory().pointer(facts.at, size).is_some()
+        let is_aligned = facts.at.is_multiple_of(GRANULE);
+        is_aligned && self.memory().pointer(facts.at, size).is_some()
     }
 
     /// A block in this member's name. Blocks while another member is at it.

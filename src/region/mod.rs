@@ -4,12 +4,15 @@
 //! - Whoever gets a region through here knows every kind of object that there is, so that any
 //!   survivor can take back what the dead had in any of them.
 
+mod meeting;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
 use crate::lock;
+use crate::manager;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
@@ -22,6 +25,11 @@ static KINDS: &[&Kind] = &[
     &lock::CONDVAR,
     &lock::RWLOCK,
     &lock::REENTRANT,
+    &queue::STREAM,
+    &manager::MAP,
+    &manager::LIST,
+    &manager::VALUE,
+    &manager::ARRAY,
 ];
 
 impl Region {

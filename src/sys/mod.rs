@@ -4,6 +4,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod environment;
 pub(crate) mod eventfd;
 pub(crate) mod executable;
 pub(crate) mod failure;
@@ -18,4 +19,9 @@ pub(crate) mod pipe;
 pub(crate) mod private_memory;
 pub(crate) mod process;
 pub(crate) mod random;
+#[cfg(feature = "named")]
+pub(crate) mod robust;
 pub(crate) mod sandbox;
+#[cfg(feature = "named")]
+pub(crate) mod shm;
+pub(crate) mod socket;

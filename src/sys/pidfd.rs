@@ -70,6 +70,15 @@ impl PidFd {
         })
     }
 
+    /// Takes over a descriptor of the process `pid`, which somebody else opened.
+    pub(crate) fn from_owned(fd: OwnedFd, pid: i32) -> Self {
+        Self {
+            fd,
+            pid,
+            inherited_rss: 0,
+        }
+    }
+
     /// The same, for a child that was just spawned by this process.
     pub(crate) fn open_child(pid: i32) -> Result<Self, SysError> {
         // The kernel counts resident pages a batch per processor behind: allow for it.
@@ -258,6 +267,13 @@ pub(crate) struct Poller {
     epoll: Epoll,
 }
 
+impl AsFd for Poller {
+    /// Readable while something that is watched is.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 impl Poller {
     /// Fails with `EMFILE` if there is no descriptor left.
     pub(crate) fn new() -> Result<Self, SysError> {
@@ -273,6 +289,25 @@ impl Poller {
         self.epoll
             .add(fd, event)
             .map_err(SysError::of("watch a descriptor"))
+    }
+
+    /// Watches `fd` until it can be read from, or written to if `for_room`, and then no longer;
+    /// also until the other end is gone.
+    pub(crate) fn add_once(
+        &self,
+        fd: impl AsFd,
+        token: u64,
+        for_room: bool,
+    ) -> Result<(), SysError> {
+        let interest = if for_room {
+            EpollFlags::EPOLLOUT
+        } else {
+            EpollFlags::EPOLLIN
+        };
+        let event = EpollEvent::new(interest | EpollFlags::EPOLLONESHOT, token);
+        self.epoll
+            .add(fd, event)
+            .map_err(SysError::of("watch a descriptor once"))
     }
 
     /// Watches `fd` no longer.
