@@ -45,6 +45,12 @@ impl LockWord {
         Self(AtomicU64::new(Word::new(FREE, Owner::NONE, 0).to_bits()))
     }
 
+    /// The bare word, for tests that write wild ones.
+    #[cfg(all(test, not(gristmill_loom)))]
+    pub(crate) fn bits(&self) -> &AtomicU64 {
+        &self.0
+    }
+
     fn look(&self) -> Word {
         // ORDERING: Relaxed; a guess, which an exchange verifies, or a snapshot.
         Word::from_bits(self.0.load(Ordering::Relaxed))

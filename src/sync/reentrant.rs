@@ -89,3 +89,43 @@ impl ReentrantWords {
         self.word.unlock(hold, poisons)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::rwlock::Readers;
+
+    #[test]
+    fn wild_words_make_no_call_panic_or_hang() {
+        let (me, dead) = (Owner::new(1, 0), Owner::new(2, 0));
+        let mut random = 7_u64;
+        for _ in 0..50_000 {
+            let words = ReentrantWords::new();
+            for word in [&words.task, &words.depth, words.word.bits()] {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                // Often a few bits only, or those of somebody who is there.
+                let wild = match random >> 61 {
+                    0 => random >> 60 << 60 | random & 3,
+                    1 => random & 0xf000_0000_0000_0003 | 1 << 48,
+                    2 => random & 0xf000_0000_0000_0003 | 2 << 48,
+                    _ => random,
+                };
+                word.store(wild, Ordering::Relaxed);
+            }
+            let readers = Readers::new();
+            let _ = readers.enter(&words.word, me);
+            readers.leave(&words.word, me);
+            if let Some(hold) = words.try_lock(me, 1) {
+                words.unlock(hold, random & 1 == 0);
+                words.unlock(hold, false);
+            }
+            words.word.clear_poison();
+            words.word.recover(dead);
+            words.word.recover(me);
+            assert!(words.word.hold_of(me).is_none());
+            assert!(words.word.hold_of(dead).is_none());
+        }
+    }
+}
