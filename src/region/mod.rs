@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
+use crate::lock;
 use crate::manager;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
@@ -22,6 +23,10 @@ use crate::queue;
 /// Every kind of object.
 static KINDS: &[&Kind] = &[
     &queue::CHANNEL,
+    &lock::MUTEX,
+    &lock::CONDVAR,
+    &lock::RWLOCK,
+    &lock::REENTRANT,
     &queue::STREAM,
     &manager::MAP,
     &manager::LIST,
