@@ -84,7 +84,7 @@ impl Bare {
 
     fn wake(&self, number: u32) {
         // SAFETY: the second half of the data, which is read after the word has moved.
-        unsafe { self.0.cast::<u64>().add(1).write_volatile(now()) };
+        unsafe { self.0.cast::<u64>().wrapping_add(1).write_volatile(now()) };
         self.word().store(number, Ordering::Release);
         // SAFETY: a word that is there.
         unsafe { libc::syscall(libc::SYS_futex, self.0, libc::FUTEX_WAKE, 1) };
@@ -92,7 +92,7 @@ impl Bare {
 
     fn sent(&self) -> u64 {
         // SAFETY: as in `wake`.
-        unsafe { self.0.cast::<u64>().add(1).read_volatile() }
+        unsafe { self.0.cast::<u64>().wrapping_add(1).read_volatile() }
     }
 }
 

@@ -84,7 +84,8 @@
 //!   ```
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
 //!   time only once.
-//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
+//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait; one worker
+//!   for up to 2 ms while work keeps coming at shorter intervals ([`Builder::spin`]).
 //!
 //! # What a worker is
 //!

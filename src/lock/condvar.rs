@@ -242,6 +242,10 @@ impl Object for Condvar {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
+
+    fn name(&self) -> Name {
+        self.place.name()
+    }
 }
 
 impl fmt::Debug for Condvar {

@@ -228,6 +228,10 @@ impl<T: Pod + Send> Object for Mutex<T> {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
+
+    fn name(&self) -> Name {
+        self.place.name()
+    }
 }
 
 impl<T: Pod + Send> fmt::Debug for Mutex<T> {
