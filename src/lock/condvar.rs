@@ -238,6 +238,10 @@ impl Condvar {
 }
 
 impl Object for Condvar {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })

@@ -250,6 +250,10 @@ impl<T: Pod + Send> Clone for ReentrantMutex<T> {
 }
 
 impl<T: Pod + Send> Object for ReentrantMutex<T> {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })
