@@ -246,10 +246,6 @@ impl Object for Condvar {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
-
-    fn name(&self) -> Name {
-        self.place.name()
-    }
 }
 
 impl fmt::Debug for Condvar {

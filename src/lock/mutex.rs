@@ -232,10 +232,6 @@ impl<T: Pod + Send> Object for Mutex<T> {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
-
-    fn name(&self) -> Name {
-        self.place.name()
-    }
 }
 
 impl<T: Pod + Send> fmt::Debug for Mutex<T> {

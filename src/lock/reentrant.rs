@@ -258,10 +258,6 @@ impl<T: Pod + Send> Object for ReentrantMutex<T> {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
-
-    fn name(&self) -> Name {
-        self.place.name()
-    }
 }
 
 impl<T: Pod + Send> fmt::Debug for ReentrantMutex<T> {

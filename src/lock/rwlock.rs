@@ -270,10 +270,6 @@ impl<T: Pod + Send + Sync> Object for RwLock<T> {
         let place = Place::open(name)?;
         Ok(Self { place })
     }
-
-    fn name(&self) -> Name {
-        self.place.name()
-    }
 }
 
 impl<T: Pod + Send + Sync> fmt::Debug for RwLock<T> {
