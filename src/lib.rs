@@ -50,6 +50,8 @@
 //!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
 //!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
 //!   in a [`Region`], and cross by [`Handle`].
+//! - Locks between processes: [`Mutex`], [`RwLock`], [`ReentrantMutex`], [`Condvar`], and
+//!   [`LockError`], which hands over what a dead holder left. They lie in a [`Region`], too.
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
 //!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
 //!   [`Connection`].
@@ -199,7 +201,8 @@
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
 //! - `auth`: programs that meet prove to each other that they have a key.
-//! - `named`: `NamedRegion`, shared memory that other programs find by a name in `/dev/shm`.
+//! - `named`: `Region::create_named` and `NamedRegion`, memory that other programs find by a name
+//!   in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 
@@ -245,6 +248,8 @@ mod pool;
 mod worker;
 // F7: the verbs, and what processes share.
 #[cfg(not(gristmill_loom))]
+mod lock;
+#[cfg(not(gristmill_loom))]
 mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
@@ -280,6 +285,11 @@ pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
     Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
     WorkerDeath,
+};
+#[cfg(not(gristmill_loom))]
+pub use lock::{
+    Condvar, LockError, LockResult, Locking, Mutex, MutexGuard, Noticing, Read, ReentrantMutex,
+    ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Way, Writing,
 };
 #[cfg(not(gristmill_loom))]
 pub use manager::{

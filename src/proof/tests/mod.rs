@@ -6,6 +6,7 @@
 
 mod audit;
 mod handshake;
+mod locks;
 mod paths;
 mod queue_storm;
 mod queue_walk;
