@@ -48,7 +48,7 @@
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
 //!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`].
+//!   [`Region`], and cross by [`Handle`]. There, too: [`Event`], for which many wait.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -217,6 +217,7 @@ mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
 mod fifo;
+mod gate;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
@@ -239,6 +240,8 @@ mod worker;
 mod par;
 #[cfg(not(gristmill_loom))]
 mod queue;
+#[cfg(not(gristmill_loom))]
+mod signal;
 #[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
@@ -292,6 +295,8 @@ pub use queue::{
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
+#[cfg(not(gristmill_loom))]
+pub use signal::{Event, EventWaiting};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]

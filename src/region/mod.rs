@@ -13,9 +13,10 @@ use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
 use crate::queue;
+use crate::signal;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = &[&queue::CHANNEL];
+static KINDS: &[&Kind] = &[&queue::CHANNEL, &signal::EVENT];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.

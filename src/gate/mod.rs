@@ -1,0 +1,16 @@
+//! What processes wait at: an event, permits, a barrier, as words of shared memory.
+//!
+//! Each is a few words of which one is the truth, and transitions that are one exchange each. They
+//! wait for nobody and wake nobody: a transition that others may wait for is a read-modify-write,
+//! after which its caller wakes them.
+//!
+//! *Invariant:* whatever a process has here names it, so that `recover`, once it is dead, takes it
+//! back; it may be done again at any point, beside the living.
+
+mod event;
+#[cfg(all(test, gristmill_loom))]
+mod model;
+#[cfg(all(test, not(gristmill_loom)))]
+mod tests;
+
+pub(crate) use event::{EventWord, Since};

@@ -1,0 +1,9 @@
+//! Events, semaphores and barriers between processes: the words of `gate` in a region's memory.
+//!
+//! *Invariants:* an attempt is whole or has done nothing, so that a future may be dropped between
+//! any two. Whoever changes what others wait for wakes them after it; a death wakes all.
+
+mod event;
+
+pub(crate) use event::EVENT;
+pub use event::{Event, EventWaiting};
