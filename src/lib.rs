@@ -48,7 +48,8 @@
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
 //!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`]. There, too: [`Event`], for which many wait.
+//!   [`Region`], and cross by [`Handle`]. There, too: [`Event`], for which many wait;
+//!   [`Semaphore`] and [`BoundedSemaphore`], whose [`Permit`]s come back from the dead.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -296,7 +297,9 @@ pub use queue::{
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
-pub use signal::{Event, EventWaiting};
+pub use signal::{
+    AcquireError, Acquiring, BoundedSemaphore, Event, EventWaiting, Permit, ReleaseError, Semaphore,
+};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]

@@ -1,29 +1,14 @@
 //! Events between tasks, threads and processes.
 
+mod signal_support;
+
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use gristmill::{Error, Event, Handle, Pool, Process, Queue, Region, RegionError};
-
-/// Far more than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-const MOMENT: Duration = Duration::from_millis(20);
-
-fn region() -> Region {
-    Region::new(4 << 20).unwrap()
-}
-
-fn open<T: gristmill::Object>(words: &rkyv::Archived<[u64; 2]>) -> T {
-    let words = [words[0].into(), words[1].into()];
-    Handle::from_words(words).open().unwrap()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let builder = tokio::runtime::Builder::new_current_thread().build();
-    builder.unwrap()
-}
+use gristmill::{Error, Event, Handle, Pool, Process, Queue, RegionError};
+use signal_support::{MOMENT, PATIENCE, open, region, runtime};
 
 #[test]
 fn aioevent_set_clear_is_set() {

@@ -10,7 +10,11 @@
 mod event;
 #[cfg(all(test, gristmill_loom))]
 mod model;
+mod permits;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
 
 pub(crate) use event::{EventWord, Since};
+#[cfg(not(gristmill_loom))]
+pub(crate) use permits::MOST;
+pub(crate) use permits::{Account, Change, Entered, Made, PermitHead, Permits};

@@ -1,6 +1,9 @@
 //! Loom models: what is published, what is owed, and that nobody sleeps for ever.
 
+#![expect(unsafe_code, reason = "looks into loom's cells")]
+
 mod events;
+mod permits;
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;

@@ -3,7 +3,15 @@
 //! *Invariants:* an attempt is whole or has done nothing, so that a future may be dropped between
 //! any two. Whoever changes what others wait for wakes them after it; a death wakes all.
 
+mod acquiring;
+mod error;
 mod event;
+mod permits;
+mod semaphore;
 
+pub use acquiring::{Acquiring, Permit};
+pub use error::{AcquireError, ReleaseError};
 pub(crate) use event::EVENT;
 pub use event::{Event, EventWaiting};
+pub(crate) use permits::SEMAPHORE;
+pub use semaphore::{BoundedSemaphore, Semaphore};

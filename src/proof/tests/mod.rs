@@ -2,11 +2,13 @@
 //!
 //! [`tracee`] is the process, [`stage`] the shared memory in small, [`audit`] what must hold
 //! afterwards, [`sweep`] goes from instruction to instruction. [`paths`] and [`waiting`] are the
-//! product's ways through the protocols, [`variants`] broken ones that must be caught.
+//! product's ways through the protocols, [`variants`] broken ones that must be caught. [`queues`]
+//! and [`permits`] are what regions hold; the latter go their way by a [`walk`].
 
 mod audit;
 mod handshake;
 mod paths;
+mod permits;
 mod queue_storm;
 mod queues;
 mod recovery;
@@ -15,3 +17,4 @@ mod sweep;
 mod tracee;
 mod variants;
 mod waiting;
+mod walk;
