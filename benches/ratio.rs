@@ -8,6 +8,7 @@
 //! cargo bench --bench ratio                    everything
 //! cargo bench --bench ratio -- spawn           contests with that in their name
 //! cargo bench --bench ratio -- start           how long workers and processes take to start
+//! cargo bench --bench ratio -- recycling       what it costs to replace workers
 //! cargo bench --bench ratio -- --quick         small sizes, three rounds
 //! cargo bench --bench ratio -- --rounds 41
 //! ```
@@ -20,6 +21,8 @@ mod kernels;
 mod mapping;
 #[path = "kernels/recovery.rs"]
 mod recovery;
+#[path = "kernels/recycling.rs"]
+mod recycling;
 #[path = "kernels/spawning.rs"]
 mod spawning;
 #[path = "kernels/starting.rs"]
@@ -70,6 +73,12 @@ fn main() -> ExitCode {
             if options.wants(contest.name) {
                 all_right &= hold(contest, options.rounds);
             }
+        }
+    }
+    if options.wants("recycling/") || options.filter.starts_with("recycling") {
+        let contest = recycling::recycling(is_quick());
+        if options.wants(contest.name) {
+            all_right &= hold(contest, options.rounds);
         }
     }
     if options.wants("recovery/") || options.filter.starts_with("recovery") {

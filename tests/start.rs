@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gristmill::{Builder, Cause, Pool, StartMethod, TaskError, TaskHandle};
+use gristmill::{Builder, Cause, Error, Pool, StartMethod, TaskError, TaskHandle};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -340,4 +340,32 @@ fn a_worker_may_write_as_much_whatever_started_it() {
         counts.iter().all(|&count| count == counts[0]),
         "{METHODS:?}: {counts:?}"
     );
+}
+
+/// What the environment held when the constructors of this program ran.
+static AT_THE_START: OnceLock<Option<String>> = OnceLock::new();
+
+#[test]
+fn a_variable_of_the_workers_is_there_before_anything_runs() {
+    for method in ["spawn", "fork server", "command"] {
+        let builder = by(method).worker_env("GRISTMILL_TEST_THREADS", "2");
+        let builder = builder.worker_env("GRISTMILL_TEST_THREADS", "1");
+        let builder = builder.initializer((), |()| {
+            let found = std::env::var("GRISTMILL_TEST_THREADS").ok();
+            AT_THE_START.set(found).expect("once a worker");
+        });
+        let pool = builder.build().expect("a pool");
+        let found = pool.spawn((), |()| AT_THE_START.get().cloned().flatten());
+        let found = found.expect("submitted").wait().expect("well");
+        assert_eq!(found.as_deref(), Some("1"), "{method}");
+    }
+    assert!(std::env::var_os("GRISTMILL_TEST_THREADS").is_none());
+    let refused = by("fork").worker_env("GRISTMILL_TEST_THREADS", "1").build();
+    assert!(matches!(
+        refused,
+        Err(Error::InvalidConfig {
+            setting: "worker_env",
+            ..
+        })
+    ));
 }

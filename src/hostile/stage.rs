@@ -82,6 +82,7 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        variables: crate::sys::environment::Variables::default(),
         regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,

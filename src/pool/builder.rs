@@ -25,6 +25,7 @@ use crate::protocol::inherited::Inheritance;
 use crate::protocol::lanes::QUEUES;
 use crate::protocol::settings::{CORES, Settings};
 use crate::sys::cpu;
+use crate::sys::environment::Variables;
 use crate::sys::sandbox::Policy;
 
 const WORKERS_WANTED: &str = "1 to 1024";
@@ -70,6 +71,7 @@ pub struct Builder {
     cancel_grace: Option<Duration>,
     queue_depth: Option<usize>,
     settings: Settings,
+    variables: Variables,
     pub(super) regions: Inheritance,
     cores: Vec<usize>,
     setup: Option<fn()>,
@@ -97,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) cancel_grace: Duration,
     pub(crate) queue_depth: Option<usize>,
     pub(crate) settings: Settings,
+    /// Of the workers' environment.
+    pub(crate) variables: Variables,
     /// Regions that workers are given.
     pub(crate) regions: Inheritance,
     pub(crate) service: Service,
@@ -395,6 +399,7 @@ impl Builder {
         let settings = self.complete_settings()?;
         let manner = self.manner()?;
         let sandbox = self.complete_sandbox()?;
+        self.check_variables()?;
         let setup = match self.setup {
             Some(setup) => Some(FunctionId::of(setup as *const ())?),
             None => None,
@@ -418,6 +423,7 @@ impl Builder {
             cancel_grace: self.cancel_grace.unwrap_or(CANCEL_GRACE),
             queue_depth: self.queue_depth,
             settings,
+            variables: self.variables,
             regions: self.regions,
             service: self.life.service()?,
             manner,
@@ -465,6 +471,9 @@ mod tests {
             Builder::default().worker_nice(i32::MIN),
             Builder::default().worker_cores([]),
             Builder::default().capture_output(0),
+            Builder::default().worker_env("A=B", "1"),
+            Builder::default().worker_env("", "1"),
+            Builder::default().worker_env("A", "1\0"),
             Builder::default().worker_cores([0, 1024]),
             Builder::default().max_tasks_per_worker(0),
             Builder::default().max_worker_memory(1 << 20),

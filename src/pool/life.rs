@@ -80,6 +80,8 @@ pub(crate) struct StateType {
 pub(crate) struct Service {
     pub(crate) start_timeout: Duration,
     pub(crate) max_age: Option<Duration>,
+    /// How many futures a worker holds at a time.
+    pub(crate) concurrency: u64,
     /// Workers are replaced while they live.
     pub(crate) recycles: bool,
     /// There is something to be done at an orderly end.
@@ -92,6 +94,7 @@ impl Default for Service {
         Self {
             start_timeout: START_TIMEOUT,
             max_age: None,
+            concurrency: CONCURRENCY,
             recycles: false,
             has_exit: false,
             state: None,
@@ -149,6 +152,7 @@ impl LifePlan {
         Ok(Service {
             start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
             max_age: self.max_age,
+            concurrency: self.concurrency.unwrap_or(CONCURRENCY),
             recycles: self.max_tasks.is_some()
                 || self.max_memory.is_some()
                 || self.max_age.is_some(),

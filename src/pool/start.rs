@@ -15,6 +15,7 @@ use crate::protocol::function::FunctionId;
 use crate::protocol::inherited::Inheritance;
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
 use crate::protocol::token::{self, Handover, ServerToken, Token};
+use crate::sys::environment::Variables;
 use crate::sys::eventfd::wait_readable;
 use crate::sys::fork;
 use crate::sys::pidfd::PidFd;
@@ -64,6 +65,8 @@ pub(super) struct Ground<'a> {
     pub(super) region: &'a Region,
     pub(super) event: BorrowedFd<'a>,
     pub(super) commands: BorrowedFd<'a>,
+    /// Variables that it is to have; of no use to forks.
+    pub(super) variables: &'a Variables,
     /// Regions that it is to have.
     pub(super) regions: &'a Inheritance,
     /// Of the sandbox, if there is to be one.
@@ -77,6 +80,11 @@ impl<'a> Ground<'a> {
         let all = [self.region.fd(), self.event, self.commands];
         let all = all.into_iter().chain(self.ruleset);
         all.chain(self.regions.descriptors()).collect()
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        let given = self.variables.iter().cloned();
+        given.chain(self.regions.variable()).collect()
     }
 }
 
@@ -154,7 +162,7 @@ fn spawn(ground: Ground<'_>, token: &Token, command: &[OsString]) -> Result<PidF
         passed: &ground.descriptors(),
         placed: ground.placed,
     };
-    let variables: Vec<_> = ground.regions.variable().into_iter().collect();
+    let variables = ground.variables();
     let started = spawn.start_through(command, &variables);
     started.map_err(|error| Error::Spawn(error.to_string()))
 }
@@ -234,7 +242,7 @@ impl Server {
             passed: &passed,
             placed: &[],
         };
-        let variables: Vec<_> = ground.regions.variable().into_iter().collect();
+        let variables = ground.variables();
         let mut server = Self {
             process: spawn.start_in(&variables)?,
             socket: ours,

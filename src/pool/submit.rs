@@ -208,12 +208,14 @@ impl Engine {
         })
     }
 
-    /// Submits a batch, whose arguments and context are in place already and are kept alive.
-    pub(crate) fn submit_batch(
+    /// Submits a task, or a batch of items, whose arguments and context are in place already and
+    /// are kept alive.
+    pub(crate) fn submit_placed(
         &self,
         task: Task,
         keep: Keep,
         terms: Option<Box<TaskTerms>>,
+        batched: bool,
     ) -> Result<Arc<TaskEntry>, Error> {
         self.check_process()?;
         let reserved = Reserved::later(self, self.route(None)?);
@@ -222,7 +224,7 @@ impl Engine {
             entry: Arc::clone(&entry),
             arguments: None,
             keep: Some(keep),
-            batched: true,
+            batched,
             terms,
             route: Route::PLAIN,
             caller: self.caller(),

@@ -1,8 +1,7 @@
 //! What may be asked of a process before it is started.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Error;
@@ -18,6 +17,7 @@ use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
 use crate::protocol::inherited::Inheritance;
 use crate::protocol::solo::{SoloFunction, function_id};
+use crate::sys::environment::Variables;
 
 /// Settings of a [`Process`] or [`Worker`], all optional; made by [`Process::builder`].
 ///
@@ -40,7 +40,7 @@ pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
     kill_on_drop: bool,
-    variables: Vec<(OsString, OsString)>,
+    variables: Variables,
     regions: Inheritance,
     #[cfg(feature = "tokio")]
     runtime: Option<function::Runtime>,
@@ -52,7 +52,7 @@ impl ProcessBuilder {
             name: None,
             daemon: true,
             kill_on_drop: false,
-            variables: Vec::new(),
+            variables: Variables::default(),
             regions: Inheritance::default(),
             #[cfg(feature = "tokio")]
             runtime: None,
@@ -89,9 +89,7 @@ impl ProcessBuilder {
 
     /// Sets a variable of its environment, besides those of this process.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        let pair = (name.as_ref().to_owned(), value.as_ref().to_owned());
-        self.variables.retain(|(name, _)| *name != pair.0);
-        self.variables.push(pair);
+        self.variables.set(name.as_ref(), value.as_ref());
         self
     }
 
@@ -228,11 +226,7 @@ impl ProcessBuilder {
     }
 
     fn check_variables(&self) -> Result<(), Error> {
-        let has = |text: &OsStr, bad| text.as_bytes().contains(&bad);
-        let odd = |(name, value): &&(OsString, OsString)| {
-            name.is_empty() || has(name, b'=') || has(name, 0) || has(value, 0)
-        };
-        match self.variables.iter().find(odd) {
+        match self.variables.impossible() {
             None => Ok(()),
             Some((name, value)) => Err(Error::InvalidArgument {
                 what: "environment variable",

@@ -4,7 +4,6 @@
 //! the *thread* that started it. It sleeps in epoll, for free, on the processes and on a bell.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,6 +14,7 @@ use crate::process::record::Record;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::inherited::Inheritance;
 use crate::protocol::token::{self, SoloToken};
+use crate::sys::environment::Variables;
 use crate::sys::eventfd::Bell;
 use crate::sys::map::ForkMark;
 use crate::sys::oom::OomKills;
@@ -39,7 +39,7 @@ pub(super) struct Keeper {
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) daemon: bool,
-    pub(super) variables: Vec<(OsString, OsString)>,
+    pub(super) variables: Variables,
     pub(super) regions: Inheritance,
     pub(super) envelope: Envelope,
 }
@@ -169,11 +169,15 @@ fn start(keeper: &'static Keeper, plan: Plan) -> Result<(Arc<PidFd>, Arc<Record>
     let Plan {
         name,
         daemon,
-        mut variables,
+        variables,
         regions,
         envelope,
     } = plan;
-    variables.extend(regions.variable());
+    let variables: Vec<_> = variables
+        .iter()
+        .cloned()
+        .chain(regions.variable())
+        .collect();
     let passed: Vec<_> = regions.descriptors().chain([envelope.fd()]).collect();
     let token = SoloToken {
         envelope: envelope.fd().as_raw_fd(),

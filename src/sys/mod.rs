@@ -4,6 +4,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod environment;
 pub(crate) mod eventfd;
 pub(crate) mod executable;
 pub(crate) mod failure;

@@ -21,6 +21,11 @@ pub(crate) fn run(name: &str) {
     // Whatever hangs ends by itself: nobody is left to end it when the tests are gone.
     // SAFETY: sets a timer of this process.
     unsafe { libc::alarm(50) };
+    // Whoever runs the tests in the background may have them ignore what terminals send.
+    for terminal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        // SAFETY: no handler is set, so none can do what a handler must not.
+        unsafe { signal(terminal, SigHandler::SigDfl) }.expect("a signal with a default");
+    }
     match name {
         "busy" => busy(),
         "idle" => idle(),

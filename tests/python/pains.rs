@@ -278,3 +278,30 @@ fn open_files_are_those_of_the_pool_and_not_of_the_tasks() {
     assert!(u64::from(count.1.to_native()) < soft);
     assert_eq!(count.0, count.1);
 }
+
+#[test]
+fn buffers_are_dropped_in_any_order() {
+    let of = |pool: &gristmill::Pool| {
+        let xs = pool.alloc_from_fn(10_000, |i| i as u64).expect("room");
+        xs.freeze()
+    };
+    // The pool first, then a view of it.
+    let first = pool(1);
+    let xs = of(&first);
+    let view = xs.clone();
+    drop((first, xs));
+    assert_eq!(view[9_999], 9_999);
+    drop(view);
+
+    // The input, the context and the handle of a job and a task that still run.
+    let second = pool(1);
+    let (xs, table) = (of(&second), of(&second));
+    let task = second.spawn((), |()| ()).expect("submitted");
+    let job = second.par_map_with(table.clone(), &xs, |table, x| table[*x as usize] + x);
+    let job = job.start().expect("room");
+    drop((xs, table));
+    let ys = job.wait().expect("well");
+    drop(second);
+    assert!(ys.iter().zip(0..).all(|(&y, i)| y == 2 * i));
+    drop(task);
+}

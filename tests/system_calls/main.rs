@@ -6,6 +6,7 @@
 mod trace;
 
 use std::env;
+use std::io::ErrorKind;
 use std::process::Command;
 
 use gristmill::Pool;
@@ -14,38 +15,42 @@ use tokio::runtime::Builder;
 /// Names the process that is counted.
 const COUNTED: &str = "GRISTMILL_SYSTEM_CALLS";
 const CALLERS: u64 = 256;
-const CALLS: u64 = 256 * 400;
-/// Beyond what the runtime itself does to look for events.
-const MOST_A_CALL: f64 = 0.01;
-/// A worker that others push off its processor is waited for, and waits: where the machine is busy
-/// some runs have calls that are not of our making, but not all of so many.
-const ATTEMPTS: usize = 20;
+const CALLS: u64 = 256 * 100;
+/// How often they are counted. Whoever else uses the processors puts the program to sleep, and then
+/// somebody has to be woken; the least of the counts is the program's own.
+const ROUNDS: usize = 8;
+/// Beyond what the runtime itself does to look for events. Without optimisation the submitter is
+/// so slow that workers fall asleep between its calls; then it is only held that not each is woken.
+const MOST_A_CALL: f64 = if cfg!(debug_assertions) { 0.25 } else { 0.01 };
 
 fn main() {
     if env::var_os(COUNTED).is_some() {
         return counted();
     }
     let program = env::current_exe().expect("a path");
-    let mut seen = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let counts = match trace::count(Command::new(&program).env(COUNTED, "1")) {
-            Ok(counts) => counts,
-            Err(error) => panic!("counting system calls: {error}"),
-        };
+    let rounds = match trace::count(Command::new(program).env(COUNTED, "1")) {
+        Ok(rounds) => rounds,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            println!("SKIPPED: this process may not trace another: {error}");
+            return;
+        }
+        Err(error) => panic!("counting system calls: {error}"),
+    };
+    assert_eq!(rounds.len(), ROUNDS);
+    let a_call = |counts: &trace::Counts| {
         let beyond = counts
             .iter()
             .filter(|&(&number, _)| !trace::is_poll(number));
-        let beyond: u64 = beyond.map(|(_, count)| count).sum();
-        let all: u64 = counts.values().sum();
-        println!("{CALLS} awaited calls: {all} system calls, {beyond} beyond the runtime's poll");
-        println!("by number: {counts:?}");
-        let each = beyond as f64 / CALLS as f64;
-        if each <= MOST_A_CALL {
-            return;
-        }
-        seen.push(each);
+        beyond.map(|(_, count)| count).sum::<u64>() as f64 / CALLS as f64
+    };
+    for counts in &rounds {
+        println!("{:.4} a call; by number: {counts:?}", a_call(counts));
     }
-    panic!("system calls an awaited call: {seen:.4?}, wanted at most {MOST_A_CALL} once");
+    let least = rounds.iter().map(a_call).fold(f64::INFINITY, f64::min);
+    assert!(
+        least <= MOST_A_CALL,
+        "{least:.4} system calls an awaited call, wanted at most {MOST_A_CALL}"
+    );
 }
 
 /// Many callers on one runtime, each of which awaits one call after the other.
@@ -75,6 +80,8 @@ fn counted() {
     };
     // Memory and threads are there from now on.
     assert_eq!(call_all(CALLERS), CALLERS * (CALLERS - 1) / 2);
-    let sum = trace::marked(|| call_all(CALLS));
-    assert_eq!(sum, CALLS * (CALLS - 1) / 2);
+    for _ in 0..ROUNDS {
+        let sum = trace::marked(|| call_all(CALLS));
+        assert_eq!(sum, CALLS * (CALLS - 1) / 2);
+    }
 }

@@ -1,8 +1,8 @@
 //! Counts the system calls of a program and of all processes and threads it starts, by ptrace.
 //!
-//! What is counted lies between two marks that the program sets. The kernel stops a process for its
-//! tracer at each system call and nowhere else, so where there are few of them the program runs at
-//! its own speed. A count has no noise of a clock.
+//! What is counted lies between pairs of marks that the program sets. The kernel stops a process
+//! for its tracer at each system call and nowhere else, so where there are few of them the program
+//! runs at its own speed. A count has no noise of a clock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,12 +43,12 @@ pub(crate) fn is_poll(number: i64) -> bool {
     [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2].contains(&number)
 }
 
-/// Runs the program to its end and counts between its marks. No other child of this process may
-/// end meanwhile.
+/// Runs the program to its end and counts between its marks, each pair for itself. No other child
+/// of this process may end meanwhile.
 ///
 /// # Errors
 /// What the kernel says, or that the program did not end well.
-pub(crate) fn count(command: &mut Command) -> io::Result<Counts> {
+pub(crate) fn count(command: &mut Command) -> io::Result<Vec<Counts>> {
     let ask_for_it = || {
         // SAFETY: without pointers.
         match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
@@ -62,7 +62,7 @@ pub(crate) fn count(command: &mut Command) -> io::Result<Counts> {
     let mut tracer = Tracer {
         first,
         phase: 0,
-        counts: Counts::new(),
+        counts: Vec::new(),
     };
     // It has stopped itself at its first instruction.
     wait(first)?;
@@ -84,7 +84,7 @@ pub(crate) fn count(command: &mut Command) -> io::Result<Counts> {
 struct Tracer {
     first: pid_t,
     phase: u64,
-    counts: Counts,
+    counts: Vec<Counts>,
 }
 
 impl Tracer {
@@ -119,8 +119,13 @@ impl Tracer {
         };
         if number == libc::SYS_prctl && arguments[0] == MARK {
             self.phase = arguments[1];
-        } else if self.phase == BEGIN {
-            *self.counts.entry(number).or_default() += 1;
+            if self.phase == BEGIN {
+                self.counts.push(Counts::new());
+            }
+        } else if self.phase == BEGIN
+            && let Some(counts) = self.counts.last_mut()
+        {
+            *counts.entry(number).or_default() += 1;
         }
     }
 }

@@ -18,7 +18,9 @@ Runs gristmill beside its peers and prints a table.
   --only TEXT      contenders whose names contain this, besides the first of each row
   --smoke          tiny sizes, two rounds: does everybody run, is every answer right
   --no-python      without the Python peers
-  --record [DIR]   writes DATE.json, DATE.md and DATE.svg (default: benches/record)
+  --record [DIR]   writes DATE.json, .md and two .svg (in benches/record); rows
+                   that were recorded the same day and are not in this run stay
+  --redraw FILE    writes a record's pages and pictures again, from its .json
   --help
 
 The exit code is 1 if an answer is wrong; a missed aim is only shown.
@@ -37,6 +39,7 @@ pub(crate) struct Arguments {
     pub(crate) smoke: bool,
     pub(crate) python: bool,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) redraw: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -55,6 +58,7 @@ impl Arguments {
             smoke: false,
             python: true,
             record: None,
+            redraw: None,
         };
         while let Some(word) = words.next() {
             let mut number = || {
@@ -84,6 +88,10 @@ impl Arguments {
                 "--record" => {
                     let place = words.next_if(|word| word.contains('/') || word == ".");
                     arguments.record = Some(place.map_or_else(home, PathBuf::from));
+                }
+                "--redraw" => {
+                    let file = words.next().ok_or("--redraw wants a file")?;
+                    arguments.redraw = Some(file.into());
                 }
                 flag if flag.starts_with('-') => return Err(format!("no option {flag}")),
                 _ => arguments.prefixes.push(word),

@@ -62,9 +62,27 @@ pub(crate) struct Verdict {
 }
 
 impl Outcome {
+    /// Of a row that was given up; what it said as it ended is on the terminal.
+    pub(crate) fn of_failure(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            what: "given up".to_owned(),
+            unit: Unit::Time,
+            bytes: 0,
+            rounds: 0,
+            placements: Vec::new(),
+            load: crate::machine::load(),
+            time: crate::machine::now(),
+            contenders: Vec::new(),
+            aims: Vec::new(),
+            missing: vec![("all".to_owned(), "the row ended with a panic".to_owned())],
+        }
+    }
+
     /// Whether all answers were right.
     pub(crate) fn is_right(&self) -> bool {
-        self.contenders.iter().all(|entry| entry.right)
+        let mut entries = self.contenders.iter();
+        !self.contenders.is_empty() && entries.all(|entry| entry.right)
     }
 
     /// The classes of placement that were met, with the number of rounds of each.

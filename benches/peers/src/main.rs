@@ -17,6 +17,7 @@ mod statistics;
 mod work;
 
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -46,6 +47,15 @@ fn main() -> ExitCode {
     if arguments.help {
         print!("{HELP}");
         return ExitCode::SUCCESS;
+    }
+    if let Some(file) = &arguments.redraw {
+        return match report::record::redraw(file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("gristmill-peers: {}: {problem}", file.display());
+                ExitCode::from(2)
+            }
+        };
     }
     match run(&arguments) {
         true => ExitCode::SUCCESS,
@@ -111,8 +121,13 @@ fn hold_all(arguments: &Arguments, wanted: &[(&'static str, Setup)]) -> Vec<Outc
     let began = Instant::now();
     let crew = Crew::new(arguments.smoke);
     let mut outcomes = Vec::new();
-    for (index, (_, setup)) in wanted.iter().enumerate() {
-        let mut row = setup(&crew);
+    for (index, (name, setup)) in wanted.iter().enumerate() {
+        // A row that cannot be set up or held takes no other with it; it said why as it ended.
+        let set_up = catch_unwind(AssertUnwindSafe(|| setup(&crew)));
+        let Ok(mut row) = set_up else {
+            outcomes.push(Outcome::of_failure(name));
+            continue;
+        };
         if let Some(only) = &arguments.only {
             let mut rest = row.contenders.split_off(1.min(row.contenders.len()));
             rest.retain(|contender| contender.name.contains(&**only));
@@ -121,7 +136,8 @@ fn hold_all(arguments: &Arguments, wanted: &[(&'static str, Setup)]) -> Vec<Outc
         let left = arguments.total.saturating_sub(began.elapsed());
         let mut bounds = arguments.bounds;
         bounds.time = bounds.time.min(left / (wanted.len() - index) as u32);
-        let outcome = hold::hold(row, bounds);
+        let held = catch_unwind(AssertUnwindSafe(|| hold::hold(row, bounds)));
+        let outcome = held.unwrap_or_else(|_| Outcome::of_failure(name));
         report::table::print(&outcome);
         outcomes.push(outcome);
         crew.tidy_up();

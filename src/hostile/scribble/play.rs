@@ -90,6 +90,7 @@ fn build() -> (Arc<Engine>, Snapshot) {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        variables: crate::sys::environment::Variables::default(),
         regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,

@@ -1,10 +1,10 @@
 //! Settings about how workers come into being.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::{Builder, setup};
+use super::{Builder, invalid, setup};
 use crate::error::Error;
 use crate::pool::start::{Manner, StartMethod};
 use crate::protocol::closure::require_no_captures;
@@ -15,6 +15,44 @@ impl Builder {
     pub(crate) fn inherit(mut self, file: Arc<dyn AsFd + Send + Sync>) -> Self {
         self.regions.add(file);
         self
+    }
+
+    /// Sets a variable of the workers' environment, besides those of this process: also how
+    /// libraries that start threads of their own are told to start none, as each worker has one
+    /// core to itself.
+    ///
+    /// With [`Builder::fork`], whose workers have the environment of the program, it is refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gristmill::Pool;
+    ///
+    /// let pool = Pool::builder()
+    ///     .workers(1)
+    ///     .worker_env("OMP_NUM_THREADS", "1")
+    ///     .worker_env("RAYON_NUM_THREADS", "1")
+    ///     .build()?;
+    /// let threads = pool.spawn((), |()| std::env::var("OMP_NUM_THREADS").unwrap())?;
+    /// assert_eq!(*threads.wait()?, *"1");
+    /// # Ok::<(), gristmill::Error>(())
+    /// ```
+    pub fn worker_env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.variables.set(name.as_ref(), value.as_ref());
+        self
+    }
+
+    pub(super) fn check_variables(&self) -> Result<(), Error> {
+        if let Some((name, value)) = self.variables.impossible() {
+            let wanted = "a name without `=`, and no zero byte";
+            return Err(invalid("worker_env", wanted, format!("{name:?}={value:?}")));
+        }
+        if self.forks && !self.variables.is_empty() {
+            let wanted =
+                "workers that are not forked from the program, whose environment they have";
+            return Err(invalid("worker_env", wanted, "fork"));
+        }
+        Ok(())
     }
 
     /// How workers come into being. Default: [`StartMethod::Spawn`].

@@ -64,6 +64,7 @@ impl Watch<'_> {
             region: engine.region(),
             event: engine.event().as_fd(),
             commands: engine.commands().as_fd(),
+            variables: &engine.config().variables,
             regions: &engine.config().regions,
             ruleset: sandbox.map(|(ruleset, _)| ruleset.as_fd()),
             placed: &[],

@@ -59,6 +59,7 @@ impl Nursery {
             cancel_grace: Duration::MAX,
             queue_depth: None,
             settings: Settings::default(),
+            variables: crate::sys::environment::Variables::default(),
             regions: Default::default(),
             service: Service::default(),
             manner: Default::default(),

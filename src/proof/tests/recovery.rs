@@ -24,6 +24,7 @@ fn the_dead_do_not_count_as_awake() {
         service: Service::default(),
         queue_depth: None,
         settings: Settings::default(),
+        variables: crate::sys::environment::Variables::default(),
         regions: Default::default(),
         manner: Default::default(),
         captured_lines: None,

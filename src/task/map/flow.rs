@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) attempts: u32,
     /// How long an item may run.
     pub(super) timeout: Option<Duration>,
+    /// Each item is a future, and a task of its own.
+    pub(super) futures: bool,
 }
 
 /// An item's index and what became of it.
@@ -107,7 +109,7 @@ impl<A> Flow<A> {
     pub(super) fn new(engine: Arc<Engine>, plan: Plan, order: Order) -> Self {
         Self {
             engine,
-            pace: Pace::new(plan.batch),
+            pace: Pace::new(if plan.futures { Some(1) } else { plan.batch }),
             plan,
             order,
             packer: Packer::new(),
@@ -144,13 +146,25 @@ impl<A> Flow<A> {
         let workers = self.engine.workers();
         let size = self.pace.size();
         let limit = self.plan.read_ahead;
-        let limit = limit.unwrap_or_else(|| size.saturating_mul(workers * BATCHES));
+        let limit = limit.unwrap_or_else(|| size.saturating_mul(self.most_batches()));
         // No worker is to wait because another has all there is.
         let most = match self.pace.is_fixed() {
             true => limit,
             false => limit / (2 * workers),
         };
         (limit, size.min(most).max(1))
+    }
+
+    /// How many batches may be on their way unless a read-ahead was asked for.
+    fn most_batches(&self) -> usize {
+        let of_a_worker = match self.plan.futures {
+            // As many as it holds, and the next one for each that ends.
+            true => usize::try_from(self.engine.config().service.concurrency)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(2),
+            false => BATCHES,
+        };
+        self.engine.workers().saturating_mul(of_a_worker)
     }
 
     /// Batches on their way, or waiting to be handed out.
@@ -167,7 +181,8 @@ impl<A> Flow<A> {
             timed: self.plan.timeout.is_some(),
         };
         let keep = Box::new((Arc::clone(&batch), self.plan.keep.clone()));
-        match self.engine.submit_batch(task, keep, self.terms()) {
+        let batched = !self.plan.futures;
+        match self.engine.submit_placed(task, keep, self.terms(), batched) {
             Ok(entry) => {
                 let number = self.launched;
                 self.launched += 1;
@@ -190,6 +205,14 @@ impl<A> Flow<A> {
     /// A batch is handed over after a slice of time, or at the end of the item that it is at then:
     /// one that takes longer by an item's limit is over an item for longer than that.
     fn terms(&self) -> Option<Box<TaskTerms>> {
+        if self.plan.futures {
+            return Some(Box::new(TaskTerms {
+                attempts: self.plan.attempts,
+                timeout: self.plan.timeout,
+                grace: Some(self.engine.config().cancel_grace),
+                ..TaskTerms::PLAIN
+            }));
+        }
         let slice = Duration::from_nanos(SLICE);
         let timeout = self.plan.timeout?.saturating_add(slice);
         Some(Box::new(TaskTerms {
@@ -319,7 +342,7 @@ impl<A: Payload> Flow<A> {
         }
         // Of large items, each a batch of its own, the window would let in too many.
         let most_batches = match self.plan.read_ahead {
-            None => self.engine.workers() * BATCHES,
+            None => self.most_batches(),
             Some(_) => usize::MAX,
         };
         let mut more = self.flush();
@@ -417,8 +440,13 @@ impl<A: Payload> Flow<A> {
 impl<A> Drop for Flow<A> {
     fn drop(&mut self) {
         let mut pending = false;
+        // A batch comes to its end soon; a future may wait for ever.
+        let grace = self
+            .plan
+            .futures
+            .then_some(self.engine.config().cancel_grace);
         for flight in self.flights.values() {
-            pending |= !flight.entry.is_ready() && !self.engine.cancel_task(&flight.entry, None);
+            pending |= !flight.entry.is_ready() && !self.engine.cancel_task(&flight.entry, grace);
         }
         if pending {
             // Arguments and results are freed when they end.

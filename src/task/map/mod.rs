@@ -9,8 +9,12 @@ mod pace;
 mod parcel;
 pub(super) mod signal;
 pub(super) mod stream;
+mod tuple;
 mod verbs;
+#[cfg(feature = "tokio")]
+mod verbs_async;
 
 pub use input::{Incoming, Items, Source};
 pub use stream::{AsCompleted, Blocking, Collect, Ordered};
-pub use verbs::{Map, Tuple};
+pub use tuple::Tuple;
+pub use verbs::Map;

@@ -25,6 +25,8 @@ pub(super) struct Parcel {
 enum Content {
     /// Their results, in a block that was made for `room` items.
     Results { block: Arc<ReplyBytes>, room: usize },
+    /// That of one item, which was a task of its own.
+    One(Option<ReplyBytes>),
     /// The same for all.
     Failed(TaskError),
 }
@@ -38,6 +40,16 @@ impl Parcel {
             next: 0,
             count,
             content: Content::Results { block, room },
+        }
+    }
+
+    /// The result of an item that was a task of its own.
+    pub(super) fn of_one(first: u64, result: ReplyBytes) -> Self {
+        Self {
+            first,
+            next: 0,
+            count: 1,
+            content: Content::One(Some(result)),
         }
     }
 
@@ -67,7 +79,10 @@ impl Parcel {
         let index = self.index();
         let within = self.next;
         self.next += 1;
-        let outcome = match &self.content {
+        let outcome = match &mut self.content {
+            Content::One(result) => result
+                .take()
+                .map_or(Err(TaskError::Cancelled), TaskOutput::new),
             Content::Results { block, room } => open(engine, block, *room, within),
             Content::Failed(error) => Err(error.clone()),
         };

@@ -22,6 +22,7 @@ use crate::task::map::flow::{Flow, Order, Plan};
 use crate::task::map::function::run;
 use crate::task::map::input::{Incoming, Items, Source};
 use crate::task::map::stream::{AsCompleted, Collect, Ordered};
+use crate::task::map::tuple::Tuple;
 use crate::task::output::TaskOutput;
 
 /// The context, once it lies in shared memory.
@@ -74,6 +75,8 @@ pub struct Map<S, R> {
     batch: Option<usize>,
     attempts: Attempts,
     timeout: Option<Duration>,
+    /// Its items are futures.
+    futures: bool,
     result: PhantomData<fn() -> R>,
 }
 
@@ -86,7 +89,7 @@ enum Attempts {
 }
 
 impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
-    fn new<C, M>(pool: &Pool, context: C, input: S, function: TaskFunction) -> Self
+    pub(super) fn new<C, M>(pool: &Pool, context: C, input: S, function: TaskFunction) -> Self
     where
         C: Context<M> + Send + 'static,
     {
@@ -106,8 +109,16 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
             batch: None,
             attempts: Attempts::One,
             timeout: None,
+            futures: false,
             result: PhantomData,
         }
+    }
+
+    /// Has each item travel alone, to be polled beside others.
+    #[cfg(feature = "tokio")]
+    pub(super) fn futures(mut self) -> Self {
+        self.futures = true;
+        self
     }
 
     /// The most items that are taken from the input and not yet given back as results, at least
@@ -254,6 +265,7 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
                 Attempts::Of(attempts) => attempts,
             },
             timeout: self.timeout,
+            futures: self.futures,
         };
         Ok((Flow::new(engine, plan, order), self.input))
     }
@@ -303,33 +315,6 @@ impl<S, R> fmt::Debug for Map<S, R> {
             .finish_non_exhaustive()
     }
 }
-
-/// A tuple of two to six [payloads](Payload), whose archived parts [`Pool::starmap`] hands over.
-pub trait Tuple: Payload + 'static {
-    /// A tuple of references to the archived parts.
-    type Parts<'a>;
-
-    #[doc(hidden)]
-    fn parts(archived: &Self::Archived) -> Self::Parts<'_>;
-}
-
-macro_rules! tuple {
-    ($($part:ident $index:tt),+) => {
-        impl<$($part: Payload + 'static),+> Tuple for ($($part,)+) {
-            type Parts<'a> = ($(&'a $part::Archived,)+);
-
-            fn parts(archived: &Self::Archived) -> Self::Parts<'_> {
-                ($(&archived.$index,)+)
-            }
-        }
-    };
-}
-
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-tuple!(A 0, B 1, C 2, D 3, E 4);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 
 impl Pool {
     /// Runs `f` on each item in the workers; see [`Map`] for how to get at the results.

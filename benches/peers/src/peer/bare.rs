@@ -1,4 +1,5 @@
-//! The least that an exchange can be: words in shared memory, watched or slept upon.
+//! The least that an exchange can be: words in shared memory, watched or slept upon. The answer
+//! takes the place of the message.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, hint, ptr};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -31,7 +32,6 @@ struct Header {
     mode: Word,
     request: Word,
     reply: Word,
-    result: AtomicU64,
 }
 
 const HEADER: usize = 4096;
@@ -61,13 +61,11 @@ impl Shared {
         unsafe { self.start.cast::<Header>().as_ref() }
     }
 
-    /// # Safety
-    /// Nobody else reads or writes the message while the reference lives.
-    unsafe fn message(&self, words: usize) -> &mut [u64] {
-        // SAFETY: the message begins there.
-        let start = unsafe { self.start.add(HEADER) }.cast::<u64>();
-        // SAFETY: within the mapping, aligned, and the caller's alone.
-        unsafe { NonNull::slice_from_raw_parts(start, words).as_mut() }
+    /// So many words of the message, which whoever's turn it is may refer to.
+    fn message(&self, words: usize) -> *mut [u64] {
+        let start = self.start.as_ptr().wrapping_add(HEADER).cast::<u64>();
+        assert!(HEADER + words * 8 <= self.size, "within the mapping");
+        ptr::slice_from_raw_parts_mut(start, words)
     }
 }
 
@@ -146,7 +144,10 @@ impl Exchange for Bare {
 
     fn exchange(&mut self, seed: u64) -> u64 {
         // SAFETY: the child has answered the last request, and reads after the next.
-        write(unsafe { self.shared.message(self.message.touched) }, seed);
+        write(
+            unsafe { &mut *self.shared.message(self.message.touched) },
+            seed,
+        );
         let header = self.shared.header();
         self.number = self.number.wrapping_add(1);
         header.request.0.store(self.number, Ordering::SeqCst);
@@ -156,7 +157,8 @@ impl Exchange for Bare {
         loop {
             let reply = header.reply.0.load(Ordering::Acquire);
             if reply == self.number {
-                return header.result.load(Ordering::Relaxed);
+                // SAFETY: the child has answered, and writes no more.
+                return read(unsafe { &*self.shared.message(self.message.answer()) });
             }
             match self.mode {
                 FUTEX => sleep_on(&header.reply.0, reply),
@@ -201,8 +203,9 @@ pub(crate) fn serve(message: Message) {
             continue;
         }
         // SAFETY: the parent has asked, and writes again when it has the answer.
-        let sum = read(unsafe { shared.message(message.touched) });
-        header.result.store(sum, Ordering::Relaxed);
+        let sum = read(unsafe { &*shared.message(message.touched) });
+        // SAFETY: as above.
+        write(unsafe { &mut *shared.message(message.answer()) }, sum);
         seen = request;
         header.reply.0.store(seen, Ordering::SeqCst);
         if mode == FUTEX {

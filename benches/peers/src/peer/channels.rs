@@ -4,8 +4,7 @@ use std::env;
 use std::process::{Child, Command};
 
 use ipc_channel::ipc::{
-    self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender,
-    IpcSharedMemory,
+    self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender, IpcSharedMemory,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +17,7 @@ use crate::remote::SERVE;
 struct Ends {
     bytes: IpcBytesSender,
     shared: IpcSender<Option<IpcSharedMemory>>,
-    answers: IpcReceiver<u64>,
+    answers: IpcBytesReceiver,
 }
 
 /// The parent's side.
@@ -41,7 +40,7 @@ impl Channels {
     fn start(message: Message, by_bytes: bool) -> Result<Self, String> {
         let (server, name) = IpcOneShotServer::<Ends>::new().map_err(|error| error.to_string())?;
         let program = env::current_exe().map_err(|error| error.to_string())?;
-        let served = format!("channels/{by_bytes}/{name}");
+        let served = format!("channels/{by_bytes}/{}/{name}", message.answer());
         let child = Command::new(program).args([SERVE, &served]).spawn();
         let child = child.map_err(|error| error.to_string())?;
         let (_, ends) = server.accept().map_err(|error| error.to_string())?;
@@ -67,7 +66,7 @@ impl Exchange for Channels {
             }
         };
         match sent {
-            true => self.ends.answers.recv().unwrap_or(0),
+            true => self.ends.answers.recv().map_or(0, |answer| sum_of(&answer)),
             false => 0,
         }
     }
@@ -82,12 +81,15 @@ impl Drop for Channels {
     }
 }
 
-/// The child's side; the argument says of which kind messages are, and where the parent listens.
+/// The child's side; the argument says of which kind messages are, how large answers are, and where
+/// the parent listens.
 pub(crate) fn serve(name: &str) -> Option<()> {
-    let (by_bytes, name) = name.split_once('/')?;
+    let (by_bytes, rest) = name.split_once('/')?;
+    let (words, name) = rest.split_once('/')?;
+    let mut buffer = vec![0; words.parse().ok()?];
     let (bytes, byte_requests): (_, IpcBytesReceiver) = ipc::bytes_channel().ok()?;
     let (shared, shared_requests) = ipc::channel().ok()?;
-    let (answer, answers) = ipc::channel::<u64>().ok()?;
+    let (answer, answers) = ipc::bytes_channel().ok()?;
     let ends = Ends {
         bytes,
         shared,
@@ -104,7 +106,8 @@ pub(crate) fn serve(name: &str) -> Option<()> {
         } else {
             sum_of(&shared_requests.recv().ok()??)
         };
-        answer.send(sum).ok()?;
+        write(&mut buffer, sum);
+        answer.send(bytemuck::cast_slice(&buffer)).ok()?;
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Message {
     pub(crate) words: usize,
     /// How many of these are written and read: all, or one, where the buffer is merely handed over.
     pub(crate) touched: usize,
+    /// Whether the answer is as large, and written and read, too; else it is one number.
+    pub(crate) both_ways: bool,
 }
 
 impl Message {
@@ -20,6 +22,7 @@ impl Message {
         Self {
             words,
             touched: words,
+            both_ways: false,
         }
     }
 
@@ -27,16 +30,35 @@ impl Message {
         Self { touched: 1, ..self }
     }
 
+    pub(crate) fn both_ways(self) -> Self {
+        Self {
+            both_ways: true,
+            ..self
+        }
+    }
+
+    /// Words of the answer.
+    pub(crate) fn answer(self) -> usize {
+        if self.both_ways { self.words } else { 1 }
+    }
+
+    /// What is read on the first side in the end.
+    fn expected(self, seed: u64) -> u64 {
+        expected(self.answer(), expected(self.touched, seed))
+    }
+
     /// As an argument of a child's.
     pub(crate) fn name(self) -> String {
-        format!("{}/{}", self.words, self.touched)
+        format!("{}/{}/{}", self.words, self.touched, self.both_ways)
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        let (words, touched) = name.split_once('/')?;
+        let mut parts = name.split('/');
+        let (words, touched, both_ways) = (parts.next()?, parts.next()?, parts.next()?);
         Some(Self {
             words: words.parse().ok()?,
             touched: touched.parse().ok()?,
+            both_ways: both_ways.parse().ok()?,
         })
     }
 }
@@ -46,7 +68,8 @@ pub(crate) trait Exchange {
     /// So many exchanges follow, soon.
     fn begin(&mut self, _count: usize) {}
 
-    /// Writes the message that begins with `seed` and brings back its sum.
+    /// Writes the message that begins with `seed`, and brings back the sum of the answer, which
+    /// begins with the message's sum.
     fn exchange(&mut self, seed: u64) -> u64;
 
     /// No exchange follows for a while.
@@ -83,7 +106,7 @@ pub(crate) fn exchanges(
             let began = Instant::now();
             let sum = peer.exchange(seed);
             samples.push(began.elapsed().as_secs_f32());
-            right &= sum == expected(message.touched, seed);
+            right &= sum == message.expected(seed);
         }
         peer.end();
         let turn = Turn::of_samples(samples, right);

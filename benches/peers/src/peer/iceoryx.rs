@@ -13,7 +13,7 @@ use crate::remote::{Remote, SERVE};
 
 /// The parent's side.
 pub(crate) struct Iceoryx {
-    client: Client<ipc::Service, [u64], (), u64, ()>,
+    client: Client<ipc::Service, [u64], (), [u64], ()>,
     message: Message,
     /// Before the node, which ends when the child has.
     remote: Remote,
@@ -31,7 +31,9 @@ impl Iceoryx {
         let node = node()?;
         let text = format!("gristmill-peers/{}/{}", process::id(), message.name());
         let name = ServiceName::new(&text).map_err(|error| format!("{error:?}"))?;
-        let service = node.service_builder(&name).request_response::<[u64], u64>();
+        let service = node
+            .service_builder(&name)
+            .request_response::<[u64], [u64]>();
         let service = service
             .open_or_create()
             .map_err(|error| format!("{error:?}"))?;
@@ -41,7 +43,10 @@ impl Iceoryx {
         let client = client.create().map_err(|error| format!("{error:?}"))?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = process::Command::new(program);
-        command.args([SERVE, &format!("iceoryx/{}/{text}", message.touched)]);
+        command.args([
+            SERVE,
+            &format!("iceoryx/{}/{}/{text}", message.touched, message.answer()),
+        ]);
         let mut remote = Remote::launch(&mut command)?;
         // It has opened the service, too.
         remote.ask("0")?;
@@ -66,7 +71,7 @@ impl Iceoryx {
         let pending = request.send().ok()?;
         loop {
             if let Some(answer) = pending.receive().ok()? {
-                return Some(*answer);
+                return Some(read(answer.payload()));
             }
             hint::spin_loop();
         }
@@ -87,12 +92,16 @@ impl Exchange for Iceoryx {
 /// The child's side: polls for as many requests as it is told, then sleeps in a read.
 pub(crate) fn serve(name: &str) -> Option<()> {
     let (touched, name) = name.split_once('/')?;
-    let touched: usize = touched.parse().ok()?;
+    let (answer, name) = name.split_once('/')?;
+    let (touched, answer): (usize, usize) = (touched.parse().ok()?, answer.parse().ok()?);
     let node = node().ok()?;
     let name = ServiceName::new(name).ok()?;
-    let service = node.service_builder(&name).request_response::<[u64], u64>();
+    let service = node
+        .service_builder(&name)
+        .request_response::<[u64], [u64]>();
     let service = service.open_or_create().ok()?;
-    let server = service.server_builder().create().ok()?;
+    let server = service.server_builder().initial_max_slice_len(answer);
+    let server = server.create().ok()?;
     for line in stdin().lines() {
         let count: usize = line.ok()?.parse().ok()?;
         println!("polling");
@@ -103,7 +112,16 @@ pub(crate) fn serve(name: &str) -> Option<()> {
                 continue;
             };
             let sum = read(&request.payload()[..touched]);
-            request.send_copy(sum).ok()?;
+            let mut response = request.loan_slice_uninit(answer).ok()?;
+            let start = response.payload_mut().as_mut_ptr().cast::<u64>();
+            // SAFETY: as many words as were loaned, in mapped shared memory, where any bits are a
+            // number.
+            write(
+                unsafe { std::slice::from_raw_parts_mut(start, answer) },
+                sum,
+            );
+            // SAFETY: all of it was written.
+            unsafe { response.assume_init() }.send().ok()?;
             served += 1;
         }
     }

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +16,7 @@ pub(crate) struct Streams {
     child: Child,
     ends: Option<(File, File)>,
     buffer: Vec<u64>,
+    answer: Vec<u64>,
 }
 
 impl Streams {
@@ -41,6 +42,7 @@ impl Streams {
             child,
             ends: Some((input.into(), output.into())),
             buffer: vec![0; message.words],
+            answer: vec![0; message.answer()],
         }
     }
 }
@@ -62,11 +64,11 @@ impl Exchange for Streams {
         let Some((input, output)) = &mut self.ends else {
             return 0;
         };
-        let mut answer = [0; 8];
         let sent = output.write_all(bytemuck::cast_slice(&self.buffer));
         // A wrong answer shows that something failed.
-        match sent.and_then(|()| input.read_exact(&mut answer)) {
-            Ok(()) => u64::from_ne_bytes(answer),
+        let answer = bytemuck::cast_slice_mut(&mut self.answer);
+        match sent.and_then(|()| input.read_exact(answer)) {
+            Ok(()) => read(&self.answer),
             Err(_) => 0,
         }
     }
@@ -82,24 +84,18 @@ impl Drop for Streams {
 /// The child's side: its standard streams are the ends.
 pub(crate) fn serve(message: Message) {
     let mut buffer = vec![0_u64; message.words];
-    let input = io::stdin();
-    let mut input = File::from(OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&input)
-            .try_clone_to_owned()
-            .expect("standard input"),
-    ));
-    let output = io::stdout();
-    let mut output = File::from(OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&output)
-            .try_clone_to_owned()
-            .expect("standard output"),
-    ));
+    let mut answer = vec![0_u64; message.answer()];
+    let copy = |end: BorrowedFd<'_>| end.try_clone_to_owned().map(File::from);
+    let (input, output) = (io::stdin(), io::stdout());
+    let (Ok(mut input), Ok(mut output)) = (copy(input.as_fd()), copy(output.as_fd())) else {
+        return;
+    };
     while input
         .read_exact(bytemuck::cast_slice_mut(&mut buffer))
         .is_ok()
     {
-        let sum = read(&buffer);
-        if output.write_all(&sum.to_ne_bytes()).is_err() {
+        write(&mut answer, read(&buffer));
+        if output.write_all(bytemuck::cast_slice(&answer)).is_err() {
             return;
         }
     }

@@ -39,9 +39,22 @@ fn x_of(ratio: f64) -> i32 {
     LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)) as i32
 }
 
-/// Draws the rows that have a rival.
-pub(crate) fn draw(record: &Record, path: &Path) -> Result<(), String> {
-    let rows: Vec<&Outcome> = record.rows.iter().filter(|row| is_drawn(row)).collect();
+/// The rows that stand for the others in the short picture.
+const SHORT: [&str; 8] = [
+    "a/fresh/f64",
+    "a/existing/f64",
+    "d/existing",
+    "e/hot",
+    "f/awaited/256",
+    "g/hot/64B",
+    "g/hot/64MiB",
+    "h/start",
+];
+
+/// Draws the rows that have a rival, or a few that stand for them.
+pub(crate) fn draw(record: &Record, short: bool, path: &Path) -> Result<(), String> {
+    let is_wanted = |row: &&Outcome| is_drawn(row) && (!short || SHORT.contains(&&*row.name));
+    let rows: Vec<&Outcome> = record.rows.iter().filter(is_wanted).collect();
     let bars: usize = rows.iter().map(|row| row.contenders.len()).sum();
     let height = TOP + 30 + bars as i32 * BAR + rows.len() as i32 * GAP;
     let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
@@ -90,7 +103,8 @@ fn paint(record: &Record, rows: &[&Outcome], height: i32, area: &Area<'_>) -> Dr
     }
     let mut y = TOP + 8;
     for row in rows {
-        label(area, &row.name, 12, y + 6, HPos::Left, 13, INK)?;
+        let title = format!("{}: {}", row.name, row.what);
+        label(area, &title, 12, y + 6, HPos::Left, 12, INK)?;
         y += GAP - 8;
         for entry in &row.contenders {
             bar(area, row, entry, y)?;

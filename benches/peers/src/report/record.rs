@@ -23,36 +23,46 @@ pub(crate) struct Record {
     pub(crate) rows: Vec<Outcome>,
 }
 
-/// Writes the record's three files, named by its date, and says where. Rows that were recorded the
-/// same day and are not in this run stay; each says when it was.
+/// Writes the record's files, named by its date, and says where. Rows that were recorded the same
+/// day and are not in this run stay; each says when it was.
 pub(crate) fn write(record: &mut Record, place: &Path) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     fs::create_dir_all(place).map_err(text)?;
-    let file = |extension: &str| place.join(format!("{}.{extension}", record.date));
-    let before = fs::read_to_string(file("json")).ok();
     // What cannot be read was written by another version of this.
-    let before: Option<Record> = before.and_then(|json| serde_json::from_str(&json).ok());
+    let before = read(&place.join(format!("{}.json", record.date)));
     let before = before.map_or(Vec::new(), |before| before.rows);
     let is_new = |row: &Outcome| record.rows.iter().all(|other| other.name != row.name);
     let mut rows: Vec<Outcome> = before.into_iter().filter(is_new).collect();
     rows.append(&mut record.rows);
+    let names = crate::work::rows(true);
+    rows.sort_by_key(|row| names.iter().position(|(name, _)| *name == row.name));
     record.rows = rows;
-    let order = |row: &Outcome| {
-        crate::work::rows(true)
-            .iter()
-            .position(|it| it.0 == row.name)
-    };
-    record.rows.sort_by_cached_key(order);
-    let record = &*record;
-    let file = |extension: &str| place.join(format!("{}.{extension}", record.date));
-    let json = serde_json::to_string(record).map_err(|error| error.to_string())?;
-    // A line a row, so that two records can be compared.
-    let json = json.replace("{\"name\":", "\n{\"name\":") + "\n";
-    fs::write(file("json"), json).map_err(text)?;
-    fs::write(file("md"), markdown(record)).map_err(text)?;
-    picture::draw(record, &file("svg"))?;
-    println!("recorded in {}", file("md").display());
+    save(record, place)?;
+    println!("recorded in {}/{}.md", place.display(), record.date);
     Ok(())
+}
+
+/// Writes a record's pages and pictures again.
+pub(crate) fn redraw(file: &Path) -> Result<(), String> {
+    save(&read(file)?, file.parent().unwrap_or(Path::new(".")))
+}
+
+fn read(file: &Path) -> Result<Record, String> {
+    let json = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    serde_json::from_str(&json).map_err(|error| error.to_string())
+}
+
+/// Figures, table, a picture of a few rows and one of all.
+fn save(record: &Record, place: &Path) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let file = |end: &str| place.join(format!("{}{end}", record.date));
+    let json = serde_json::to_string(record).map_err(|error| error.to_string())?;
+    // A line a contender, so that two records can be compared.
+    let json = json.replace("{\"name\":", "\n{\"name\":") + "\n";
+    fs::write(file(".json"), json).map_err(text)?;
+    fs::write(file(".md"), markdown(record)).map_err(text)?;
+    picture::draw(record, true, &file(".svg"))?;
+    picture::draw(record, false, &file("-all.svg"))
 }
 
 fn markdown(record: &Record) -> String {
@@ -60,7 +70,7 @@ fn markdown(record: &Record) -> String {
     let _ = write!(
         page,
         "`{}`, {:.0} s. How to read it, and what is unfair to whom: \
-         [METHODOLOGY.md](../METHODOLOGY.md).\n\n![All rows with a rival]({}.svg)\n\n",
+         [METHODOLOGY.md](../METHODOLOGY.md).\n\n![All rows with a rival]({}-all.svg)\n\n",
         record.command, record.seconds, record.date
     );
     page += "| | |\n|---|---|\n";

@@ -42,9 +42,8 @@ pub(crate) fn count(name: &str) -> Option<Work> {
         let counts = trace::count(Command::new(program).args([SERVE, &format!("counted/{who}")]));
         match counts {
             Ok(counts) => {
-                let beyond = counts
-                    .iter()
-                    .filter(|&(&number, _)| !trace::is_poll(number));
+                let counts = counts.iter().flatten();
+                let beyond = counts.filter(|&(&number, _)| !trace::is_poll(number));
                 let beyond: u64 = beyond.map(|(_, count)| count).sum();
                 Turn::new(beyond as f64 / CALLS as f64, true)
             }

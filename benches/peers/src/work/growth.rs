@@ -248,28 +248,28 @@ fn memory_of_tasks(crew: &Crew) -> Row {
     })
 }
 
-/// What a process has for itself alone.
-fn private(pid: u32) -> f64 {
+/// What a process has for itself alone: its heap, its stack, and what of the program it has written
+/// to, above all addresses that were relocated as it started.
+fn anonymous(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let private = text.lines().filter(|line| line.starts_with("Private_"));
-    let kib = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-    kib.sum::<f64>() * 1024.0
+    let line = text.lines().find(|line| line.starts_with("Anonymous:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) * 1024.0
 }
 
 fn memory_of_workers(crew: &Crew) -> Row {
-    let what = "memory that a worker has for itself alone, after a map over 1 MiB";
+    let what =
+        "memory that a worker has for itself alone, beside its results, after a map over 1 MiB";
     let mut row = Row::new("k/memory/worker", what).unit(Unit::Bytes);
     for workers in [1, 2, 4, 16, 64] {
         let workers = crew.pick(workers, workers.min(4));
         row = row.enter(Kind::Ours, workers_name(workers), move |_| {
             let pool = pool(workers);
-            let input = pool
-                .alloc_from_fn(128 << 10, f64::of)
-                .expect("room")
-                .freeze();
+            let input = pool.alloc_from_fn(128 << 10, f64::of).expect("room");
+            let input = input.freeze();
             let output = pool.par_map(&input, |x| x.axpy()).wait();
             let pids = pool.worker_pids();
-            let bytes: f64 = pids.iter().copied().map(private).sum();
+            let bytes: f64 = pids.iter().copied().map(anonymous).sum();
             let right = output.is_ok_and(|output| is_axpy(&input, &output));
             Turn::new(bytes / pids.len() as f64, right)
         });

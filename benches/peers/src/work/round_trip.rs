@@ -17,7 +17,12 @@ use crate::peer::processes::Processes;
 use crate::peer::streams::Streams;
 use crate::work::Setup;
 
-pub(crate) const ROWS: [(&str, Setup); 6] = [
+pub(crate) const ROWS: [(&str, Setup); 9] = [
+    ("g/both_ways/4KiB", |_| both_ways("4KiB", 4 << 10)),
+    ("g/both_ways/1MiB", |_| both_ways("1MiB", 1 << 20)),
+    ("g/both_ways/64MiB", |crew| {
+        both_ways("64MiB", crew.pick(64 << 20, 2 << 20))
+    }),
     ("g/hot/64B", |_| hot("64B", 64)),
     ("g/hot/4KiB", |_| hot("4KiB", 4 << 10)),
     ("g/hot/1MiB", |_| hot("1MiB", 1 << 20)),
@@ -258,6 +263,91 @@ fn hot(name: &str, size: usize) -> Row {
         Kind::Limit,
         FUTEX,
         Bare::sleeping(message),
+        message,
+        None,
+    )
+}
+
+/// The message comes back as large as it went.
+struct BothWays(Arc<Pool>, Message);
+
+impl Exchange for BothWays {
+    fn exchange(&mut self, seed: u64) -> u64 {
+        let mut message = self.0.alloc_uninit::<u64>(self.1.words).expect("room");
+        write(&mut message, seed);
+        let task = self.0.spawn_with(message.freeze(), (), |message, ()| {
+            let mut answer = vec![0_u64; message.len()];
+            write(&mut answer, read(message));
+            answer
+        });
+        let answer = task.expect("room").wait();
+        let add = |sum: u64, word: &rkyv::rend::u64_le| sum.wrapping_add(word.to_native());
+        answer.map_or(0, |answer| answer.iter().fold(0, add))
+    }
+}
+
+fn both_ways(name: &str, size: usize) -> Row {
+    let message = Message::of_bytes(size).both_ways();
+    let pool = Arc::new(pool(1));
+    let what = format!("{name} written by one process, read by another, and as much back");
+    let row = Row::new(format!("g/both_ways/{name}"), what)
+        .ahead_of(ICEORYX, 1.0)
+        .ahead_of(PROCSPAWN, 10.0);
+    let processes = Kind::Processes;
+    let ours = BothWays(pool, message);
+    let row = enter(
+        row,
+        Kind::Ours,
+        "gristmill, slice there, archive back",
+        Ok(ours),
+        message,
+        None,
+    );
+    let row = enter(
+        row,
+        processes,
+        ICEORYX,
+        Iceoryx::start(message),
+        message,
+        None,
+    );
+    let row = enter(
+        row,
+        processes,
+        CHANNEL,
+        Channels::bytes(message),
+        message,
+        None,
+    );
+    let row = enter(
+        row,
+        processes,
+        PROCSPAWN,
+        Processes::start(message),
+        message,
+        None,
+    );
+    let row = enter(
+        row,
+        processes,
+        "unix sockets",
+        Streams::sockets(message),
+        message,
+        None,
+    );
+    let row = enter(
+        row,
+        processes,
+        "pipes",
+        Streams::pipes(message),
+        message,
+        None,
+    );
+    enter(
+        row,
+        Kind::Limit,
+        SPINNING,
+        Bare::spinning(message),
         message,
         None,
     )

@@ -308,9 +308,9 @@ fn pays(crew: &Crew) -> Row {
             }
         })
         .enter(Kind::Threads, RAYON, {
-            let (mut alone, plainly) = (alone(&plainly), Arc::clone(&plainly));
+            let (alone, plainly) = (alone(&plainly), Arc::clone(&plainly));
             let output = vec![0.0; SMALL];
-            on_rayon(rayon, plainly, output, move |steps| alone(steps))
+            on_rayon(rayon, plainly, output, alone)
         })
         .enter(Kind::Threads, CROSSBEAM, {
             let (mut alone, mut halves) = (alone(&plainly), Halves::new(&plainly));

@@ -27,6 +27,9 @@ impl<A> Flow<A> {
             let Batch { first, count, .. } = *flight.batch;
             match outcome {
                 Ok(ReplyBytes::Torn(torn)) => self.mend(&flight, *torn),
+                Ok(result) if self.plan.futures => {
+                    self.parcels.insert(first, Parcel::of_one(first, result));
+                }
                 Ok(block) => self.sort(&flight, block),
                 Err(error) => self.fail(first, count, error),
             }
