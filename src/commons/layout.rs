@@ -11,11 +11,11 @@ use core::mem::{offset_of, size_of};
 
 use crate::commons::member::Member;
 use crate::commons::object::Entry;
-use crate::commons::wait::WaitSet;
 use crate::primitive::atomic::{AtomicU32, AtomicU64};
+use crate::sync::waitset::{self, WaitSet};
 
 /// How many processes may have a region at a time.
-pub(crate) const MEMBERS: usize = 256;
+pub(crate) const MEMBERS: usize = waitset::MEMBERS;
 /// How many objects a region may hold.
 pub(crate) const OBJECTS: usize = 4096;
 /// Where the blocks begin.

@@ -22,7 +22,6 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod wait;
 mod waiting;
 
 pub use kind::Object;
@@ -31,5 +30,6 @@ pub(crate) use layout::MEMBERS;
 pub use region::Region;
 pub(crate) use seat::{Block, NoRoom, Seat};
 pub(crate) use space::BlockName;
-pub(crate) use wait::WaitSet;
 pub(crate) use waiting::{Ticket, deadline};
+
+pub(crate) use crate::sync::waitset::WaitSet;

@@ -17,11 +17,11 @@ use crate::commons::object::Entry;
 use crate::commons::seat::Held;
 use crate::commons::space::{MOST_BYTES, Space};
 use crate::commons::threads::{self, Threads};
-use crate::commons::wait::WaitSet;
 use crate::error::{Error, RegionError};
 use crate::memory::owner::Owner;
 use crate::memory::region::{AttachError, EXTENT_BYTES, Region as Memory};
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::waitset::WaitSet;
 use crate::sys::map::ForkMark;
 use crate::sys::{clock, random};
 

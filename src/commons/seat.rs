@@ -15,13 +15,12 @@ use crate::commons::layout::OBJECTS;
 use crate::commons::object::{Entry, Facts, Grasp};
 use crate::commons::region::{Core, Inner, Region};
 use crate::commons::space::{BlockName, GRANULE, Refused};
-use crate::commons::wait::WaitSet;
 use crate::commons::waiting::Ticket;
 use crate::error::{Error, RegionError};
 use crate::memory::owner::Owner;
-use crate::primitive::atomic::fence_after_rmw;
 use crate::protocol::inherited;
 use crate::protocol::name::Name;
+use crate::sync::waitset::WaitSet;
 use crate::sys::cpu;
 
 #[cfg(test)]
@@ -352,17 +351,16 @@ impl Seat {
 }
 
 impl Ticket {
-    /// The task has what it waited for.
+    /// The task has what it waited for, by an attempt of its own: a wake-up that came meanwhile is
+    /// another's.
     pub(crate) fn done(&mut self, seat: &Seat, set: &WaitSet) {
         seat.core().forget(set, self);
     }
 
     /// The task waits no more: a wake-up that it had is another's.
     pub(crate) fn leave(&mut self, seat: &Seat, set: &WaitSet) {
-        if seat.core().is_home() && seat.core().forget(set, self) {
-            // The object was changed by whoever woke us, long ago.
-            fence_after_rmw();
-            seat.wake_one(set);
+        if seat.core().is_home() {
+            seat.core().forget(set, self);
         }
     }
 }

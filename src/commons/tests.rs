@@ -10,8 +10,7 @@ use super::kind::Kind;
 use super::region::Region;
 use super::seat::Seat;
 use super::space::BlockName;
-use super::wait::WaitSet;
-use super::{deadline, know};
+use super::{WaitSet, deadline, know};
 use crate::error::{Error, RegionError};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
