@@ -49,7 +49,8 @@
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
 //!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
 //!   [`Region`], and cross by [`Handle`]. There, too: [`Event`], for which many wait;
-//!   [`Semaphore`] and [`BoundedSemaphore`], whose [`Permit`]s come back from the dead.
+//!   [`Semaphore`] and [`BoundedSemaphore`], whose [`Permit`]s come back from the dead;
+//!   [`Barrier`], which breaks rather than wait for them.
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -298,7 +299,8 @@ pub use queue::{
 pub use shared::{SharedSlice, SharedVec};
 #[cfg(not(gristmill_loom))]
 pub use signal::{
-    AcquireError, Acquiring, BoundedSemaphore, Event, EventWaiting, Permit, ReleaseError, Semaphore,
+    AcquireError, Acquiring, Barrier, BarrierError, BarrierWait, BarrierWaiting, BoundedSemaphore,
+    Event, EventWaiting, Permit, ReleaseError, Semaphore,
 };
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;

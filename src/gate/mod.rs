@@ -7,6 +7,7 @@
 //! *Invariant:* whatever a process has here names it, so that `recover`, once it is dead, takes it
 //! back; it may be done again at any point, beside the living.
 
+mod barrier;
 mod event;
 #[cfg(all(test, gristmill_loom))]
 mod model;
@@ -14,6 +15,9 @@ mod permits;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
 
+#[cfg(not(gristmill_loom))]
+pub(crate) use barrier::MOST_PARTIES;
+pub(crate) use barrier::{Arrival, BarrierHead, Party, Rounds, Spot, Stand};
 pub(crate) use event::{EventWord, Since};
 #[cfg(not(gristmill_loom))]
 pub(crate) use permits::MOST;

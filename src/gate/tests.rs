@@ -1,5 +1,7 @@
 //! The words on their own, one step at a time.
 
+mod barriers;
+
 use super::*;
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::Ordering;
@@ -34,6 +36,17 @@ impl Memory {
 
     fn permits(&self) -> Permits<'_> {
         Permits::new(&self.head, &self.accounts)
+    }
+}
+
+/// Any numbers, always the same.
+fn random() -> impl FnMut() -> u64 {
+    let mut random = 1_u64;
+    move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
     }
 }
 
@@ -107,13 +120,7 @@ fn turns_may_overflow() {
 
 #[test]
 fn wild_words_make_no_permit_call_panic_or_hang() {
-    let mut random = 1_u64;
-    let mut next = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let mut next = random();
     for _ in 0..2000 {
         let memory = Memory::new(3, 5);
         memory.scribble(&mut next);

@@ -16,7 +16,12 @@ use crate::queue;
 use crate::signal;
 
 /// Every kind of object.
-static KINDS: &[&Kind] = &[&queue::CHANNEL, &signal::EVENT, &signal::SEMAPHORE];
+static KINDS: &[&Kind] = &[
+    &queue::CHANNEL,
+    &signal::EVENT,
+    &signal::SEMAPHORE,
+    &signal::BARRIER,
+];
 
 impl Region {
     /// Makes a region of so many bytes, at least 2 MiB, which take no memory until they are used.

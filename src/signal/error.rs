@@ -1,4 +1,4 @@
-//! What a semaphore can answer instead of doing what it was asked.
+//! What a semaphore or a barrier can answer instead of doing what it was asked.
 
 use crate::error::Error;
 
@@ -43,6 +43,22 @@ pub enum ReleaseError {
         /// How many there may be.
         limit: u32,
     },
+    /// The region cannot be used: this process was forked from one that uses it.
+    #[error(transparent)]
+    Region(Error),
+}
+
+/// Why a party was not let through a barrier.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// The barrier is broken: a party died or timed out, an action panicked, or somebody aborted or
+    /// reset it.
+    #[error("the barrier is broken, because a party died or gave up; reset it to begin anew")]
+    Broken,
+    /// The time was over before all had come. The barrier is broken now.
+    #[error("not all parties came in time, and the barrier is broken now; reset it to begin anew")]
+    TimedOut,
     /// The region cannot be used: this process was forked from one that uses it.
     #[error(transparent)]
     Region(Error),

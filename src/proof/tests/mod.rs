@@ -2,10 +2,11 @@
 //!
 //! [`tracee`] is the process, [`stage`] the shared memory in small, [`audit`] what must hold
 //! afterwards, [`sweep`] goes from instruction to instruction. [`paths`] and [`waiting`] are the
-//! product's ways through the protocols, [`variants`] broken ones that must be caught. [`queues`]
-//! and [`permits`] are what regions hold; the latter go their way by a [`walk`].
+//! product's ways through the protocols, [`variants`] broken ones that must be caught. [`queues`],
+//! [`permits`] and [`barriers`] are what regions hold; the latter two go their way by a [`walk`].
 
 mod audit;
+mod barriers;
 mod handshake;
 mod paths;
 mod permits;
