@@ -167,3 +167,37 @@ fn a_handle_to_something_else_or_to_nothing_is_refused() {
     let gone = handle.open().unwrap_err();
     assert!(matches!(gone, Error::Region(RegionError::Gone)), "{gone}");
 }
+
+/// In a process of its own, where the threads can be counted.
+#[test]
+fn ten_thousand_waiting_tasks_are_one_sleeping_thread() {
+    let region = region();
+    let event = Event::new(&region).unwrap();
+    let waiting = Event::new(&region).unwrap();
+    let names = (event.handle().words(), waiting.handle().words());
+    let process = Process::builder().region(&region);
+    let process = process.spawn(names, |names| {
+        let (event, waiting): (Event, Event) = (open(&names.0), open(&names.1));
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        runtime().block_on(async {
+            let before = threads();
+            let tasks: Vec<_> = (0..10_000)
+                .map(|_| {
+                    let event = event.clone();
+                    tokio::spawn(async move { event.wait().await.unwrap() })
+                })
+                .collect();
+            // Each was polled once when this one is polled again.
+            tokio::task::yield_now().await;
+            assert_eq!(threads(), before);
+            waiting.set().unwrap();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(threads(), before);
+        });
+    });
+    assert!(waiting.wait_timeout(PATIENCE).unwrap());
+    event.set().unwrap();
+    process.unwrap().wait().unwrap();
+}

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "looks into loom's cells")]
 
+mod barriers;
 mod events;
 mod permits;
 

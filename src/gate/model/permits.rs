@@ -147,6 +147,27 @@ fn the_limit_is_kept_between_two() {
     });
 }
 
+#[test]
+fn the_limit_is_kept_between_threads_of_one() {
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(1, 2);
+        let other = Arc::clone(&memory);
+        let add = |memory: &Memory| {
+            loop {
+                match memory.permits().make(ONE, Change::Add, 1) {
+                    Made::Busy => thread::yield_now(),
+                    made => return made,
+                }
+            }
+        };
+        let thread = thread::spawn(move || add(&other));
+        let ours = add(&memory);
+        let theirs = thread.join().unwrap();
+        assert_ne!(ours, theirs);
+        assert_eq!(memory.permits().free(), 2);
+    });
+}
+
 /// Threads of one process take turns at its note.
 #[test]
 fn a_note_is_one_thread_s_at_a_time() {
