@@ -3,6 +3,7 @@
 mod signal_support;
 
 use std::pin::pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -220,23 +221,47 @@ fn an_acquire_that_timed_out_takes_no_permit_and_leaves_the_line() {
 #[test]
 fn who_wants_many_is_not_starved_by_those_who_want_few() {
     let semaphore = Semaphore::new(&region(), 4).unwrap();
-    let served = AtomicU32::new(0);
+    let is_served = AtomicU32::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
-            // One of them always has a permit, so all four are never free by chance.
             scope.spawn(|| {
-                let mut permit = semaphore.acquire_blocking().unwrap();
-                while served.load(Ordering::Relaxed) == 0 {
-                    let next = semaphore.acquire_timeout(MOMENT);
-                    permit = next.unwrap_or(permit);
+                while is_served.load(Ordering::Relaxed) == 0 {
+                    let permit = semaphore.acquire_blocking().unwrap();
+                    thread::yield_now();
+                    drop(permit);
                 }
             });
         }
-        let all = semaphore.acquire_many_timeout(4, PATIENCE).unwrap();
-        served.store(1, Ordering::Relaxed);
-        drop(all);
+        let all = semaphore.acquire_many_timeout(4, PATIENCE);
+        is_served.store(1, Ordering::Relaxed);
+        assert_eq!(all.unwrap().count(), 4);
     });
     assert_eq!(semaphore.available(), 4);
+}
+
+#[test]
+fn who_is_first_in_line_is_served_first() {
+    let semaphore = Semaphore::new(&region(), 3).unwrap();
+    let held = semaphore.acquire_blocking().unwrap();
+    let order = Mutex::new(Vec::new());
+    let acquire = |count| {
+        let permit = semaphore.acquire_many_timeout(count, PATIENCE).unwrap();
+        order.lock().unwrap().push(count);
+        drop(permit);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| acquire(3));
+        // Two are free, and nobody gets one once the other is first in line.
+        while semaphore.try_acquire().is_ok() {
+            thread::yield_now();
+        }
+        scope.spawn(|| acquire(1));
+        let late = semaphore.acquire_timeout(MOMENT);
+        assert!(matches!(late, Err(AcquireError::TimedOut)));
+        assert_eq!(semaphore.available(), 2);
+        drop(held);
+    });
+    assert_eq!(*order.lock().unwrap(), [3, 1]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn play(semaphore: &Semaphore, limit: u32, steps: Vec<Step>) {
                     assert!(*count <= free);
                     free -= *count;
                     permits.push(permit.unwrap());
-                    waits.remove(0);
+                    drop(waits.remove(0));
                 }
                 None => {
                     assert!(*count > free);
