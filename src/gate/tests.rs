@@ -140,7 +140,7 @@ impl Memory {
     fn scribble(&self, next: &mut impl FnMut() -> u64) {
         let accounts = self.accounts.iter().flat_map(Account::words);
         for word in self.head.words().into_iter().chain(accounts) {
-            if next() % 2 == 0 {
+            if next().is_multiple_of(2) {
                 word.store(next(), Ordering::Relaxed);
             }
         }

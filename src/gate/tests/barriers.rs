@@ -113,7 +113,7 @@ fn wild_words_make_no_barrier_call_panic_or_hang() {
         let memory = Memory::new(3);
         let words = memory.spots.iter().map(Spot::word);
         for word in words.chain([memory.head.word()]) {
-            if random() % 2 == 0 {
+            if random().is_multiple_of(2) {
                 word.store(random(), Ordering::Relaxed);
             }
         }
