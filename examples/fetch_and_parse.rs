@@ -92,6 +92,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         began.elapsed(),
         DELAY * PAGES as u32
     );
-    assert_eq!(words, (0..PAGES - 1).sum());
+    assert_eq!(words, (0..PAGES - 1).sum::<u64>());
     Ok(())
 }

@@ -47,10 +47,14 @@
 //!   [`Builder::queue_depth`] with [`try_spawn`](Pool::try_spawn) and
 //!   [`spawn_when_free`](Pool::spawn_when_free). [`TaskSet`], handles that are waited for together.
 //! - Between processes: [`Queue`], made by a [`QueueBuilder`], of any [`Item`]; [`JoinableQueue`]
-//!   and [`SimpleQueue`]; [`SendError`] and [`RecvError`], what they answer. They lie in a
-//!   [`Region`], and cross by [`Handle`]. There, too: [`Event`], for which many wait;
-//!   [`Semaphore`] and [`BoundedSemaphore`], whose [`Permit`]s come back from the dead;
-//!   [`Barrier`], which breaks rather than wait for them.
+//!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
+//!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
+//!   in a [`Region`], and cross by [`Handle`].
+//! - There, too: [`Event`], for which many wait; [`Semaphore`] and [`BoundedSemaphore`], whose
+//!   [`Permit`]s come back from the dead; [`Barrier`], which breaks rather than wait for them.
+//! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
+//!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
+//!   [`Connection`].
 //! - What a closure may take along: [`Context`], [`Rkyv`]; what crosses as an archive: [`Payload`].
 //! - What can go wrong: [`Error`], [`TaskError`], [`WorkerDeath`], [`Damage`]; what a task's own
 //!   error said: [`RemoteError`], made of what was [`Thrown`].
@@ -195,6 +199,9 @@
 //!   [`Stats::events_lost`]; dropping the pool waits until it has heard all others. A worker whose
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
+//! - `auth`: programs that meet prove to each other that they have a key.
+//! - `named`: `Region::create_named` and `NamedRegion`, memory that other programs find by a name
+//!   in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 
@@ -218,12 +225,14 @@ mod sys;
 mod memory;
 // F3: algorithms over borrowed words, strangers to each other.
 mod board;
+mod cell;
 mod fifo;
 mod gate;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
 mod sync;
+mod table;
 // F4: what the bytes mean.
 #[cfg(not(gristmill_loom))]
 mod protocol;
@@ -237,7 +246,9 @@ mod commons;
 mod pool;
 #[cfg(not(gristmill_loom))]
 mod worker;
-// F7: the verbs.
+// F7: the verbs, and what processes share.
+#[cfg(not(gristmill_loom))]
+mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
@@ -249,6 +260,11 @@ mod task;
 // F8: one function in one process of its own.
 #[cfg(not(gristmill_loom))]
 mod process;
+// F8: regions by name, and two programs that meet.
+#[cfg(not(gristmill_loom))]
+mod meet;
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+mod named;
 // F9: the door to what processes share, and what the floors below must survive.
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -262,13 +278,24 @@ mod region;
 
 #[cfg(not(gristmill_loom))]
 pub use commons::{Object, Region};
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use error::NameError;
 #[cfg(not(gristmill_loom))]
 pub use error::{
-    Cause, Damage, Error, Failure, ItemError, Location, OomKill, Refusal, RegionError, RemoteError,
-    Result, SchedulerError, TaskError, TaskId, WorkerDeath,
+    Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
+    Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
+    WorkerDeath,
 };
 #[cfg(not(gristmill_loom))]
+pub use manager::{
+    Array, ArrayGuard, ListIter, Manager, MapIter, SharedList, SharedMap, SharedRef, Value,
+};
+#[cfg(not(gristmill_loom))]
+pub use meet::{Client, ClientBuilder, Connection, Listener, ListenerBuilder, Peer};
+#[cfg(not(gristmill_loom))]
 pub use memory::{MemoryLimit, MemoryStats, OutOfMemory};
+#[cfg(all(feature = "named", not(gristmill_loom)))]
+pub use named::{NamedInfo, NamedRegion, NamedSlice, NamedVec};
 #[cfg(not(gristmill_loom))]
 pub use par::{Isolated, Job, Progress, ProgressStream};
 #[cfg(not(gristmill_loom))]
@@ -292,8 +319,10 @@ pub use protocol::name::Handle;
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
 pub use queue::{
-    Item, JoinableQueue, Joining, OnDeath, Queue, QueueBuilder, QueueIter, QueueStream, Received,
-    Receiving, RecvError, SendError, Sending, SimpleQueue,
+    ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
+    PipeSender, Queue, QueueBuilder, QueueIter, QueueSink, QueueStream, Received, Receiving,
+    ReceivingMany, RecvError, SendError, Sending, SendingMany, SimpleQueue, byte_pipe,
+    byte_simplex, pipe, simplex,
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};

@@ -1,6 +1,6 @@
 //! What the core must be able to do with an object without knowing what it is.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use crate::commons::seat::Seat;
 use crate::commons::space::BlockName;
@@ -23,16 +23,24 @@ pub(crate) struct Kind {
 pub trait Object: Sized {
     #[doc(hidden)]
     fn find(name: Name) -> Result<Self, Error>;
+
+    #[doc(hidden)]
+    fn name(&self) -> Name;
 }
 
-static KINDS: OnceLock<&'static [&'static Kind]> = OnceLock::new();
+static KINDS: Mutex<Vec<&'static Kind>> = Mutex::new(Vec::new());
 
-/// Makes the kinds known; by whatever gives out regions, before it does.
-pub(crate) fn know(kinds: &'static [&'static Kind]) {
-    KINDS.get_or_init(|| kinds);
+/// Makes kinds known, besides those that are; by whatever gives out regions, before it does.
+pub(crate) fn know(kinds: &[&'static Kind]) {
+    let mut known = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
+    for kind in kinds {
+        if known.iter().all(|other| other.id != kind.id) {
+            known.push(kind);
+        }
+    }
 }
 
 pub(super) fn find(id: u32) -> Option<&'static Kind> {
-    let kinds = KINDS.get()?;
-    kinds.iter().copied().find(|kind| kind.id == id)
+    let known = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.iter().copied().find(|kind| kind.id == id)
 }

@@ -14,6 +14,7 @@ mod kind;
 mod layout;
 mod locals;
 mod member;
+mod number;
 mod object;
 mod recovery;
 mod region;

@@ -142,6 +142,11 @@ impl Entry {
         };
     }
 
+    /// Held by the region itself: by the last member, whose place no process ever has.
+    pub(super) fn keep(&self) {
+        self.set(Owner::new(MEMBERS as u16 - 1, 0), true);
+    }
+
     fn is_held(&self) -> bool {
         // ORDERING: SeqCst; see `load`.
         self.holders

@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -78,6 +79,17 @@ impl Region {
         regions.push((self.0.core.id, Arc::downgrade(&self.0)));
     }
 
+    /// The region in this file, as the process has it already, or from now on.
+    pub(crate) fn adopt(file: OwnedFd) -> Result<Self, Error> {
+        Self::attach(file)?.known()
+    }
+
+    /// The same region as the process had it before, if it did.
+    pub(crate) fn known(self) -> Result<Self, Error> {
+        // That one stands in front.
+        Self::find(self.0.core.id)
+    }
+
     fn find(id: u64) -> Result<Self, Error> {
         let known = || {
             let regions = lock(&REGIONS);
@@ -99,7 +111,7 @@ impl Region {
         };
         let given = inherited::given().into_iter().chain(inherited);
         for file in given {
-            let region = Self::attach(file)?;
+            let region = Self::attach_given(file)?;
             if region.0.core.id == id {
                 // For as long as the process lives: what is named may come and go.
                 core::mem::forget(region.clone());
@@ -255,6 +267,12 @@ impl Seat {
         self.0.name
     }
 
+    /// Lets the region itself hold the object, for as long as there is a region.
+    pub(crate) fn keep(&self) {
+        let entries = &self.core().tables().objects;
+        entries[self.0.name.index as usize % OBJECTS].keep();
+    }
+
     /// How many bytes it has.
     pub(crate) fn size(&self) -> u64 {
         self.0.facts.size
@@ -406,7 +424,8 @@ impl Core {
     /// Whether an object lies in the region.
     fn has(&self, facts: Facts) -> bool {
         let size = usize::try_from(facts.size).unwrap_or(usize::MAX);
-        self.memory().pointer(facts.at, size).is_some()
+        let is_aligned = facts.at.is_multiple_of(GRANULE);
+        is_aligned && self.memory().pointer(facts.at, size).is_some()
     }
 
     /// A block in this member's name. Blocks while another member is at it.

@@ -5,16 +5,24 @@
 
 mod damage;
 mod death;
+mod meet;
+#[cfg(feature = "named")]
+mod named;
 mod region;
 mod remote;
 mod scheduler;
+mod share;
 mod task;
 
 pub use damage::Damage;
 pub use death::{Cause, OomKill, TaskId, WorkerDeath};
+pub use meet::{MeetError, MeetRefusal, PathUser};
+#[cfg(feature = "named")]
+pub use named::NameError;
 pub use region::RegionError;
 pub use remote::RemoteError;
 pub use scheduler::SchedulerError;
+pub use share::ShareError;
 pub use task::{Failure, ItemError, Location, TaskError};
 
 use crate::memory::{AllocError, OutOfMemory};
@@ -166,6 +174,16 @@ pub enum Error {
     /// The pool's scheduler has not placed the task.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// A map, a list, a value or an array that processes share does not do what it was asked for.
+    #[error(transparent)]
+    Share(Box<ShareError>),
+    /// Two programs have not met, or do not understand each other.
+    #[error(transparent)]
+    Meet(#[from] MeetError),
+    /// A region by name cannot be had.
+    #[cfg(feature = "named")]
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The work itself failed.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -179,6 +197,16 @@ impl From<ContextError> for Error {
         match error {
             ContextError::Archive(error) => Self::Archive(error),
             error => Self::Context(error),
+        }
+    }
+}
+
+impl From<ShareError> for Error {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Region(error) => *error,
+            ShareError::Archive(error) => Self::Archive(error),
+            error => Self::Share(Box::new(error)),
         }
     }
 }

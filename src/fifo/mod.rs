@@ -24,22 +24,26 @@
 
 #![expect(unsafe_code, reason = "finds words and bytes that lie a stride apart")]
 
+mod ends;
 mod hand;
 mod header;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 mod row;
 mod slot;
+mod stream;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
 
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::fence_after_rmw;
 
+pub(crate) use ends::{Ends, Side};
 pub(crate) use hand::Hand;
 pub(crate) use header::{FifoHeader, Place};
 pub(crate) use row::Row;
 pub(crate) use slot::Slot;
+pub(crate) use stream::{Run, StreamHeader};
 
 use hand::Grasped;
 use slot::{Recovered, Stand};

@@ -5,6 +5,7 @@
 
 mod ends;
 mod hands;
+mod streams;
 
 use core::ptr::NonNull;
 

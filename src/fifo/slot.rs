@@ -199,7 +199,7 @@ impl Slot {
     #[cfg(all(test, gristmill_loom))]
     pub(super) fn put_back(&self, lap: u32) {
         // ORDERING: F1, Release; we have read the bytes, whoever claims them next may have them
-        // overwritten (`claim_returned`). Model: a_returned_item_is_taken_once.
+        // overwritten (`claim_returned`). Model: an_item_is_put_back_once_it_was_read.
         self.word.swap(nobodys(RETURNED, lap), Ordering::Release);
     }
 

@@ -429,3 +429,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stream_is_one_stream() {
+    let header = StreamHeader::new();
+    let (size, one, two) = (8, Owner::new(0, 0), Owner::new(1, 0));
+    let mut ring = [0_u8; 8];
+    let mut got = Vec::new();
+    let mut next = 0_u8;
+    for round in 0..200_usize {
+        let me = if round % 3 == 0 { one } else { two };
+        let turn = header.begin_write(me).expect("a turn");
+        assert!(header.begin_write(one).is_none(), "one writes at a time");
+        let room = header.room(&turn, size);
+        let wanted = (round % 5).min(room.size);
+        for at in 0..wanted {
+            ring[room.start + at] = next;
+            next = next.wrapping_add(1);
+        }
+        if round % 7 == 0 {
+            // It dies before they count.
+            header.recover(me);
+            next = next.wrapping_sub(wanted as u8);
+        } else {
+            header.wrote(&turn, wanted);
+            header.end_write(turn);
+        }
+        let turn = header.begin_read(me).expect("a turn");
+        let run = header.waiting(&turn, size);
+        got.extend_from_slice(&ring[run.start..run.start + run.size]);
+        header.consumed(&turn, run.size);
+        header.end_read(turn);
+    }
+    assert!(got.len() > 200);
+    for (index, byte) in got.iter().enumerate() {
+        assert_eq!(*byte, index as u8);
+    }
+}

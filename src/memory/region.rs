@@ -86,6 +86,19 @@ impl Region {
         Ok(Self::new(mapping, file))
     }
 
+    /// Maps a file that has a name, all of it writable. No seal keeps others of the same user from
+    /// making it shorter.
+    #[cfg(feature = "named")]
+    pub(crate) fn attach_named(file: OwnedFd) -> Result<Self, AttachError> {
+        let found = memfd::size(file.as_fd())?;
+        let length = match usize::try_from(found) {
+            Ok(length) if found > 0 && found.is_multiple_of(EXTENT_BYTES) => length,
+            _ => return Err(AttachError::Size { found }),
+        };
+        let mapping = Mapping::shared(file.as_fd(), length, Protection::ReadWrite)?;
+        Ok(Self::new(mapping, file))
+    }
+
     fn new(mapping: Mapping, file: OwnedFd) -> Self {
         Self {
             mapping,

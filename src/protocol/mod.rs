@@ -13,6 +13,7 @@ pub(crate) mod function;
 #[cfg(feature = "tokio")]
 pub(crate) mod future;
 pub(crate) mod gauge;
+pub(crate) mod greeting;
 pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod lanes;

@@ -1,37 +1,17 @@
-//! A queue in a region, as one process has it, whatever its items: one attempt at each operation,
-//! and whom to wake afterwards.
+//! A queue in a region, as one process has it, whatever its items.
 
 #![expect(unsafe_code, reason = "items are copied within shared memory")]
 
 use core::ptr::NonNull;
 
-use super::error::RecvError;
-use super::item::{Held, Item, Keep, read_note};
+use super::item::read_note;
 use super::layout::{self, QueueFront, Terms};
-use super::received::Parcel;
 use crate::commons::{BlockName, Kind, Region, Seat};
 use crate::error::{Error, RegionError};
-use crate::fifo::{Fifo, Grip, Hand, Offer, Place, Row, Slot, Take};
+use crate::fifo::{Ends, Fifo, Grip, Hand, Row, Side, Slot};
 use crate::memory::owner::Owner;
-use crate::primitive::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use crate::primitive::atomic::{AtomicU32, Ordering};
 use crate::protocol::name::Name;
-
-/// One attempt to send.
-#[must_use]
-pub(super) enum Sent {
-    Done,
-    Full,
-    Closed,
-    Failed(Error),
-}
-
-/// One attempt to receive.
-#[must_use]
-pub(super) enum Got<R> {
-    Item(Result<R, RecvError>),
-    Empty,
-    Closed,
-}
 
 /// What the region must know of queues.
 pub(crate) static CHANNEL: Kind = Kind {
@@ -53,7 +33,7 @@ pub(crate) static CHANNEL: Kind = Kind {
 pub(crate) struct Channel {
     pub(super) seat: Seat,
     /// Where a free hand was found last: a hint.
-    hand: AtomicU32,
+    pub(super) hand: AtomicU32,
 }
 
 impl Channel {
@@ -74,6 +54,7 @@ impl Channel {
         name: Name,
         kind: super::layout::Kind,
         signature: u64,
+        body_bytes: usize,
     ) -> Result<Self, Error> {
         let seat = Seat::open(name, &CHANNEL)?;
         let foreign = || {
@@ -81,7 +62,7 @@ impl Channel {
             Error::from(RegionError::Foreign { found })
         };
         let channel = Self::of(seat).ok_or_else(foreign)?;
-        if !channel.terms().is(kind, signature) {
+        if !channel.terms().is(kind, signature) || !channel.terms().have_room_for(body_bytes) {
             let found = "a queue of another kind, or of other items".into();
             return Err(RegionError::Foreign { found }.into());
         }
@@ -129,183 +110,6 @@ impl Channel {
         let hands: Row<'_, Hand> =
             unsafe { Row::new(hands, terms.hand_stride as usize, terms.hands) };
         Fifo::new(&front.fifo, places, hands)
-    }
-
-    /// One attempt to put an item; it is taken only if that is done.
-    #[inline]
-    pub(super) fn put<T: Item + ?Sized>(&self, packed: &mut Option<T::Packed>) -> Sent {
-        let me = match self.seat.me() {
-            Ok(me) => me,
-            Err(error) => return Sent::Failed(error),
-        };
-        let Some(item) = packed.as_ref() else {
-            return Sent::Done;
-        };
-        let fifo = self.fifo();
-        loop {
-            match fifo.offer(me) {
-                Offer::Room(place) => {
-                    let body = fifo.slots().body(place.index);
-                    // SAFETY: the place is being filled by this call, and has that many bytes
-                    // behind its front of 16, in a row that is aligned to 64.
-                    let note = unsafe { T::write(item, body) };
-                    // Relaxed: published by the place's word.
-                    let front = fifo.slots().front(place.index);
-                    front.note().store(note, Ordering::Relaxed);
-                    fifo.publish(place);
-                    if let Some(item) = packed.take() {
-                        T::sent(item);
-                    }
-                    self.after_send(fifo);
-                    return Sent::Done;
-                }
-                Offer::Full => return Sent::Full,
-                Offer::Closed => {
-                    // Whoever waits behind the place that we left void.
-                    self.wake_receivers();
-                    return Sent::Closed;
-                }
-                Offer::Busy => std::thread::yield_now(),
-            }
-        }
-    }
-
-    fn after_send(&self, fifo: Fifo<'_>) {
-        let front = self.front();
-        self.seat.wake_one(&front.receivers);
-        // A sender that was woken for this place may have found the one before it still taken, or
-        // there are more places than one: whoever gets on wakes the next.
-        if self.seat.anybody(&front.senders) && fifo.looks_free() {
-            self.seat.wake_one(&front.senders);
-        }
-    }
-
-    fn after_receive(&self, fifo: Fifo<'_>) {
-        let front = self.front();
-        self.seat.wake_one(&front.senders);
-        if self.seat.anybody(&front.receivers) && fifo.looks_ready() {
-            self.seat.wake_one(&front.receivers);
-        }
-    }
-
-    fn wake_receivers(&self) {
-        self.seat.wake_all(&self.front().receivers);
-    }
-
-    /// One attempt to take an item.
-    #[inline]
-    pub(super) fn take<T: Item + ?Sized>(self: &std::sync::Arc<Self>) -> Got<T::Taken> {
-        let me = match self.seat.me() {
-            Ok(me) => me,
-            Err(error) => return Got::Item(Err(RecvError::Region(error))),
-        };
-        let fifo = self.fifo();
-        loop {
-            let taken = match T::KEEP {
-                Keep::Copied => self.take_copied::<T>(fifo, me),
-                Keep::InHand => self.take_in_hand::<T>(fifo, me),
-            };
-            match taken {
-                Some(Got::Empty) if fifo.is_closed() => {
-                    if fifo.is_drained() {
-                        return Got::Closed;
-                    }
-                    if !fifo.looks_ready() {
-                        // A sender that was faster than the end is still at it, and will wake us.
-                        return Got::Empty;
-                    }
-                }
-                Some(got) => return got,
-                None => std::thread::yield_now(),
-            }
-        }
-    }
-
-    fn take_copied<T: Item + ?Sized>(&self, fifo: Fifo<'_>, me: Owner) -> Option<Got<T::Taken>> {
-        let place = match fifo.take(me) {
-            Take::Item(place) => place,
-            Take::Empty => return Some(Got::Empty),
-            // There are no hands in such a queue.
-            Take::Held(_) | Take::Busy => return None,
-        };
-        let item = T::unpack(Held::Copied(fifo.slots().body(place.index)));
-        if self.terms().is_joinable() {
-            self.owe(me);
-        }
-        fifo.vacate(place);
-        self.after_receive(fifo);
-        Some(Got::Item(item))
-    }
-
-    fn take_in_hand<T: Item + ?Sized>(
-        self: &std::sync::Arc<Self>,
-        fifo: Fifo<'_>,
-        me: Owner,
-    ) -> Option<Got<T::Taken>> {
-        if !fifo.looks_ready() {
-            return Some(Got::Empty);
-        }
-        // Relaxed: a hint.
-        let start = self.hand.load(Ordering::Relaxed);
-        let Some(grip) = fifo.grasp(me, start) else {
-            let limit = self.terms().hands;
-            return Some(Got::Item(Err(RecvError::TooManyHeld { limit })));
-        };
-        let grip = match fifo.take(me) {
-            Take::Item(place) => {
-                self.move_to_hand(fifo, place, grip);
-                if self.terms().is_joinable() {
-                    self.owe(me);
-                }
-                fifo.hold(me, grip, place);
-                // Relaxed: a hint.
-                self.hand.store(grip.index + 1, Ordering::Relaxed);
-                grip
-            }
-            Take::Held(other) => {
-                fifo.let_go(grip);
-                if self.terms().is_joinable() {
-                    self.owe(me);
-                }
-                other
-            }
-            Take::Empty => {
-                fifo.let_go(grip);
-                return Some(Got::Empty);
-            }
-            Take::Busy => {
-                fifo.let_go(grip);
-                return None;
-            }
-        };
-        self.after_receive(fifo);
-        let parcel = Parcel::new(std::sync::Arc::clone(self), grip);
-        Some(Got::Item(T::unpack(Held::InHand(parcel))))
-    }
-
-    fn move_to_hand(&self, fifo: Fifo<'_>, place: Place, grip: Grip) {
-        let (slot, hand) = (
-            fifo.slots().front(place.index),
-            fifo.hands().front(grip.index),
-        );
-        // Relaxed: read after the claim of the place, published with the hand.
-        let note = slot.note().load(Ordering::Relaxed);
-        hand.note().store(note, Ordering::Relaxed);
-        let size = match read_note(note) {
-            (_, true) => size_of::<BlockName>(),
-            (size, false) => size,
-        };
-        let size = size
-            .min(fifo.slots().body_size())
-            .min(fifo.hands().body_size());
-        let from = fifo.slots().body(place.index);
-        // SAFETY: both have that many bytes, in different rows; the place is claimed by this call,
-        // the hand grasped by it.
-        unsafe {
-            fifo.hands()
-                .body(grip.index)
-                .copy_from_nonoverlapping(from, size)
-        };
     }
 
     /// Where the bytes of a held item lie; `None` if what stands in the hand leads out of the
@@ -393,72 +197,50 @@ impl Channel {
         self.seat.wake_all(&self.front().joiners);
     }
 
-    /// One more received item is to be called done, before it leaves its place.
-    fn owe(&self, me: Owner) {
-        // Relaxed: published by what frees the place (F6, `Slot::is_occupied`).
-        self.owed(me).fetch_add(1, Ordering::Relaxed);
+    /// The ends of a pipe.
+    fn ends(&self) -> Ends<'_> {
+        Ends(&self.front().owed)
     }
 
-    fn owed(&self, member: Owner) -> &AtomicU32 {
-        let owed = &self.front().owed;
-        &owed[member.index() as usize % owed.len()]
-    }
-
-    /// Takes one off this member's account. False: it has none.
-    fn settle(&self, member: Owner) -> bool {
-        // ORDERING: F6, Release; what was sent before is seen by who finds nothing owed
-        // (`is_done`). Model: an_item_is_always_counted.
-        self.owed(member)
-            .fetch_update(Ordering::Release, Ordering::Relaxed, |owed| {
-                owed.checked_sub(1)
-            })
-            .is_ok()
-    }
-
-    /// One received item is done; whoever received it. False: none was to be.
-    pub(super) fn task_done(&self) -> Result<bool, Error> {
-        let me = self.seat.me()?;
-        let settled = self.settle(me)
-            || (0..self.front().owed.len() as u16).any(|index| self.settle(Owner::new(index, 0)));
-        if settled {
-            fence_after_rmw();
-            if self.seat.anybody(&self.front().joiners) && self.is_done() {
-                self.seat.wake_all(&self.front().joiners);
-            }
+    /// This process has an end of the pipe once more.
+    pub(super) fn hold_end(&self, side: Side) -> Result<(), Error> {
+        match self.ends().add(self.seat.me()?, side) {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument {
+                what: "number of times that a process opens an end of a pipe",
+                found: "65536".into(),
+                wanted: "at most 65535 at a time; clone a handle that is open".into(),
+            }),
         }
-        Ok(settled)
     }
 
-    /// Whether all that was ever sent is done.
-    pub(super) fn is_done(&self) -> bool {
-        self.fifo().is_done(|| {
-            let owed = &self.front().owed;
-            // ORDERING: F6, Acquire; see `settle`.
-            owed.iter().any(|owed| owed.load(Ordering::Acquire) != 0)
-        })
-    }
-
-    /// How many items are not done yet, as far as a look tells.
-    pub(super) fn unfinished(&self) -> usize {
-        let owed = &self.front().owed;
-        // Relaxed: a look.
-        let owed = owed
-            .iter()
-            .map(|owed| owed.load(Ordering::Relaxed) as usize);
-        self.fifo().len() as usize + owed.sum::<usize>()
+    /// This process has it once less; the last one ends the pipe.
+    pub(super) fn let_go_of_end(&self, side: Side) {
+        // A forked child never had it.
+        let Ok(me) = self.seat.me() else {
+            return;
+        };
+        if self.ends().remove(me, side) {
+            self.close();
+        }
     }
 
     /// Takes from a dead member what it had here, then wakes everybody: the region's hook for
     /// objects of this kind.
-    #[allow(dead_code)]
     pub(crate) fn recover(&self, dead: Owner) {
         self.fifo().recover(dead, self.terms().orphan(), |hand| {
             if let Some(name) = self.block_in_hand(hand) {
                 self.seat.free(name);
             }
         });
-        // Relaxed: the dead count no more.
-        self.owed(dead).store(0, Ordering::Relaxed);
+        if self.terms().is_pipe() {
+            if self.ends().bury(dead) {
+                self.close();
+            }
+        } else {
+            // Relaxed: the dead count no more.
+            self.owed(dead).store(0, Ordering::Relaxed);
+        }
         let front = self.front();
         for waiting in [&front.senders, &front.receivers, &front.joiners] {
             self.seat.bury(waiting, dead);

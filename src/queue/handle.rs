@@ -9,8 +9,10 @@ use super::channel::Channel;
 use super::error::{RecvError, SendError};
 use super::item::{Item, Keep};
 use super::layout::{Kind, Terms};
+use super::many::{ReceivingMany, SendingMany};
 use super::receiving::{self, QueueIter, QueueStream, Receiving};
 use super::sending::Sending;
+use super::sink::QueueSink;
 use crate::commons::{Object, Region};
 use crate::error::{Error, Result};
 use crate::fifo::Orphan;
@@ -174,6 +176,7 @@ impl<T: Item + ?Sized> Queue<T> {
             name,
             kind,
             T::signature(),
+            T::BODY_BYTES,
         )?)))
     }
 
@@ -210,6 +213,36 @@ impl<T: Item + ?Sized> Queue<T> {
         self.send(item).wait_timeout(timeout)
     }
 
+    /// Sends the first of these items, as many as there is room for, once there is some: awaited,
+    /// or waited for. Gives how many.
+    ///
+    /// ```
+    /// # use gristmill::{Queue, Region};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = Queue::<u64>::new(&Region::new(1 << 20)?, 4)?;
+    /// let items = [1, 2, 3, 4, 5];
+    /// let sent = queue.send_many(&items).wait()?;
+    /// let mut received = Vec::new();
+    /// queue.recv_many(&mut received, 100).wait()?;
+    /// assert_eq!(received, items[..sent]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_many<'a>(&'a self, items: &'a [T::Given<'a>]) -> SendingMany<'a, T> {
+        SendingMany::new(&self.channel, items)
+    }
+
+    /// Sends the first of these items, as many as there is room for now; how many.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there is no room for the first; see [`SendError`].
+    pub fn try_send_many<'a>(
+        &'a self,
+        items: &'a [T::Given<'a>],
+    ) -> Result<usize, SendError<T::Given<'a>>> {
+        self.send_many(items).try_now()
+    }
+
     /// Receives the oldest item, once there is one: awaited, or waited for.
     pub fn recv(&self) -> Receiving<'_, T> {
         Receiving::new(&self.channel)
@@ -239,6 +272,28 @@ impl<T: Item + ?Sized> Queue<T> {
         self.recv().wait_timeout(timeout)
     }
 
+    /// Receives all that waits, at most `limit` items, once there is one: awaited, or waited for.
+    /// They are put behind what the vector has. Gives how many.
+    pub fn recv_many<'a>(
+        &'a self,
+        into: &'a mut Vec<T::Taken>,
+        limit: usize,
+    ) -> ReceivingMany<'a, T> {
+        ReceivingMany::new(&self.channel, into, limit)
+    }
+
+    /// Receives all that waits now, at most `limit` items; how many.
+    ///
+    /// # Errors
+    /// [`RecvError::Empty`] if there is none; see [`RecvError`].
+    pub fn try_recv_many(
+        &self,
+        into: &mut Vec<T::Taken>,
+        limit: usize,
+    ) -> Result<usize, RecvError> {
+        self.recv_many(into, limit).try_now()
+    }
+
     /// Everything that comes, as a blocking iterator.
     pub fn iter(&self) -> QueueIter<'_, T> {
         QueueIter::new(&self.channel)
@@ -246,7 +301,12 @@ impl<T: Item + ?Sized> Queue<T> {
 
     /// Everything that comes, as a stream.
     pub fn incoming(&self) -> QueueStream<T> {
-        QueueStream::new(&self.channel)
+        QueueStream::new(&self.channel, None)
+    }
+
+    /// This queue as a sink for `futures`' combinators.
+    pub fn sink(&self) -> QueueSink<T> {
+        QueueSink::new(&self.channel, None)
     }
 
     /// Takes all that waits now, without waiting for more.
@@ -317,5 +377,9 @@ impl<T: Item + ?Sized> fmt::Debug for Queue<T> {
 impl<T: Item + ?Sized> Object for Queue<T> {
     fn find(name: Name) -> Result<Self> {
         Self::open(name, Kind::Queue)
+    }
+
+    fn name(&self) -> Name {
+        self.handle().name()
     }
 }

@@ -23,11 +23,11 @@ pub(super) const INLINE_BYTES: usize = 112;
 
 /// What a queue or a pipe carries.
 ///
-/// | `T` | given | received |
-/// |---|---|---|
-/// | a plain value: any [`Pod`](bytemuck::Pod) | `T` | `T`: copied into the queue and out of it |
-/// | [`Rkyv<U>`](Rkyv), for any `U` of rkyv's | `&U` | [`Received`]: checked, read where it lies |
-/// | `[u8]` | `&[u8]` | [`Received`]: read where they lie |
+/// | `T` | given | by a sink | received |
+/// |---|---|---|---|
+/// | a plain value: any [`Pod`](bytemuck::Pod) | `T` | `T` | `T`: copied in and out |
+/// | [`Rkyv<U>`](Rkyv), for any `U` of rkyv's | `&U` | `U` | [`Received`]: read in place |
+/// | `[u8]` | `&[u8]` | `Vec<u8>` | [`Received`]: read in place |
 ///
 /// An archive or run of bytes of up to 112 bytes lies in the queue itself; a larger one in a block
 /// of the region, which is freed when it has been received and dropped.
@@ -41,8 +41,14 @@ pub trait Item: Coded {
     /// What a sender gives.
     type Given<'a>: Copy + Send;
 
+    /// What a sink is given.
+    type Owned;
+
     /// What a receiver gets.
     type Taken;
+
+    #[doc(hidden)]
+    fn given(owned: &Self::Owned) -> Self::Given<'_>;
 
     #[doc(hidden)]
     fn pack(given: &Self::Given<'_>, seat: &Seat) -> Result<Self::Packed, PackError>;
@@ -127,7 +133,13 @@ impl<T: Pod + Send> Coded for T {
 #[diagnostic::do_not_recommend]
 impl<T: Pod + Send> Item for T {
     type Given<'a> = T;
+    type Owned = T;
     type Taken = T;
+
+    #[inline]
+    fn given(owned: &T) -> T {
+        *owned
+    }
 
     #[inline]
     fn pack(given: &T, _: &Seat) -> Result<T, PackError> {
@@ -222,7 +234,12 @@ impl<T: Payload> Coded for Rkyv<T> {
 
 impl<T: Payload + Sync + 'static> Item for Rkyv<T> {
     type Given<'a> = &'a T;
+    type Owned = T;
     type Taken = Received<Self>;
+
+    fn given(owned: &T) -> &T {
+        owned
+    }
 
     fn pack(given: &&T, seat: &Seat) -> Result<Bytes, PackError> {
         let mut bytes = Inline([0; INLINE_BYTES]);
@@ -264,7 +281,12 @@ impl Coded for [u8] {
 
 impl Item for [u8] {
     type Given<'a> = &'a [u8];
+    type Owned = Vec<u8>;
     type Taken = Received<[u8]>;
+
+    fn given(owned: &Vec<u8>) -> &[u8] {
+        owned
+    }
 
     fn pack(given: &&[u8], seat: &Seat) -> Result<Bytes, PackError> {
         let size = given.len();

@@ -172,4 +172,8 @@ impl<T: Item + ?Sized> Object for JoinableQueue<T> {
     fn find(name: Name) -> Result<Self> {
         Ok(Self(Queue::open(name, Kind::Joinable)?))
     }
+
+    fn name(&self) -> Name {
+        self.handle().name()
+    }
 }

@@ -29,7 +29,8 @@ pub(super) struct QueueFront {
     pub(super) senders: WaitSet,
     pub(super) receivers: WaitSet,
     pub(super) joiners: WaitSet,
-    /// How many items each member has received and not called done; of joinable queues.
+    /// Of joinable queues, how many items each member has received and not called done; of pipes,
+    /// how often it has opened each end.
     pub(super) owed: [AtomicU32; MEMBERS],
 }
 
@@ -58,6 +59,7 @@ pub(super) enum Kind {
     Queue = 1,
     Joinable = 2,
     Simple = 3,
+    Pipe = 4,
 }
 
 impl Terms {
@@ -107,6 +109,15 @@ impl Terms {
         let hand = self.hand_stride as usize;
         let is_whole = place.is_multiple_of(64) && hand.is_multiple_of(64);
         is_whole && place >= size_of::<Slot>() && hand >= size_of::<Hand>() && self.places > 0
+    }
+
+    pub(super) fn is_pipe(&self) -> bool {
+        self.kind == Kind::Pipe as u32
+    }
+
+    /// Whether each place has so many bytes for its item.
+    pub(super) fn have_room_for(&self, body_bytes: usize) -> bool {
+        self.place_stride as usize - size_of::<Slot>() >= body_bytes
     }
 
     pub(super) fn is_joinable(&self) -> bool {

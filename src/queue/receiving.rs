@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
-use super::channel::{Channel, Got};
+use super::channel::Channel;
 use super::error::RecvError;
 use super::item::Item;
+use super::moving::Got;
+use super::pipe::End;
 use crate::commons::{Ticket, deadline};
 
 /// An item that is to be received: await it, or [`wait`](Self::wait). Nothing happens before.
@@ -172,15 +174,18 @@ impl<T: Item + ?Sized> fmt::Debug for QueueIter<'_, T> {
 #[must_use = "nothing is received unless it is polled"]
 pub struct QueueStream<T: Item + ?Sized> {
     channel: Arc<Channel>,
+    /// Of a pipe: keeps it open.
+    _end: Option<Arc<End<T>>>,
     ticket: Ticket,
     ended: bool,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T: Item + ?Sized> QueueStream<T> {
-    pub(super) fn new(channel: &Arc<Channel>) -> Self {
+    pub(super) fn new(channel: &Arc<Channel>, end: Option<Arc<End<T>>>) -> Self {
         Self {
             channel: Arc::clone(channel),
+            _end: end,
             ticket: Ticket::new(),
             ended: false,
             item: PhantomData,

@@ -6,9 +6,10 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, Sent};
+use super::channel::Channel;
 use super::error::SendError;
 use super::item::{Item, PackError};
+use super::moving::Sent;
 use crate::commons::{NoRoom, Ticket, deadline};
 
 /// An item that is to be sent: await it, or [`wait`](Self::wait). Nothing happens before.
@@ -35,6 +36,18 @@ enum State {
 /// Whether an attempt has settled it.
 type Outcome<'a, T> = Option<Result<(), SendError<<T as Item>::Given<'a>>>>;
 
+/// Why this item was not even packed.
+pub(super) fn refused<G>(error: PackError, item: G) -> SendError<G> {
+    match error {
+        PackError::Archive(error) => SendError::Archive(error),
+        PackError::NoRoom(NoRoom { wanted, available }) => SendError::TooLarge {
+            item,
+            wanted,
+            available,
+        },
+    }
+}
+
 impl<'a, T: Item + ?Sized> Sending<'a, T> {
     pub(super) fn new(channel: &'a Arc<Channel>, given: T::Given<'a>) -> Self {
         Self {
@@ -51,7 +64,7 @@ impl<'a, T: Item + ?Sized> Sending<'a, T> {
         if self.state == State::Given {
             match T::pack(&self.given, &self.channel.seat) {
                 Ok(packed) => self.packed = Some(packed),
-                Err(error) => return Some(Err(self.refused(error))),
+                Err(error) => return Some(Err(refused(error, self.given))),
             }
             self.state = State::Packed;
         }
@@ -64,17 +77,6 @@ impl<'a, T: Item + ?Sized> Sending<'a, T> {
         self.state = State::Over;
         self.packed = None;
         Some(outcome)
-    }
-
-    fn refused(&self, error: PackError) -> SendError<T::Given<'a>> {
-        match error {
-            PackError::Archive(error) => SendError::Archive(error),
-            PackError::NoRoom(NoRoom { wanted, available }) => SendError::TooLarge {
-                item: self.given,
-                wanted,
-                available,
-            },
-        }
     }
 
     pub(super) fn try_now(mut self) -> Result<(), SendError<T::Given<'a>>> {

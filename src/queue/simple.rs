@@ -86,4 +86,8 @@ impl<T: Item + ?Sized> Object for SimpleQueue<T> {
     fn find(name: Name) -> Result<Self> {
         Ok(Self(Queue::open(name, Kind::Simple)?))
     }
+
+    fn name(&self) -> Name {
+        self.handle().name()
+    }
 }

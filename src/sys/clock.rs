@@ -43,6 +43,13 @@ pub(crate) fn started(pid: u32) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The namespace in which this process has its number, for which alone [`started`] can answer; zero
+/// if the kernel does not say.
+pub(crate) fn pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+}
+
 /// The time that is `later` than `start`; far away if it is more than the clock can say.
 pub(crate) fn after(start: u64, later: Duration) -> u64 {
     let later = u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);

@@ -19,4 +19,9 @@ pub(crate) mod pipe;
 pub(crate) mod private_memory;
 pub(crate) mod process;
 pub(crate) mod random;
+#[cfg(feature = "named")]
+pub(crate) mod robust;
 pub(crate) mod sandbox;
+#[cfg(feature = "named")]
+pub(crate) mod shm;
+pub(crate) mod socket;

@@ -19,6 +19,7 @@ use nix::{
 };
 
 use super::failure::SysError;
+use super::sandbox;
 
 /// How a process ended, and what it used.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -52,9 +53,16 @@ impl PidFd {
     /// Holds the process `pid`. The caller knows that the number is still that process: it is an
     /// unreaped child, or the parent, asked again afterwards.
     ///
-    /// Fails with `ESRCH` if there is no such process, `EMFILE` if there is no descriptor left.
+    /// Fails with `ESRCH` if there is no such process, `EMFILE` if there is no descriptor left,
+    /// `EPERM` without trying in a process that is confined.
     pub(crate) fn open(pid: i32) -> Result<Self, SysError> {
         const WHAT: &str = "open a descriptor for a process";
+        if sandbox::is_confined() {
+            return Err(SysError {
+                attempt: WHAT,
+                errno: Errno::EPERM,
+            });
+        }
         // SAFETY: takes two integers and touches no memory.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = RawFd::try_from(fd).unwrap_or(-1);
@@ -68,6 +76,15 @@ impl PidFd {
             pid,
             inherited_rss: 0,
         })
+    }
+
+    /// Takes over a descriptor of the process `pid`, which somebody else opened.
+    pub(crate) fn from_owned(fd: OwnedFd, pid: i32) -> Self {
+        Self {
+            fd,
+            pid,
+            inherited_rss: 0,
+        }
     }
 
     /// The same, for a child that was just spawned by this process.
@@ -258,6 +275,13 @@ pub(crate) struct Poller {
     epoll: Epoll,
 }
 
+impl AsFd for Poller {
+    /// Readable while something that is watched is.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 impl Poller {
     /// Fails with `EMFILE` if there is no descriptor left.
     pub(crate) fn new() -> Result<Self, SysError> {
@@ -273,6 +297,25 @@ impl Poller {
         self.epoll
             .add(fd, event)
             .map_err(SysError::of("watch a descriptor"))
+    }
+
+    /// Watches `fd` until it can be read from, or written to if `for_room`, and then no longer;
+    /// also until the other end is gone.
+    pub(crate) fn add_once(
+        &self,
+        fd: impl AsFd,
+        token: u64,
+        for_room: bool,
+    ) -> Result<(), SysError> {
+        let interest = if for_room {
+            EpollFlags::EPOLLOUT
+        } else {
+            EpollFlags::EPOLLIN
+        };
+        let event = EpollEvent::new(interest | EpollFlags::EPOLLONESHOT, token);
+        self.epoll
+            .add(fd, event)
+            .map_err(SysError::of("watch a descriptor once"))
     }
 
     /// Watches `fd` no longer.

@@ -8,12 +8,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The sources that a test named `file::test` may be in.
+/// The sources that a test named `file::test` may be in; of the crate's own, `room::file::test`.
 fn sources(file: &str) -> Vec<String> {
     let tests = root().join("tests");
     let mut paths = vec![
         tests.join(format!("{file}.rs")),
         tests.join(format!("python/{file}.rs")),
+        root().join(format!("src/{}.rs", file.replace("::", "/"))),
     ];
     let folder = fs::read_dir(tests.join(file))
         .into_iter()
@@ -28,7 +29,7 @@ fn sources(file: &str) -> Vec<String> {
 
 /// Whether it is a test `file::test`, a path of a file, or a doc-test of such a file.
 fn is_there(name: &str) -> bool {
-    if let Some((file, test)) = name.split_once("::") {
+    if let Some((file, test)) = name.rsplit_once("::") {
         let head = format!("fn {test}(");
         return sources(file).iter().any(|text| text.contains(&head));
     }
