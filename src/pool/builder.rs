@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "a set-up function summons its closure")]
 
 mod completion;
+mod looking;
 mod starting;
 
 use std::ffi::OsString;
@@ -94,20 +95,6 @@ impl Builder {
     /// use.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
-        self
-    }
-
-    /// How long a worker that has just been busy looks for work before it sleeps, at most.
-    /// Default: 2 milliseconds.
-    ///
-    /// Waking a worker that sleeps takes tens of microseconds, so a call after a pause shorter than
-    /// this is answered as fast as one without. The price is a core that is busy during the
-    /// pauses. It is paid by one worker, only while work keeps coming at intervals shorter than
-    /// this, and not where others want the core: after a longer pause, and in a pool without work,
-    /// workers look for 50 microseconds, or this if it is less, and sleep.
-    pub fn spin(mut self, time: Duration) -> Self {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.settings.spin = Some(time.min(u64::MAX - 1));
         self
     }
 
