@@ -298,6 +298,10 @@ impl Object for Barrier {
         };
         Ok(Self::of(Seat::open(name, &BARRIER)?).ok_or_else(foreign)?)
     }
+
+    fn name(&self) -> Name {
+        self.seat.name()
+    }
 }
 
 /// A round that was complete, as one of its parties has it.

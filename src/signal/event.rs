@@ -201,6 +201,10 @@ impl Object for Event {
         };
         Ok(Self::of(Seat::open(name, &EVENT)?).ok_or_else(foreign)?)
     }
+
+    fn name(&self) -> Name {
+        self.seat.name()
+    }
 }
 
 /// An event is to be set: await it.

@@ -196,6 +196,10 @@ impl Object for Semaphore {
     fn find(name: Name) -> Result<Self> {
         Self::open(name, false)
     }
+
+    fn name(&self) -> Name {
+        self.core.seat.name()
+    }
 }
 
 /// A [`Semaphore`] that never has more permits than it was made with.
@@ -251,5 +255,9 @@ impl fmt::Debug for BoundedSemaphore {
 impl Object for BoundedSemaphore {
     fn find(name: Name) -> Result<Self> {
         Semaphore::open(name, true).map(Self)
+    }
+
+    fn name(&self) -> Name {
+        self.0.core.seat.name()
     }
 }
