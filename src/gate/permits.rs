@@ -397,7 +397,8 @@ impl<'a> Permits<'a> {
     /// First in line no more; wake who is behind.
     pub(crate) fn leave(&self, me: Owner, number: u32) {
         let mine = Word::new(FIRST, me, number).to_bits();
-        // ORDERING: Relaxed; nothing is published. A read-modify-write, as the caller's fence wants.
+        // ORDERING: Relaxed; nothing is published. A read-modify-write, as the caller's fence
+        // wants.
         let line = &self.head.line;
         let _ = line.compare_exchange(mine, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
