@@ -50,6 +50,10 @@
 //!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
 //!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
 //!   in a [`Region`], and cross by [`Handle`].
+//! - Locks between processes: [`Mutex`], [`RwLock`], [`ReentrantMutex`], [`Condvar`], and
+//!   [`LockError`], which hands over what a dead holder left. They lie in a [`Region`], too.
+//! - There, too: [`Event`], for which many wait; [`Semaphore`] and [`BoundedSemaphore`], whose
+//!   [`Permit`]s come back from the dead; [`Barrier`], which breaks rather than wait for them.
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
 //!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
 //!   [`Connection`].
@@ -82,7 +86,8 @@
 //!   ```
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
 //!   time only once.
-//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
+//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait; one worker
+//!   for up to 2 ms while work keeps coming at shorter intervals ([`Builder::spin`]).
 //!
 //! # What a worker is
 //!
@@ -198,7 +203,8 @@
 //!   [`worker_setup`](Builder::worker_setup) sets a subscriber keeps that one; one that is confined
 //!   to a sandbox is not heard.
 //! - `auth`: programs that meet prove to each other that they have a key.
-//! - `named`: `NamedRegion`, shared memory that other programs find by a name in `/dev/shm`.
+//! - `named`: `Region::create_named` and `NamedRegion`, memory that other programs find by a name
+//!   in `/dev/shm`.
 //! - `sandbox`: `Builder::sandbox`, by which workers give up everything but computing: files,
 //!   network, other processes.
 
@@ -224,6 +230,7 @@ mod memory;
 mod board;
 mod cell;
 mod fifo;
+mod gate;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
@@ -244,11 +251,15 @@ mod pool;
 mod worker;
 // F7: the verbs, and what processes share.
 #[cfg(not(gristmill_loom))]
+mod lock;
+#[cfg(not(gristmill_loom))]
 mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
 #[cfg(not(gristmill_loom))]
 mod queue;
+#[cfg(not(gristmill_loom))]
+mod signal;
 #[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
@@ -279,6 +290,11 @@ pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
     Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
     WorkerDeath,
+};
+#[cfg(not(gristmill_loom))]
+pub use lock::{
+    Condvar, LockError, LockResult, Locking, Mutex, MutexGuard, Noticing, Read, ReentrantMutex,
+    ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Way, Writing,
 };
 #[cfg(not(gristmill_loom))]
 pub use manager::{
@@ -320,6 +336,11 @@ pub use queue::{
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
+#[cfg(not(gristmill_loom))]
+pub use signal::{
+    AcquireError, Acquiring, Barrier, BarrierError, BarrierWait, BarrierWaiting, BoundedSemaphore,
+    Event, EventWaiting, Permit, ReleaseError, Semaphore,
+};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]

@@ -1,7 +1,7 @@
 //! The first bytes of a region, which all of its members share.
 //!
 //! ```text
-//! 0x00000   magic | layout | size | id | roll | recovery | allocator's words     4 KiB
+//! 0x00000   magic | layout | size | id | roll | recovery | allocator | root …    4 KiB
 //! 0x01000   members: word, start time, bell; 64 bytes each                       256 of them
 //! 0x05000   objects: word, place, size, kind, holders; 64 bytes each             4096 of them
 //! 0x50000   blocks, one after another: 64 bytes of head, then what is in them
@@ -11,11 +11,11 @@ use core::mem::{offset_of, size_of};
 
 use crate::commons::member::Member;
 use crate::commons::object::Entry;
-use crate::commons::wait::WaitSet;
 use crate::primitive::atomic::{AtomicU32, AtomicU64};
+use crate::sync::waitset::{self, WaitSet};
 
 /// How many members there are: one a process that has the region, and the region itself.
-pub(crate) const MEMBERS: usize = 256;
+pub(crate) const MEMBERS: usize = waitset::MEMBERS;
 /// How many objects a region may hold.
 pub(crate) const OBJECTS: usize = 4096;
 /// Where the blocks begin.
@@ -49,6 +49,8 @@ pub(super) struct Front {
     pub(super) generation: AtomicU64,
     /// The object that names others, or zero.
     pub(super) root: AtomicU64,
+    /// Where its members have their numbers, or zero.
+    pub(super) namespace: AtomicU64,
     /// Those who wait for the allocator.
     pub(super) allocators: WaitSet,
 }
@@ -75,4 +77,4 @@ const _: () = {
 
 /// Changes with anything that would make two builds read each other's bytes wrongly.
 pub(super) const LAYOUT: u64 =
-    (size_of::<Tables>() as u64) << 32 | (size_of::<WaitSet>() as u64) << 16 | 1;
+    (size_of::<Tables>() as u64) << 32 | (size_of::<WaitSet>() as u64) << 16 | 2;

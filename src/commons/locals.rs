@@ -3,6 +3,8 @@
 use core::task::Waker;
 use std::collections::{HashMap, VecDeque};
 
+use crate::sync::waitset::Tide;
+
 /// A task's place in the list; 0 is none.
 pub(super) type Number = u64;
 
@@ -12,8 +14,8 @@ pub(super) struct Local {
     /// Threads that sleep, or are about to.
     pub(super) blocked: usize,
     pub(super) tasks: VecDeque<(Number, Waker)>,
-    /// `seq` and `calls` as the tasks were told of last.
-    pub(super) seen: (u32, u32),
+    /// How far wake-ups had come when the tasks were told of them last.
+    pub(super) seen: Tide,
 }
 
 /// Everything that waits in this process.
@@ -51,6 +53,13 @@ impl Locals {
             .iter()
             .filter(|(_, local)| !local.tasks.is_empty());
         waiting.map(|(&place, _)| place).collect()
+    }
+
+    /// The waker of a task that is on its list still.
+    pub(super) fn waker(&mut self, place: u64, number: Number) -> Option<&mut Waker> {
+        let local = self.sets.get_mut(&place)?;
+        let found = local.tasks.iter_mut().find(|(other, _)| *other == number);
+        found.map(|(_, waker)| waker)
     }
 
     /// Takes a task off its list. `None` for one that is not there any more: it was woken.

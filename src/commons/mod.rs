@@ -23,14 +23,14 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod wait;
 mod waiting;
 
 pub use kind::Object;
-pub(crate) use kind::{Kind, know};
+pub(crate) use kind::{Kind, know, signature};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;
 pub(crate) use seat::{Block, NoRoom, Seat};
 pub(crate) use space::BlockName;
-pub(crate) use wait::WaitSet;
 pub(crate) use waiting::{Ticket, deadline};
+
+pub(crate) use crate::sync::waitset::WaitSet;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::commons::kind;
 use crate::commons::member::Live;
 use crate::commons::object::{Entry, Stage};
@@ -60,8 +62,11 @@ impl Core {
                 .live()
                 .filter(|live| live.owner == holder);
             let is_alive = live.is_some_and(|live| {
-                let process = PidFd::open(live.pid);
-                process.is_ok_and(|process| !process.is_dead(false).unwrap_or(false))
+                match PidFd::open(live.pid) {
+                    Ok(process) => !process.is_dead(false).unwrap_or(false),
+                    // Without a descriptor nothing is known of it.
+                    Err(error) => error.errno != Errno::ESRCH,
+                }
             });
             found = if now != 0 && !is_alive { now } else { 0 };
             if now != 0 && is_alive {

@@ -5,7 +5,9 @@
     reason = "views the first bytes of the region as its tables"
 )]
 
+use core::any::Any;
 use core::fmt;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -17,12 +19,15 @@ use crate::commons::object::Entry;
 use crate::commons::seat::Held;
 use crate::commons::space::{MOST_BYTES, Space};
 use crate::commons::threads::{self, Threads};
-use crate::commons::wait::WaitSet;
 use crate::error::{Error, RegionError};
 use crate::memory::owner::Owner;
 use crate::memory::region::{AttachError, EXTENT_BYTES, Region as Memory};
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::waitset::WaitSet;
+use crate::sys::failure::SysError;
 use crate::sys::map::ForkMark;
+#[cfg(feature = "named")]
+use crate::sys::memfd;
 use crate::sys::{clock, random};
 
 /// Memory for objects that processes share.
@@ -30,7 +35,9 @@ use crate::sys::{clock, random};
 /// A handle: clones lead to the same region. It is a memory file without a name, so nothing is left
 /// behind however its processes end, and it is gone with the last of them. Other processes get it
 /// when they are started ([`Builder::region`](crate::Builder::region),
-/// [`ProcessBuilder::region`](crate::ProcessBuilder::region)).
+/// [`ProcessBuilder::region`](crate::ProcessBuilder::region)), or from a program that they meet
+/// ([`Connection::send_region`](crate::Connection::send_region)); with the feature `named` a region
+/// can also have a name, by which any program of the same user finds it.
 ///
 /// Memory is taken as objects need it, up to the region's size. Each process that has a region has
 /// two threads for it, which sleep until something happens.
@@ -43,7 +50,12 @@ pub(super) struct Inner {
     threads: Threads,
     /// Objects that this process holds.
     pub(super) held: Mutex<HashMap<u32, Weak<Held>>>,
+    /// What keeps the region's name.
+    _keeper: Option<Keeper>,
 }
+
+/// What is kept for as long as a process has a region.
+pub(crate) type Keeper = Box<dyn Any + Send + Sync + UnwindSafe + RefUnwindSafe>;
 
 /// What the threads have as well.
 pub(super) struct Core {
@@ -59,18 +71,27 @@ pub(super) struct Core {
 
 impl Region {
     pub(crate) fn create(size: u64) -> Result<Self, Error> {
-        let refused = |wanted: &str| Error::InvalidArgument {
+        let memory = Memory::create(Self::whole(size)?)?;
+        Self::lay_out(&memory)?;
+        Self::join(memory, None)
+    }
+
+    /// The size of a region of at least so many bytes.
+    pub(crate) fn whole(size: u64) -> Result<u64, Error> {
+        let wanted = match size {
+            0 => "at least 1 byte",
+            1..=MOST_BYTES => return Ok(size.next_multiple_of(EXTENT_BYTES)),
+            _ => "at most 32 GiB",
+        };
+        Err(Error::InvalidArgument {
             what: "size of a region",
             found: size.to_string(),
             wanted: wanted.into(),
-        };
-        if size == 0 {
-            return Err(refused("at least 1 byte"));
-        }
-        if size > MOST_BYTES {
-            return Err(refused("at most 32 GiB"));
-        }
-        let memory = Memory::create(size.max(EXTENT_BYTES))?;
+        })
+    }
+
+    /// Makes whole extents, writable and all zero, which nobody else has, a region.
+    pub(crate) fn lay_out(memory: &Memory) -> Result<(), SysError> {
         memory.commit(0..EXTENT_BYTES)?;
         let tables = memory.base().cast::<Tables>();
         // SAFETY: the first of the region's bytes, committed, and nobody else has them yet.
@@ -93,19 +114,17 @@ impl Region {
         let allocators = unsafe { &raw mut (*tables.as_ptr()).front.allocators };
         // SAFETY: as above.
         unsafe { allocators.write(WaitSet::new()) };
-        let front = &tables_of(&memory).front;
-        Space {
-            memory: &memory,
-            front,
-        }
-        .create();
+        let front = &tables_of(memory).front;
+        Space { memory, front }.create();
         // ORDERING: Relaxed; other processes get the region later, through the kernel.
         let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
         set(&front.layout, LAYOUT);
         set(&front.size, memory.size());
         set(&front.id, u64::from_le_bytes(random::bytes()?));
-        set(&front.magic, MAGIC);
-        Self::join(memory)
+        set(&front.namespace, clock::pid_namespace());
+        // ORDERING: Release; last of all: whoever sees it sees a region that is complete.
+        front.magic.store(MAGIC, Ordering::Release);
+        Ok(())
     }
 
     pub(crate) fn attach(file: OwnedFd) -> Result<Self, Error> {
@@ -114,20 +133,33 @@ impl Region {
             AttachError::System(error) => error.into(),
             error => foreign(error.to_string()),
         })?;
-        let front = &tables_of(&memory).front;
-        // ORDERING: Relaxed; written before the descriptor came here.
-        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        if get(&front.magic) != MAGIC || get(&front.size) != memory.size() {
-            return Err(foreign("a memory file of something else".into()));
-        }
-        if get(&front.layout) != LAYOUT {
-            return Err(foreign("another layout".into()));
-        }
+        check(&memory)?;
         memory.unprotect(0..memory.size())?;
-        Self::join(memory)
+        Self::join(memory, None)
     }
 
-    fn join(memory: Memory) -> Result<Self, Error> {
+    /// The same, of a file that whoever started this process has given it: it may have a name.
+    pub(super) fn attach_given(file: OwnedFd) -> Result<Self, Error> {
+        #[cfg(feature = "named")]
+        if !memfd::is_sealed(file.as_fd())? {
+            let memory = Memory::attach_named(file);
+            let memory = memory.map_err(|error| RegionError::Foreign {
+                found: error.to_string(),
+            })?;
+            return Self::attach_named(memory, None);
+        }
+        Self::attach(file)
+    }
+
+    /// The region in memory that is writable, and that has a name, which `keeper` keeps for as long
+    /// as this process has the region.
+    #[cfg(feature = "named")]
+    pub(crate) fn attach_named(memory: Memory, keeper: Option<Keeper>) -> Result<Self, Error> {
+        check(&memory)?;
+        Self::join(memory, keeper)
+    }
+
+    fn join(memory: Memory, keeper: Option<Keeper>) -> Result<Self, Error> {
         let tables = tables_of(&memory);
         let pid = std::process::id();
         let started = clock::started(pid).unwrap_or(0);
@@ -157,6 +189,7 @@ impl Region {
             core,
             threads,
             held: Mutex::default(),
+            _keeper: keeper,
         });
         inner.core.inner.get_or_init(|| Arc::downgrade(&inner));
         let region = Self(inner);
@@ -188,6 +221,29 @@ impl fmt::Debug for Region {
         f.debug_struct("Region")
             .field("size", &self.size())
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether memory is a region of this build that this process may join.
+fn check(memory: &Memory) -> Result<(), RegionError> {
+    let front = &tables_of(memory).front;
+    let foreign = |found: &str| RegionError::Foreign {
+        found: found.into(),
+    };
+    // ORDERING: Acquire; pairs with the Release in `lay_out`.
+    let magic = front.magic.load(Ordering::Acquire);
+    // ORDERING: Relaxed; written before that.
+    let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    if magic != MAGIC || get(&front.size) != memory.size() {
+        return Err(foreign("a memory file of something else"));
+    }
+    if get(&front.layout) != LAYOUT {
+        return Err(foreign("another layout"));
+    }
+    let (theirs, ours) = (get(&front.namespace), clock::pid_namespace());
+    match theirs == ours || theirs == 0 || ours == 0 {
+        true => Ok(()),
+        false => Err(RegionError::OtherNamespace),
     }
 }
 

@@ -16,13 +16,12 @@ use crate::commons::layout::OBJECTS;
 use crate::commons::object::{Entry, Facts, Grasp};
 use crate::commons::region::{Core, Inner, Region};
 use crate::commons::space::{BlockName, GRANULE, Refused};
-use crate::commons::wait::WaitSet;
 use crate::commons::waiting::Ticket;
 use crate::error::{Error, RegionError};
 use crate::memory::owner::Owner;
-use crate::primitive::atomic::fence_after_rmw;
 use crate::protocol::inherited;
 use crate::protocol::name::Name;
+use crate::sync::waitset::WaitSet;
 use crate::sys::cpu;
 
 #[cfg(test)]
@@ -82,9 +81,13 @@ impl Region {
 
     /// The region in this file, as the process has it already, or from now on.
     pub(crate) fn adopt(file: OwnedFd) -> Result<Self, Error> {
-        let region = Self::attach(file)?;
-        // The one that it had before stands in front.
-        Self::find(region.0.core.id)
+        Self::attach(file)?.known()
+    }
+
+    /// The same region as the process had it before, if it did.
+    pub(crate) fn known(self) -> Result<Self, Error> {
+        // That one stands in front.
+        Self::find(self.0.core.id)
     }
 
     fn find(id: u64) -> Result<Self, Error> {
@@ -108,7 +111,7 @@ impl Region {
         };
         let given = inherited::given().into_iter().chain(inherited);
         for file in given {
-            let region = Self::attach(file)?;
+            let region = Self::attach_given(file)?;
             if region.0.core.id == id {
                 // For as long as the process lives: what is named may come and go.
                 core::mem::forget(region.clone());
@@ -366,17 +369,19 @@ impl Seat {
 }
 
 impl Ticket {
-    /// The task has what it waited for.
+    /// The task has what it waited for, by an attempt of its own: a wake-up that came meanwhile is
+    /// another's.
     pub(crate) fn done(&mut self, seat: &Seat, set: &WaitSet) {
-        seat.core().forget(set, self);
+        // In a forked child the task that waits is the parent's.
+        if seat.core().is_home() {
+            seat.core().forget(set, self);
+        }
     }
 
     /// The task waits no more: a wake-up that it had is another's.
     pub(crate) fn leave(&mut self, seat: &Seat, set: &WaitSet) {
-        if seat.core().is_home() && seat.core().forget(set, self) {
-            // The object was changed by whoever woke us, long ago.
-            fence_after_rmw();
-            seat.wake_one(set);
+        if !self.is_new() && seat.core().is_home() {
+            seat.core().forget(set, self);
         }
     }
 }

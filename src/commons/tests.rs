@@ -10,8 +10,7 @@ use super::kind::Kind;
 use super::region::Region;
 use super::seat::{Block, Seat};
 use super::space::BlockName;
-use super::wait::WaitSet;
-use super::{deadline, know};
+use super::{WaitSet, deadline, know};
 use crate::error::{Error, RegionError};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
@@ -221,4 +220,46 @@ fn what_is_no_region_is_refused() {
     );
     assert!(Region::create(0).is_err());
     assert!(Region::create(u64::MAX).is_err());
+}
+
+/// Where the numbers of processes mean something else, nobody could tell who has died.
+#[test]
+fn a_process_of_another_namespace_is_refused() {
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    const SKIPPED: i32 = 77;
+    let region = Region::create(1).unwrap();
+    let in_a_child = |body: &dyn Fn() -> i32| {
+        // SAFETY: the child waits for none of its parent's threads, and ends at once.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let code = body();
+                // SAFETY: ends the child without running the test harness's handlers.
+                unsafe { libc::_exit(code) }
+            }
+            ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
+                WaitStatus::Exited(_, code) => code,
+                status => panic!("{status:?}"),
+            },
+        }
+    };
+    let code = in_a_child(&|| {
+        if unshare(CloneFlags::CLONE_NEWPID).is_err() {
+            return SKIPPED;
+        }
+        // Only its children have numbers of the other namespace.
+        in_a_child(&|| {
+            let file = region.as_fd().try_clone_to_owned().unwrap();
+            let refused = Region::attach(file);
+            i32::from(!matches!(
+                refused,
+                Err(Error::Region(RegionError::OtherNamespace))
+            ))
+        })
+    });
+    match code {
+        SKIPPED => eprintln!("skipped: another namespace takes root"),
+        code => assert_eq!(code, 0),
+    }
 }

@@ -3,12 +3,11 @@
 use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::commons::layout::MEMBERS;
-use crate::commons::locals::{Local, Number};
+use crate::commons::locals::Number;
 use crate::commons::region::Core;
 use crate::commons::threads;
-use crate::commons::wait::{WaitSet, is_any, members, set};
-use crate::primitive::atomic::{Ordering, fence_after_rmw};
+use crate::primitive::atomic::AtomicU32;
+use crate::sync::waitset::{Door, WaitSet};
 use crate::sys::{cpu, futex};
 
 /// How long a thread looks before it sleeps: about what waking it would cost.
@@ -29,6 +28,11 @@ impl Ticket {
     pub(crate) fn new() -> Self {
         Self::default()
     }
+
+    /// Whether the task has not waited yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 impl Core {
@@ -39,50 +43,12 @@ impl Core {
     /// Wakes one waiter: the caller has just changed the object with a read-modify-write.
     #[inline]
     pub(super) fn wake_one(&self, set: &WaitSet) {
-        // ORDERING: W1, SeqCst; whoever waits and is not seen here sees the change.
-        fence_after_rmw();
-        if set.has_waiters() {
-            self.wake(set, 1);
-        }
+        set.wake_one(self);
     }
 
-    /// Wakes all who wait.
+    /// Wakes all who wait: as above.
     pub(super) fn wake_all(&self, set: &WaitSet) {
-        // ORDERING: W1, SeqCst; as above.
-        fence_after_rmw();
-        if set.has_waiters() {
-            self.wake(set, u32::MAX);
-        }
-    }
-
-    #[cold]
-    fn wake(&self, set: &WaitSet, count: u32) {
-        let all = count > 1;
-        if all {
-            // ORDERING: SeqCst; before `seq`, so that who sees that moved sees that all are meant.
-            set.calls.fetch_add(1, Ordering::SeqCst);
-        }
-        // ORDERING: SeqCst; a thread that is about to sleep finds it moved.
-        let seq = set.seq.fetch_add(1, Ordering::SeqCst);
-        let woken = match is_any(&set.blocked) {
-            true => futex::wake(&set.seq, count),
-            false => 0,
-        };
-        if woken > 0 && !all {
-            return;
-        }
-        // In turn, so that no member is always the first.
-        let first = seq as usize % MEMBERS;
-        for index in members(&set.listening, first) {
-            if index == usize::from(self.me.index()) {
-                self.tell(set);
-            } else {
-                threads::ring(&self.tables().members[index]);
-            }
-            if !all {
-                return;
-            }
-        }
+        set.wake_all(self);
     }
 
     /// Wakes everybody in the region: somebody has gone.
@@ -106,32 +72,21 @@ impl Core {
 
     fn tell(&self, set: &WaitSet) {
         let place = self.place(set);
-        // ORDERING: SeqCst; pairs with the waker.
-        let now = (
-            set.seq.load(Ordering::SeqCst),
-            set.calls.load(Ordering::SeqCst),
-        );
         let mut locals = self.locals();
-        let Local { tasks, seen, .. } = locals.at(place);
-        let count = match now.1 == seen.1 {
-            true => now.0.wrapping_sub(seen.0) as usize,
-            false => tasks.len(),
-        };
-        *seen = now;
-        let count = count.min(tasks.len());
-        let wakers: Vec<_> = tasks.drain(..count).map(|(_, waker)| waker).collect();
-        self.note_tasks(set, locals.at(place));
+        let local = locals.at(place);
+        let (count, now) = set.call(local.seen);
+        local.seen = now;
+        let count = count.min(local.tasks.len());
+        let wakers: Vec<_> = local.tasks.drain(..count).map(|(_, waker)| waker).collect();
+        // One more wake-up may have come for those who are gone.
+        let missed = count > 0 && local.tasks.is_empty() && set.retire(self.me, now);
         locals.tidy(place);
         drop(locals);
         for waker in wakers {
             waker.wake();
         }
-    }
-
-    /// Clears this member's bit once no task waits; under the lock.
-    fn note_tasks(&self, waiting: &WaitSet, local: &Local) {
-        if local.tasks.is_empty() {
-            set(&waiting.listening, self.me, false);
+        if missed {
+            self.wake_one(set);
         }
     }
 
@@ -162,14 +117,11 @@ impl Core {
         let place = self.place(waiting);
         loop {
             self.enter(waiting, place);
-            // ORDERING: SeqCst; before the last look: a waker that comes after it moves `seq`.
-            let seq = waiting.seq.load(Ordering::SeqCst);
-            // ORDERING: W1, SeqCst; either the waker sees our bit, or we see its change.
-            fence_after_rmw();
+            let seq = waiting.prepare();
             let mut found = attempt();
             let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
             if found.is_none() && left != Some(Duration::ZERO) {
-                let _ = futex::wait(&waiting.seq, seq, left);
+                let _ = futex::wait(waiting.word(), seq, left);
                 found = attempt();
             }
             self.exit(waiting, place);
@@ -183,7 +135,7 @@ impl Core {
         let mut locals = self.locals();
         let local = locals.at(place);
         local.blocked += 1;
-        set(&waiting.blocked, self.me, true);
+        waiting.enter(self.me);
     }
 
     fn exit(&self, waiting: &WaitSet, place: u64) {
@@ -191,7 +143,7 @@ impl Core {
         let local = locals.at(place);
         local.blocked -= 1;
         if local.blocked == 0 {
-            set(&waiting.blocked, self.me, false);
+            waiting.exit(self.me);
         }
         locals.tidy(place);
     }
@@ -204,51 +156,73 @@ impl Core {
         context: &mut Context<'_>,
         mut attempt: impl FnMut() -> Option<R>,
     ) -> Poll<R> {
-        // Woken or not, it looks now; a wake-up that it does not use it passes on.
-        let was_woken = self.forget(waiting, ticket);
-        let place = self.place(waiting);
-        let mut locals = self.locals();
-        let number = locals.number();
-        let local = locals.at(place);
-        if local.tasks.is_empty() {
-            local.seen = (
-                // ORDERING: SeqCst; a waker that comes after this moves them.
-                waiting.seq.load(Ordering::SeqCst),
-                waiting.calls.load(Ordering::SeqCst),
-            );
-        }
-        local.tasks.push_back((number, context.waker().clone()));
-        set(&waiting.listening, self.me, true);
-        drop(locals);
-        ticket.0 = Some(number);
-        // ORDERING: W1, SeqCst; either the waker sees our bit, or we see its change.
-        fence_after_rmw();
+        self.enlist(waiting, ticket, context);
         match attempt() {
             Some(found) => {
-                if self.forget(waiting, ticket) && !was_woken {
-                    self.wake_one(waiting);
-                }
+                self.forget(waiting, ticket);
                 Poll::Ready(found)
             }
             None => Poll::Pending,
         }
     }
 
-    /// Takes the task off the list; whether it had been woken.
-    pub(super) fn forget(&self, waiting: &WaitSet, ticket: &mut Ticket) -> bool {
+    /// Puts the task on the list, unless it is there; it keeps its place.
+    fn enlist(&self, waiting: &WaitSet, ticket: &mut Ticket, context: &Context<'_>) {
+        let place = self.place(waiting);
+        let mut locals = self.locals();
+        let known = ticket.0.and_then(|number| locals.waker(place, number));
+        // Dropped below, unlocked: it may be the last of a task that waits, too.
+        let mut earlier = None;
+        if let Some(waker) = known {
+            if !waker.will_wake(context.waker()) {
+                earlier = Some(core::mem::replace(waker, context.waker().clone()));
+            }
+        } else {
+            let number = locals.number();
+            let local = locals.at(place);
+            if local.tasks.is_empty() {
+                local.seen = waiting.tide();
+            }
+            local.tasks.push_back((number, context.waker().clone()));
+            ticket.0 = Some(number);
+        }
+        waiting.enlist(self.me);
+        drop(locals);
+        drop(earlier);
+    }
+
+    /// Takes the task off the list. A wake-up that it had, or may have had, is passed on.
+    pub(super) fn forget(&self, waiting: &WaitSet, ticket: &mut Ticket) {
         let Some(number) = ticket.0.take() else {
-            return false;
+            return;
         };
         let place = self.place(waiting);
         let mut locals = self.locals();
         let waker = locals.remove(place, number);
-        let was_woken = waker.is_none();
-        if !was_woken {
-            self.note_tasks(waiting, locals.at(place));
-        }
+        let local = locals.at(place);
+        let seen = local.seen;
+        let missed = match waker {
+            Some(_) => local.tasks.is_empty() && waiting.retire(self.me, seen),
+            None => true,
+        };
         locals.tidy(place);
         drop(locals);
         drop(waker);
-        was_woken
+        if missed {
+            self.wake_one(waiting);
+        }
+    }
+}
+
+impl Door for Core {
+    fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
+        futex::wake(word, count)
+    }
+
+    fn ring(&self, set: &WaitSet, member: usize) {
+        match member == usize::from(self.me.index()) {
+            true => self.tell(set),
+            false => threads::ring(&self.tables().members[member]),
+        }
     }
 }

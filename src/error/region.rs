@@ -11,8 +11,15 @@ pub enum RegionError {
         found: String,
     },
     /// As many processes have it as can.
-    #[error("256 processes have the region, and no more can")]
+    #[error("255 processes have the region, and no more can")]
     Crowded,
+    /// The region is that of processes of another pid namespace, another container's say: neither
+    /// side could tell whether those of the other live.
+    #[error(
+        "the region is shared by processes of another pid namespace, whose deaths cannot be found \
+         here; share it within one, or start the containers with `--pid`"
+    )]
+    OtherNamespace,
     /// The name is of a region that this process was not given.
     #[error(
         "region {id:#018x} was not given to this process; pass it with `Builder::region` or \

@@ -12,4 +12,5 @@ mod region;
 mod tests;
 
 pub use array::{NamedSlice, NamedVec};
+pub(crate) use place::Held;
 pub use region::{NamedInfo, NamedRegion};

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// A name that this process holds. On drop the name is removed if nobody else does.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     file: Named,
     name: String,
     mark: ForkMark,
@@ -48,7 +48,7 @@ pub(super) struct Found {
 
 impl Held {
     /// Makes a file of `size` bytes, all of which have memory, has it filled, and names it.
-    pub(super) fn create(
+    pub(crate) fn create(
         name: &str,
         size: u64,
         fill: impl FnOnce(&Named) -> Result<(), NameError>,
@@ -90,7 +90,7 @@ impl Held {
     }
 
     /// Holds the file of this name, if it is a region of this user's.
-    pub(super) fn open(name: &str) -> Result<Self, NameError> {
+    pub(crate) fn open(name: &str) -> Result<Self, NameError> {
         check(name)?;
         let mark = ForkMark::new()?;
         let began = Instant::now();
@@ -116,16 +116,16 @@ impl Held {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The name that the C library knows it by.
-    pub(super) fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         file_name(&self.name)
     }
 
-    pub(super) fn file(&self) -> &Named {
+    pub(crate) fn file(&self) -> &Named {
         &self.file
     }
 }
@@ -149,7 +149,7 @@ impl Making {
         let started = clock::started(pid).unwrap_or(0);
         // ORDERING: Relaxed; a number that was not given out before.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let space = shm::pid_namespace();
+        let space = clock::pid_namespace();
         Self(format!("{MAKING}{space}.{pid}.{started}.{number}"))
     }
 }
@@ -170,7 +170,7 @@ fn is_abandoned(name: &str) -> bool {
         return false;
     };
     let pid = u32::try_from(pid).unwrap_or(0);
-    space == shm::pid_namespace() && clock::started(pid) != Some(started)
+    space == clock::pid_namespace() && clock::started(pid) != Some(started)
 }
 
 /// The regions of this user's that somebody holds.

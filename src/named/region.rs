@@ -20,7 +20,7 @@ use crate::memory::region::{AttachError, EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::sys::map::ForkMark;
 use crate::sys::shm::Named;
-use crate::sys::{clock, robust, shm};
+use crate::sys::{clock, robust};
 
 /// Shared memory that programs find by a name, with arrays in it that they find by a key.
 ///
@@ -396,7 +396,7 @@ impl Inner {
 /// This process: its number, with the space in front in which it has that, and when it began.
 fn own_process() -> (u64, u64) {
     let pid = process::id();
-    let space = shm::pid_namespace() << 32;
+    let space = clock::pid_namespace() << 32;
     (space | u64::from(pid), clock::started(pid).unwrap_or(0))
 }
 

@@ -25,6 +25,9 @@ use crate::sys::sandbox::{self, Policy, Rights, Unprepared};
 /// the program made inheritable are closed. The server that forks workers is not confined itself,
 /// nor is a program that starts them ([`command`](crate::Builder::command)).
 ///
+/// [Regions](crate::Builder::region) that the pool was given are shared with it, as with any
+/// worker. That a process which shares one has died is found out by those that are not confined.
+///
 /// An operation that is not allowed fails, as [`std::io::ErrorKind::PermissionDenied`], or ends the
 /// worker with `SIGSYS`: see [`Violation`]. The pool lives in either case, and each replacement is
 /// confined in the same way.

@@ -59,7 +59,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`MeetError::Unexpected`] if something else comes; [`Error::Region`] if it is no region, or
-    /// as many processes have it as may.
+    /// as many processes have it as may, or it has a name, by which it is to be opened.
     pub fn recv_region(&self) -> Result<Region, Error> {
         take_region(self.recv_descriptor()?)
     }

@@ -5,21 +5,32 @@
 //!   survivor can take back what the dead had in any of them.
 
 mod meeting;
+#[cfg(feature = "named")]
+mod naming;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
+use crate::lock;
 use crate::manager;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
 use crate::queue;
+use crate::signal;
 
 /// Every kind of object.
 static KINDS: &[&Kind] = &[
     &queue::CHANNEL,
+    &lock::MUTEX,
+    &lock::CONDVAR,
+    &lock::RWLOCK,
+    &lock::REENTRANT,
+    &signal::EVENT,
+    &signal::SEMAPHORE,
+    &signal::BARRIER,
     &queue::STREAM,
     &manager::MAP,
     &manager::LIST,
@@ -45,7 +56,7 @@ impl Region {
     /// let task = pool.spawn(words.handle().words(), |name| {
     ///     let handle = gristmill::Handle::from_words([name[0].into(), name[1].into()]);
     ///     let words: Queue<[u64; 2]> = handle.open().unwrap();
-    ///     words.send_blocking(&[1, 2]).unwrap();
+    ///     words.send_blocking([1, 2]).unwrap();
     /// })?;
     /// assert_eq!(words.recv_blocking().unwrap(), [1, 2]);
     /// task.wait()?;

@@ -1,6 +1,6 @@
-//! Waiting: parked workers and the parent's doorbell.
+//! Waiting: parked workers, the parent's doorbell, and who waits for an object of a region.
 //!
-//! Both follow one pattern. The one side writes what it has to say, fences, and looks whether the
+//! All follow one pattern. The one side writes what it has to say, fences, and looks whether the
 //! other sleeps; the other says that it will sleep, fences, and looks once more whether there is
 //! something to do. Whichever fence comes second, that side sees the other's write.
 
@@ -8,10 +8,19 @@ mod doorbell;
 #[cfg(not(gristmill_loom))]
 pub(crate) mod kernel;
 #[cfg(all(test, gristmill_loom))]
+mod lock_model;
+pub(crate) mod lockword;
+#[cfg(all(test, gristmill_loom))]
 mod model;
 mod parking;
+#[cfg(not(gristmill_loom))]
+pub(crate) mod reentrant;
+pub(crate) mod rwlock;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
+pub(crate) mod waitset;
+#[cfg(all(test, gristmill_loom))]
+mod waitset_model;
 
 use core::time::Duration;
 

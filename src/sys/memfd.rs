@@ -7,7 +7,7 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::fstat;
-use nix::unistd::ftruncate;
+use nix::unistd::{Whence, ftruncate, lseek};
 
 use super::failure::SysError;
 
@@ -58,10 +58,12 @@ pub(crate) fn is_sealed(file: BorrowedFd<'_>) -> Result<bool, SysError> {
     Ok(SealFlag::from_bits_retain(seals).contains(fixed_size()))
 }
 
-/// The size of `file` in bytes.
+/// The size of `file` in bytes, by its end: a confined process may not ask for its status. Nobody
+/// reads such a file by its position, which this moves.
 pub(crate) fn size(file: BorrowedFd<'_>) -> Result<u64, SysError> {
-    let status = fstat(file).map_err(SysError::of("read the size of the memory file"))?;
-    Ok(u64::try_from(status.st_size).unwrap_or(0))
+    let end = lseek(file, 0, Whence::SeekEnd);
+    let end = end.map_err(SysError::of("read the size of the memory file"))?;
+    Ok(u64::try_from(end).unwrap_or(0))
 }
 
 /// The bytes that `file` really takes, in whichever process they were written.

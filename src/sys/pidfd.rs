@@ -19,6 +19,7 @@ use nix::{
 };
 
 use super::failure::SysError;
+use super::sandbox;
 
 /// How a process ended, and what it used.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -52,9 +53,16 @@ impl PidFd {
     /// Holds the process `pid`. The caller knows that the number is still that process: it is an
     /// unreaped child, or the parent, asked again afterwards.
     ///
-    /// Fails with `ESRCH` if there is no such process, `EMFILE` if there is no descriptor left.
+    /// Fails with `ESRCH` if there is no such process, `EMFILE` if there is no descriptor left,
+    /// `EPERM` without trying in a process that is confined.
     pub(crate) fn open(pid: i32) -> Result<Self, SysError> {
         const WHAT: &str = "open a descriptor for a process";
+        if sandbox::is_confined() {
+            return Err(SysError {
+                attempt: WHAT,
+                errno: Errno::EPERM,
+            });
+        }
         // SAFETY: takes two integers and touches no memory.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = RawFd::try_from(fd).unwrap_or(-1);

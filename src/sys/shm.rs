@@ -186,10 +186,3 @@ pub(crate) fn names() -> Result<Vec<String>, SysError> {
         |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
     Ok(found.filter_map(name).collect())
 }
-
-/// The namespace in which this process has its number.
-pub(crate) fn pid_namespace() -> u64 {
-    File::open("/proc/self/ns/pid")
-        .and_then(|file| file.metadata())
-        .map_or(0, |found| found.ino())
-}

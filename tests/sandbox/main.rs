@@ -8,6 +8,7 @@ mod inside;
 mod kernel;
 mod methods;
 mod paths;
+mod regions;
 
 use std::fs;
 use std::net::TcpListener;

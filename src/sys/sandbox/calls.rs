@@ -200,6 +200,8 @@ const SOME_USES: &[(i64, u8, &[i32])] = &[
             libc::F_GETFL,
             libc::F_DUPFD,
             libc::F_DUPFD_CLOEXEC,
+            // Of a region's file.
+            libc::F_GET_SEALS,
         ],
     ),
     // Whether standard output is a terminal, and how wide.

@@ -12,6 +12,15 @@ mod files;
 use std::os::fd::OwnedFd;
 
 use super::failure::SysError;
+use crate::primitive::flag::Flag;
+
+/// Raised in the last moment before.
+static CONFINED: Flag = Flag::new();
+
+/// Whether this process may look at no other one: trying would be a violation.
+pub(crate) fn is_confined() -> bool {
+    CONFINED.is_raised()
+}
 
 #[cfg(feature = "sandbox")]
 pub(crate) use files::{Rights, Unprepared, prepare};
@@ -59,6 +68,7 @@ pub(crate) fn confine(ruleset: OwnedFd, policy: Policy) -> Result<(), SysError> 
         files::require_one_thread()?;
     }
     files::restrict(ruleset)?;
+    CONFINED.raise();
     calls::filter(policy)
 }
 
