@@ -3,8 +3,8 @@
 //!
 //! Prints the median and the quartiles of as many rounds as are given (`-- 9`), and of the ratios
 //! of the rounds (rival / ours: above 1, ours is faster). Unfair to ours: the rivals need survive
-//! nobody's death, and know nothing of processes. Unfair to the rivals: tokio's hand permits over in
-//! strict order, ours only to the first in line.
+//! nobody's death, and know nothing of processes. Unfair to the rivals: tokio's hand permits over
+//! in strict order, ours only to the first in line.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -154,7 +154,10 @@ proptest! {
     }
 
     #[test]
-    fn a_barrier_is_a_count(parties in 1_u32..5, steps in proptest::collection::vec(0_u8..12, 1..60)) {
+    fn a_barrier_is_a_count(
+        parties in 1_u32..5,
+        steps in proptest::collection::vec(0_u8..12, 1..60),
+    ) {
         let barrier = Barrier::new(&region(), parties).unwrap();
         let mut waits = Vec::new();
         let mut is_broken = false;

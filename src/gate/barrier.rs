@@ -172,8 +172,8 @@ impl<'a> Rounds<'a> {
     }
 
     fn load(&self) -> State {
-        // ORDERING: G5, Acquire; what each party did before it arrived, and the leader before it let
-        // them through, is seen (`shift`). Model: a_round_publishes.
+        // ORDERING: G5, Acquire; what each party did before it arrived, and the leader before it
+        // let them through, is seen (`shift`). Model: a_round_publishes.
         State::from_bits(self.head.word.load(Ordering::Acquire))
     }
 
@@ -207,7 +207,8 @@ impl<'a> Rounds<'a> {
     fn vacate(&self, me: Owner, party: Party) {
         let spot = &self.spots[party.index as usize % self.spots.len()].0;
         let mine = Word::new(HERE, me, party.round.mark()).to_bits();
-        // ORDERING: Relaxed; nothing is published. A read-modify-write, as the caller's fence wants.
+        // ORDERING: Relaxed; nothing is published. A read-modify-write, as the caller's fence
+        // wants.
         let _ = spot.compare_exchange(mine, FREE, Ordering::Relaxed, Ordering::Relaxed);
     }
 

@@ -69,9 +69,9 @@ pub(crate) static BARRIER: Kind = Kind {
 /// [`BarrierError::Broken`], until somebody calls [`reset`](Self::reset). Nobody waits for a party
 /// that will not come.
 ///
-/// A wait that is *dropped* breaks nothing: it has not come, and another may come in its stead. So a
-/// wait may be one branch of a `select!`. (With a timeout of the runtime's around it, too, it is the
-/// caller who decides whether to abort.)
+/// A wait that is *dropped* breaks nothing: it has not come, and another may come in its stead. So
+/// a wait may be one branch of a `select!`. (With a timeout of the runtime's around it, too, it is
+/// the caller who decides whether to abort.)
 ///
 /// # Examples
 ///

@@ -47,7 +47,8 @@ pub(crate) static EVENT: Kind = Kind {
 /// # What is guaranteed
 /// A wait ends if the event is set, or was set after the wait was asked for: a set that is followed
 /// by a clear lets everybody through who waited then, however late they come to look. (Python's
-/// event may leave them waiting.) What was written before [`set`](Self::set) is seen after the wait.
+/// event may leave them waiting.) What was written before [`set`](Self::set) is seen after the
+/// wait.
 ///
 /// # When a process dies
 /// Nobody has an event, so nothing is to be taken back. A process that dies while it waits takes no

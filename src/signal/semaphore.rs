@@ -30,10 +30,10 @@ use crate::protocol::name::{Handle, Name};
 ///
 /// # Order
 /// Whoever finds too few permits may be *first in line*: until it has what it wants, or gives up,
-/// nobody else gets any, however few they want. So who wants many is not overtaken for ever by those
-/// who want few. Those behind are called one by one in about the order in which they came, threads
-/// before tasks; but one that comes when the first has just been served may get ahead of those that
-/// are being called. `try_acquire` finds nothing while somebody is first in line.
+/// nobody else gets any, however few they want. So who wants many is not overtaken for ever by
+/// those who want few. Those behind are called one by one in about the order in which they came,
+/// threads before tasks; but one that comes when the first has just been served may get ahead of
+/// those that are being called. `try_acquire` finds nothing while somebody is first in line.
 ///
 /// # When a process dies
 /// The permits that it had are free at once: when another process that has the region sees it end.
@@ -205,9 +205,9 @@ impl Object for Semaphore {
 /// A [`Semaphore`] that never has more permits than it was made with.
 ///
 /// It dereferences to the semaphore. [`release`](Semaphore::release) once too often is
-/// [`ReleaseError::TooMany`]: only what was acquired and [forgotten](Permit::forget) can be released
-/// so, for guards release what they hold. And to acquire more at once than there will ever be is
-/// [`AcquireError::TooMany`] instead of a wait without end.
+/// [`ReleaseError::TooMany`]: only what was acquired and [forgotten](Permit::forget) can be
+/// released so, for guards release what they hold. And to acquire more at once than there will ever
+/// be is [`AcquireError::TooMany`] instead of a wait without end.
 #[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 
