@@ -50,6 +50,8 @@
 //!   and [`SimpleQueue`]; [`pipe`] and [`simplex`] for messages with an end of file, [`byte_pipe`]
 //!   and [`byte_simplex`] for bytes; [`SendError`] and [`RecvError`], what they answer. They lie
 //!   in a [`Region`], and cross by [`Handle`].
+//! - Locks between processes: [`Mutex`], [`RwLock`], [`ReentrantMutex`], [`Condvar`], and
+//!   [`LockError`], which hands over what a dead holder left. They lie in a [`Region`], too.
 //! - There, too: [`Event`], for which many wait; [`Semaphore`] and [`BoundedSemaphore`], whose
 //!   [`Permit`]s come back from the dead; [`Barrier`], which breaks rather than wait for them.
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
@@ -84,7 +86,8 @@
 //!   ```
 //! - Outputs are recycled: keep a pool, and drop buffers early, and memory is touched for the first
 //!   time only once.
-//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait.
+//! - Idle workers spin for about 50 µs before they sleep, and so do threads that wait; one worker
+//!   for up to 2 ms while work keeps coming at shorter intervals ([`Builder::spin`]).
 //!
 //! # What a worker is
 //!
@@ -248,6 +251,8 @@ mod pool;
 mod worker;
 // F7: the verbs, and what processes share.
 #[cfg(not(gristmill_loom))]
+mod lock;
+#[cfg(not(gristmill_loom))]
 mod manager;
 #[cfg(not(gristmill_loom))]
 mod par;
@@ -285,6 +290,11 @@ pub use error::{
     Cause, Damage, Error, Failure, ItemError, Location, MeetError, MeetRefusal, OomKill, PathUser,
     Refusal, RegionError, RemoteError, Result, SchedulerError, ShareError, TaskError, TaskId,
     WorkerDeath,
+};
+#[cfg(not(gristmill_loom))]
+pub use lock::{
+    Condvar, LockError, LockResult, Locking, Mutex, MutexGuard, Noticing, Read, ReentrantMutex,
+    ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Way, Writing,
 };
 #[cfg(not(gristmill_loom))]
 pub use manager::{

@@ -3,7 +3,8 @@
 //! The open bits and the front of each header are written by the parent alone, under the lock of
 //! its books, and are compared to the letter. A chunk's word is legal in each state that the chunk
 //! may be in at that moment. The count of a job is never above the number of its chunks that were
-//! seen unsettled *before* the count is read: a worker counts a chunk off before it ends it.
+//! seen unsettled *before* the count is read: a worker counts a chunk off before it ends it. A job
+//! of one chunk has no count that anybody would go by; its chunk is all there is to look at.
 
 use crate::primitive::atomic::Ordering;
 

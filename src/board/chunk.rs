@@ -152,6 +152,13 @@ impl Chunk {
         self.word.load(Ordering::Relaxed) == nobodys(UNCLAIMED, generation)
     }
 
+    /// Whether somebody may still have it to do: a hint, whichever job it speaks of.
+    pub(super) fn seems_pending(&self) -> bool {
+        // Relaxed: a hint; whoever sleeps on it fences first (doorbell).
+        let word = Word::from_bits(self.word.load(Ordering::Relaxed));
+        matches!(word.state(), UNCLAIMED | CLAIMED)
+    }
+
     /// UNCLAIMED(g) -> CANCELLED(g).
     pub(super) fn cancel(&self, generation: u32) -> bool {
         // Relaxed: nothing was written for it, nothing is.

@@ -11,6 +11,9 @@
 //!
 //! * `epoch` counts posts and recoveries of this job's place, and never goes back. A worker that
 //!   swept the job remembers the epoch it began with, and looks again when there is a newer one.
+//! * A job of one chunk has neither: nobody moves its `cursor` or its `remaining`, for the word of
+//!   its chunk says all there is. A worker knows from `chunks`, which its claim pins; a small call
+//!   then moves one line to the worker and back instead of three.
 //! * `cursor` is a hint: the next chunk to try. A late worker of an older job may move it on; the
 //!   chunk it skips is found by the sweep.
 //! * `remaining` is how many chunks are still to end, or *less*: never more. A worker counts down
@@ -104,7 +107,7 @@ impl JobHeader<'_> {
         last.generation().wrapping_add(1)
     }
 
-    /// CLOSED -> OPEN(g), all chunks being UNCLAIMED(g).
+    /// CLOSED, or OPEN of a job that has ended -> OPEN(g), all chunks being UNCLAIMED(g).
     pub(super) fn open(&self, generation: u32, chunks: u32) {
         // Relaxed: published by the word below; a late worker of an older job that reads them
         // early clamps what it reads and claims nothing.
@@ -114,13 +117,15 @@ impl JobHeader<'_> {
             .remaining
             .0
             .store(chunks.into(), Ordering::Relaxed);
-        self.bump_epoch();
         // ORDERING: B1, Release; publishes the chunks and what the job works on (`generation`).
         // Model: a_joined_job_is_whole.
         self.front.word.store(
             Word::new(OPEN, Owner::NONE, generation).to_bits(),
             Ordering::Release,
         );
+        // Last. The place may say OPEN of a job that has ended: with the new epoch and the old
+        // generation a worker would find nothing, and pass the new job over for good.
+        self.bump_epoch();
     }
 
     pub(super) fn close(&self, generation: u32) {
@@ -214,9 +219,17 @@ impl JobHeader<'_> {
 
     /// Calls back the workers that swept.
     pub(super) fn bump_epoch(&self) {
+        // Relaxed: only the parent writes it, under the lock of its books. So this need not be one
+        // step, which would wait until every store before it has reached the other cores.
+        let epoch = self.front.epoch.load(Ordering::Relaxed).wrapping_add(1);
         // ORDERING: B3, Release; what made chunks UNCLAIMED comes first (`epoch`).
         // Model: a_recovered_chunk_is_swept_again, a_late_joiner_sees_the_next_post.
-        self.front.epoch.fetch_add(1, Ordering::Release);
+        self.front.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Whether the job has one chunk, and so no counts.
+    pub(super) fn is_single(&self) -> bool {
+        self.chunks() == 1
     }
 
     /// How many chunks the header speaks of; any number.

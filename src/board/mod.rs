@@ -29,7 +29,8 @@ mod tests;
 mod threads;
 
 use crate::memory::owner::{Owner, Word};
-use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw, full_fence};
+use crate::primitive::prefetch;
 
 pub(crate) use chunk::{Chunk, ChunkRange};
 pub(crate) use header::{JobCounts, JobFront, Known};
@@ -225,7 +226,8 @@ impl<'a> Board<'a> {
 
     /// Opens the job to all workers.
     ///
-    /// The last step is a read-modify-write, so that waking workers may follow without a fence.
+    /// The last step is a read-modify-write or a fence, so that waking workers may follow without
+    /// one. The place may be that of a job that is settled and was not closed.
     ///
     /// # Panics
     /// If the table is smaller than `chunks`.
@@ -234,9 +236,18 @@ impl<'a> Board<'a> {
             chunk.reset(generation);
         }
         self.header(job).open(generation, chunks);
-        // ORDERING: B6, Release; the word is OPEN before its bit is seen (`join`).
-        // Model: an_open_bit_means_an_open_job.
-        self.open.fetch_or(1 << job, Ordering::Release);
+        // Relaxed: only the parent writes it.
+        if self.open.load(Ordering::Relaxed) & 1 << job != 0 {
+            // The last job here was not closed. Workers look at the place anyway, and the line of
+            // the open bits need not go there and back.
+            // ORDERING: P1, SeqCst; what a read-modify-write would be for whoever wakes workers
+            // next (`sync/parking.rs`).
+            full_fence();
+        } else {
+            // ORDERING: B6, Release; the word is OPEN before its bit is seen (`join`).
+            // Model: an_open_bit_means_an_open_job.
+            self.open.fetch_or(1 << job, Ordering::Release);
+        }
         Posted {
             job,
             generation,
@@ -247,35 +258,50 @@ impl<'a> Board<'a> {
 
     /// About how many chunks are still to end: a hint, too low after a death.
     pub(crate) fn progress(&self, posted: &Posted) -> u32 {
+        if posted.chunks == 1 {
+            return self.chunk(posted.job, 0).seems_pending().into();
+        }
         let remaining = self.header(posted.job).remaining();
         remaining.clamp(0, posted.chunks.into()) as u32
     }
 
-    /// Whether some open job seems to have no chunk left: a hint, and cheap enough to spin on.
-    pub(crate) fn any_exhausted(&self) -> bool {
-        // Relaxed: a hint; whoever sleeps on it fences first (doorbell).
-        let mut open = self.open.load(Ordering::Relaxed);
+    /// Whether one of these jobs seems to have no chunk left: a hint, and cheap enough to spin on.
+    pub(crate) fn any_exhausted(&self, mut open: u64) -> bool {
         while open != 0 {
             let job = open.trailing_zeros();
             open &= open - 1;
-            if self
-                .counts
-                .get(job as usize)
-                .is_some_and(|counts| counts.remaining() <= 0)
-            {
+            if self.is_exhausted(job) {
                 return true;
             }
         }
         false
     }
 
-    /// Whether any job is open; the parent knows, for it opens and closes them.
-    pub(crate) fn has_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed) != 0
+    /// The same of one job.
+    pub(crate) fn is_exhausted(&self, job: u32) -> bool {
+        if job as usize >= self.fronts.len() {
+            return false;
+        }
+        let header = self.header(job);
+        match header.is_single() {
+            true => !self.chunk(job, 0).seems_pending(),
+            false => header.remaining() <= 0,
+        }
+    }
+
+    /// Asks for the lines that a worker reads first in a job's only, or first, chunk: all at once,
+    /// where one after the other would cost as many trips between two cores.
+    pub(crate) fn prefetch(&self, joined: Joined) {
+        prefetch::to_read(self.place_of(joined.job, 0));
+        prefetch::to_write(self.chunk(joined.job, 0));
     }
 
     /// About how many chunks nobody has begun: a hint.
     pub(crate) fn unclaimed(&self, posted: &Posted) -> u32 {
+        if posted.chunks == 1 {
+            let chunk = self.chunk(posted.job, 0);
+            return chunk.is_unclaimed(posted.generation).into();
+        }
         let next = self.header(posted.job).cursor();
         u64::from(posted.chunks).saturating_sub(next) as u32
     }
@@ -340,7 +366,9 @@ impl<'a> Board<'a> {
     pub(crate) fn close(&self, posted: Posted) {
         self.header(posted.job).close(posted.generation);
         // Relaxed: a hint; whoever still sees the bit finds the word CLOSED, or nothing to claim.
-        self.open.fetch_and(!(1 << posted.job), Ordering::Relaxed);
+        // Only the parent writes it, so this need not be one step (`bump_epoch`).
+        let open = self.open.load(Ordering::Relaxed) & !(1 << posted.job);
+        self.open.store(open, Ordering::Relaxed);
     }
 
     /// An open job that this worker has not swept in vain, the lowest place first.
@@ -384,7 +412,9 @@ impl<'a> Board<'a> {
         let header = self.header(joined.job);
         let table = self.table(joined.job);
         let chunks = header.chunks().min(table.len() as u64) as u32;
-        for _ in 0..chunks {
+        // One chunk needs no cursor.
+        let tries = if chunks == 1 { 0 } else { chunks };
+        for _ in 0..tries {
             let Some(chunk) = header.advance_cursor(chunks) else {
                 break;
             };
@@ -425,6 +455,10 @@ impl<'a> Board<'a> {
     pub(crate) fn tally(&self, joined: Joined) -> (u32, u32) {
         let header = self.header(joined.job);
         let chunks = header.chunks().min(self.table(joined.job).len() as u64) as u32;
+        if chunks == 1 {
+            // Whoever asks has it.
+            return (0, 1);
+        }
         let left = header.remaining().clamp(0, chunks.into()) as u32;
         (chunks - left, left)
     }
@@ -438,15 +472,22 @@ impl<'a> Board<'a> {
         outcome: Outcome,
     ) -> Completion {
         let header = self.header(joined.job);
+        let is_single = header.is_single();
         // Before the word: until it moves, the chunk pins the job, and the count is this job's.
-        header.count_down(1);
+        if !is_single {
+            header.count_down(1);
+        }
         if !self
             .chunk(joined.job, chunk)
             .complete(me, joined.generation, outcome)
         {
             return Completion::Lost;
         }
-        if header.is_exhausted() {
+        if is_single {
+            // ORDERING: B5, SeqCst; as in `is_exhausted`, where there is nothing to count.
+            fence_after_rmw();
+            Completion::Last
+        } else if header.is_exhausted() {
             Completion::Last
         } else {
             Completion::More

@@ -244,19 +244,41 @@ fn a_late_joiner_sees_the_next_post() {
 }
 
 #[test]
-fn a_late_worker_counts_down_its_own_job() {
+fn a_job_over_one_that_was_not_closed_is_found() {
     explore_bounded(Some(3), || {
         let memory = Memory::new(1);
         let mut first = memory.post(1);
+        let worked = memory.work(worker(0), &mut Seen::new());
+        assert_eq!(worked, [0]);
+        assert!(memory.board().settled(&mut first));
+        let late = Arc::clone(&memory);
+        let late = thread::spawn(move || {
+            let mut seen = Seen::new();
+            let ended = late.work(worker(1), &mut seen);
+            (seen, ended)
+        });
+        let mut second = memory.post(1);
+        let (mut seen, early) = late.join().unwrap();
+        let rest = memory.work(worker(1), &mut seen);
+        assert_eq!([early, rest].concat(), [0]);
+        assert!(memory.board().settled(&mut second));
+    });
+}
+
+#[test]
+fn a_late_worker_counts_down_its_own_job() {
+    explore_bounded(Some(2), || {
+        let memory = Memory::new(2);
+        let mut first = memory.post(2);
         let late = Arc::clone(&memory);
         let late = thread::spawn(move || late.work(worker(0), &mut Seen::new()));
         while !memory.board().settled(&mut first) {
             thread::yield_now();
         }
         memory.board().close(first);
-        let second = memory.post(1);
+        let second = memory.post(2);
         let mine = memory.work(worker(1), &mut Seen::new());
-        if mine.is_empty() {
+        if mine.len() < 2 {
             late.join().unwrap();
         } else {
             assert_eq!(
@@ -304,6 +326,30 @@ fn the_end_of_a_job_is_noticed() {
         let sleeps = parent_sleeps(&memory, &mut posted, &armed);
         let rung = workers.map(|worker| worker.join().unwrap());
         assert!(!sleeps || rung.contains(&true), "asleep for ever");
+    });
+}
+
+#[test]
+fn the_end_of_a_single_chunk_is_noticed() {
+    explore(|| {
+        let memory = Memory::new(1);
+        let mut posted = memory.post(1);
+        let armed = Arc::new(AtomicU64::new(0));
+        let hand = Arc::clone(&memory);
+        let bell = Arc::clone(&armed);
+        let hand = thread::spawn(move || {
+            let mut seen = Seen::new();
+            let joined = hand.board().join(&seen).unwrap();
+            let chunk = hand.board().claim(&mut seen, joined, worker(0)).unwrap();
+            let completion = hand
+                .board()
+                .complete(joined, worker(0), chunk, Outcome::Done);
+            completion == Completion::Last && bell.load(Ordering::Relaxed) == 1
+        });
+        others_first();
+        let sleeps = parent_sleeps(&memory, &mut posted, &armed);
+        let rung = hand.join().unwrap();
+        assert!(!sleeps || rung, "asleep for ever");
     });
 }
 

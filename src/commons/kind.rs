@@ -1,5 +1,6 @@
 //! What the core must be able to do with an object without knowing what it is.
 
+use core::any::type_name;
 use std::sync::{Mutex, PoisonError};
 
 use crate::commons::seat::Seat;
@@ -43,4 +44,15 @@ pub(crate) fn know(kinds: &[&'static Kind]) {
 pub(super) fn find(id: u32) -> Option<&'static Kind> {
     let known = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
     known.iter().copied().find(|kind| kind.id == id)
+}
+
+/// FNV-1a over the type's name, its size and its alignment: the same in every process of one
+/// executable, and most likely different for another type.
+pub(crate) fn signature<T: ?Sized>(size: usize, align: usize) -> u64 {
+    let name = type_name::<T>().bytes();
+    let numbers = size.to_le_bytes().into_iter().chain(align.to_le_bytes());
+    name.chain(numbers)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
 }

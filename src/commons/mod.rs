@@ -26,7 +26,7 @@ mod threads;
 mod waiting;
 
 pub use kind::Object;
-pub(crate) use kind::{Kind, know};
+pub(crate) use kind::{Kind, know, signature};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;
 pub(crate) use seat::{Block, NoRoom, Seat};

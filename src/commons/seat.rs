@@ -380,7 +380,7 @@ impl Ticket {
 
     /// The task waits no more: a wake-up that it had is another's.
     pub(crate) fn leave(&mut self, seat: &Seat, set: &WaitSet) {
-        if seat.core().is_home() {
+        if !self.is_new() && seat.core().is_home() {
             seat.core().forget(set, self);
         }
     }

@@ -30,7 +30,6 @@ impl Ticket {
     }
 
     /// Whether the task has not waited yet.
-    #[expect(dead_code, reason = "for objects that look before they wait")]
     pub(crate) fn is_new(&self) -> bool {
         self.0.is_none()
     }

@@ -9,7 +9,7 @@ use super::wild::{value, word_at};
 use crate::board::{Joined, Outcome as ChunkEnd};
 use crate::memory::owner::Owner;
 use crate::protocol::lanes::Priority;
-use crate::protocol::range::Span;
+use crate::protocol::range::{JobBody, Span, Trial};
 use crate::protocol::reply::{Reply, ReplyBlock, Verdict};
 use crate::protocol::task::Task;
 use crate::ring::{Claim, Outcome};
@@ -167,9 +167,8 @@ impl Stage<'_> {
         let control = self.engine.control();
         let board = control.board();
         let number = self.job_in(joined.job);
-        let fails_fast = control
-            .job_body(joined.job)
-            .is_some_and(|body| body.load().fail_fast);
+        let body = control.job_body(joined.job).map(JobBody::load);
+        let fails_fast = body.is_some_and(|body| body.fail_fast);
         if self.is_hostile() {
             let arena = self.engine.hub().roster.arena(owner).cloned();
             let arena = arena.map_or(Span::default(), |arena| arena.span());
@@ -177,8 +176,15 @@ impl Stage<'_> {
             replace(board.chunk(joined.job, chunk).detail(), next);
         } else {
             let job = &mut self.jobs[number.expect("a job that was launched")];
-            let (start, len) = board.range(joined.job, chunk);
+            let (start, mut len) = board.range(joined.job, chunk);
             job.failed |= !done;
+            if done && body.is_some_and(|body| body.trial) {
+                // It may have taken long after all.
+                len = 1 + self.source.below(len as usize) as u64;
+                let (done, nanoseconds) = (len as u32, 1);
+                let trial = Trial { done, nanoseconds };
+                replace(board.chunk(joined.job, chunk).detail(), trial.to_bits());
+            }
             for (_, is_done) in &mut job.elements[start as usize..(start + len) as usize] {
                 *is_done |= done;
             }

@@ -81,6 +81,9 @@ fn round(seed: u64, checks: &[Check]) -> Result<(), String> {
         }
         for number in 0..1 + play.random.below(3) {
             let len = 50 + play.random.below(200);
+            if play.random.below(2) == 0 {
+                play.expect_short();
+            }
             play.launch(len, number % 2 == 0);
         }
         let stores = 1 + play.random.below(12);
@@ -202,6 +205,44 @@ fn truths_that_were_overwritten_are_found() {
     for (number, (hand, part)) in hands.into_iter().enumerate() {
         let found = directed(hand);
         assert!(found.contains(&part), "hand {number}: {found:?}");
+    }
+}
+
+/// A short job has one chunk and no counts: what was written over them moves nothing.
+#[test]
+fn a_job_without_counts_needs_none() {
+    let hands: [(Hand, &[Part]); 6] = [
+        (|control| replace(header(control, 3), u64::MAX), &[]),
+        (|control| replace(header(control, 4), i64::MAX as u64), &[]),
+        (|control| replace(header(control, 4), 0), &[]),
+        (|control| replace(header(control, 1), 9), &[]),
+        (|control| replace(header(control, 1), 0), &[Part::Place]),
+        (
+            |control| {
+                all(
+                    control
+                        .board()
+                        .words(CHUNKS)
+                        .into_iter()
+                        .skip(5 * JOBS + 1)
+                        .take(1),
+                    7,
+                )
+            },
+            &[Part::Chunk],
+        ),
+    ];
+    for (number, (hand, parts)) in hands.into_iter().enumerate() {
+        let found = with_pool(1, &CHECKS, |play| {
+            play.expect_short();
+            play.launch(100, true);
+            hand(play.control());
+            play.drain().and_then(|()| play.judge()).expect("it ends");
+            play.look_over();
+            play.fill_up(100).expect("all goes on");
+            std::mem::take(&mut play.parts)
+        });
+        assert_eq!(found, parts, "hand {number}");
     }
 }
 

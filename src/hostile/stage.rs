@@ -242,6 +242,7 @@ impl Stage<'_> {
             streaming: false,
             // As a job that keeps failures is launched.
             fail_fast: choice & 4 == 0,
+            trial: false,
             element_limit: limit.unwrap_or(0),
         };
         let launch = Launch {
@@ -266,6 +267,9 @@ impl Stage<'_> {
             },
             keep: Box::new(keep),
         };
+        if choice.is_multiple_of(3) {
+            self.engine.hub().paces.note(launch.job.kernel, 1024, 1);
+        }
         let entry = Arc::new(Entry::new());
         self.engine.launch(launch, &entry);
         self.jobs.push(Job {

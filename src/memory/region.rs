@@ -5,10 +5,12 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::thread;
 
 use nix::errno::Errno;
 
 use crate::primitive::atomic::{AtomicU32, Ordering};
+use crate::sys::cpu;
 use crate::sys::failure::SysError;
 use crate::sys::map::{HUGE_PAGE_BYTES, Mapping, Protection};
 use crate::sys::memfd;
@@ -23,6 +25,11 @@ pub(crate) const PAGE_BYTES: u64 = if cfg!(target_arch = "aarch64") {
 } else {
     4096
 };
+
+/// What a thread of its own is worth when memory is committed: some ten milliseconds.
+const SHARE_BYTES: u64 = 64 << 20;
+/// More threads wait for each other in the kernel.
+const MOST_THREADS: u64 = 4;
 
 /// Whether [`Region::commit`] still tries huge pages.
 const COLLAPSE: u32 = 0;
@@ -154,9 +161,42 @@ impl Region {
     /// Gives every page of `range` (whole extents, writable here) memory, in huge pages where the
     /// kernel can; says how many bytes became huge. What was there stays. A full machine is an
     /// error here and a SIGBUS for whoever writes without asking.
+    ///
+    /// A large range is shared out among some threads that live as long as this call: the kernel
+    /// clears the pages, one thread at a time each, and two are twice as fast.
     pub(crate) fn commit(&self, range: Range<u64>) -> Result<u64, SysError> {
         debug_assert!(range.start.is_multiple_of(EXTENT_BYTES));
         debug_assert!(range.end.is_multiple_of(EXTENT_BYTES));
+        let size = range.end.saturating_sub(range.start);
+        let most = size / SHARE_BYTES;
+        if most < 2 {
+            return self.commit_alone(range);
+        }
+        let threads = most.min(cpu::available() as u64).min(MOST_THREADS);
+        let share = size.div_ceil(threads).next_multiple_of(EXTENT_BYTES);
+        let shares = (range.start..range.end).step_by(share as usize);
+        let shares = shares.map(|start| start..(start + share).min(range.end));
+        thread::scope(|scope| {
+            let mut begun = Vec::new();
+            let mut huge = Ok(0);
+            let add = |sum: Result<u64, SysError>, more: Result<u64, SysError>| Ok(sum? + more?);
+            for part in shares.skip(1) {
+                let own = part.clone();
+                let helper = thread::Builder::new().name("gristmill-commit".into());
+                match helper.spawn_scoped(scope, || self.commit_alone(own)) {
+                    Ok(handle) => begun.push(handle),
+                    // No thread to be had: this one does it.
+                    Err(_) => huge = add(huge, self.commit_alone(part)),
+                }
+            }
+            huge = add(huge, self.commit_alone(range.start..range.start + share));
+            begun.into_iter().fold(huge, |huge, handle| {
+                add(huge, handle.join().expect("committing does not panic"))
+            })
+        })
+    }
+
+    fn commit_alone(&self, range: Range<u64>) -> Result<u64, SysError> {
         // Collapsing is for speed and may fail; populating is what counts, and costs next to
         // nothing (0.1 ms/GiB) once the range is huge.
         let huge = self.collapse(range.clone())?;
@@ -296,6 +336,15 @@ mod tests {
         assert_eq!(region.resident().unwrap(), 0);
         // SAFETY: as above.
         assert_eq!(unsafe { at.read() }, 0);
+    }
+
+    #[test]
+    fn a_large_range_is_committed_by_several_threads() {
+        let size = 2 * SHARE_BYTES + EXTENT_BYTES;
+        let region = Region::create(size).unwrap();
+        let huge = region.commit(0..size).unwrap();
+        assert!(huge <= size);
+        assert_eq!(region.resident().unwrap(), size);
     }
 
     #[test]

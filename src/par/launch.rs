@@ -108,6 +108,7 @@ where
         output: shape.output,
         streaming,
         fail_fast: true,
+        trial: false,
         element_limit: 0,
     };
     let keep: Keep = Box::new(Parts {

@@ -3,7 +3,7 @@
 //! Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987):
 //! each chunk is a fixed part of what is left, so the first are large and the last are small, and
 //! a heavy tail does not wait on one worker. The cut depends on the length and the number of
-//! workers only, never on timing.
+//! workers only, never on timing. That a short range is not cut at all is decided in `pace`.
 
 use core::iter;
 
@@ -63,6 +63,11 @@ impl Chunking {
             divisor: 1,
             smallest: len.max(1),
         }
+    }
+
+    /// Another range, cut by the same rule.
+    pub(crate) fn with_len(self, len: u64) -> Self {
+        Self { len, ..self }
     }
 
     pub(crate) fn len(&self) -> u64 {

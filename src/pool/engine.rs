@@ -53,6 +53,8 @@ pub(crate) struct Engine {
     /// Whether the supervisor looks at the clock because somebody waits.
     watched: AtomicU32,
     hub: Mutex<Hub>,
+    /// One bit a job on the board.
+    live_jobs: Arc<AtomicU64>,
     /// Asked for each task, where there is a choice.
     dispatch: Option<Dispatch>,
 }
@@ -98,6 +100,7 @@ impl Engine {
         // The control area is committed like any other memory: a full machine is an error here.
         let shape = Shape::new(places, config.queues);
         region.commit(0..Control::used(shape))?;
+        let hub = Hub::new(shape);
         let engine = Self {
             region,
             heap,
@@ -112,7 +115,8 @@ impl Engine {
             wake_ups: AtomicU64::new(0),
             sleepers: AtomicU64::new(0),
             watched: AtomicU32::new(0),
-            hub: Mutex::new(Hub::new(shape)),
+            live_jobs: Arc::clone(hub.jobs.live()),
+            hub: Mutex::new(hub),
             dispatch: Dispatch::new(&config),
             config,
         };
@@ -269,6 +273,12 @@ impl Engine {
         self.hub().jobs.progress(self.control(), job, generation)
     }
 
+    /// One bit a job on the board: a hint.
+    pub(crate) fn live_jobs(&self) -> u64 {
+        // ORDERING: Relaxed; a hint. Whoever sleeps on it has submitted, or taken the hub's lock.
+        self.live_jobs.load(Ordering::Relaxed)
+    }
+
     /// How many sleeping workers this process has woken for work.
     pub(crate) fn wake_ups(&self) -> u64 {
         // ORDERING: Relaxed; a count.
@@ -395,6 +405,7 @@ impl Drop for HubGuard<'_> {
             asked,
             nudge,
             discarded,
+            ended,
             takers,
             completed,
         } = mem::take(&mut self.aftermath);
@@ -425,7 +436,7 @@ impl Drop for HubGuard<'_> {
         for waker in wakers {
             waker.wake();
         }
-        drop(discarded);
+        drop((discarded, ended));
         if let (Some(dispatch), false) = (&self.engine.dispatch, completed.is_empty()) {
             let event = |placement: Placement| Event::Completed(placement.task, placement.queue);
             dispatch.notify(completed.into_iter().map(event));

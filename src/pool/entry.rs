@@ -22,6 +22,8 @@ pub(crate) struct Entry<T> {
     /// Where the work is, for whoever wants to take it back, under the hub's lock; and, as a hint,
     /// for whoever waits for it.
     place: AtomicU64,
+    /// How many calls there had been when a future let others go first, plus one; 0 if none did.
+    gave_way: AtomicU64,
 }
 
 /// Where pending work is.
@@ -62,6 +64,7 @@ impl<T> Entry<T> {
             ready: Flag::new(),
             state: Mutex::new(State::Pending(None)),
             place: AtomicU64::new(NOWHERE),
+            gave_way: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +98,17 @@ impl<T> Entry<T> {
                 generation: bits as u32,
             },
         }
+    }
+
+    /// Notes that a future lets others go first, after so many calls.
+    pub(crate) fn give_way(&self, calls: u64) {
+        // ORDERING: Relaxed, and below; read by the same future.
+        self.gave_way.store(calls + 1, Ordering::Relaxed);
+    }
+
+    /// How many calls there had been when a future let others go first, if it did.
+    pub(crate) fn gave_way(&self) -> Option<u64> {
+        self.gave_way.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Leaves the outcome; the waker of whoever waits must be called once no lock is held.

@@ -19,9 +19,10 @@ use crate::protocol::archive::{self, ArchiveError};
 use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
-use crate::protocol::range::{Beat, Span};
+use crate::protocol::range::{Beat, Span, Trial};
 use crate::protocol::reply::{Reply, Verdict};
 use crate::ring::Harvest;
+use crate::sys::clock;
 
 /// How many ended tasks are on their way at a time: the slot's line comes first, then, half-way,
 /// that of the reply, which the slot leads to.
@@ -37,27 +38,27 @@ impl Engine {
         control.done().any() || self.sees_finished_job()
     }
 
-    /// The slot of an entry's task, if that seems to have ended; one load of its word.
-    pub(crate) fn ended_slot<T>(&self, entry: &Entry<T>) -> Option<u32> {
-        match entry.place() {
-            Place::Slot { slot, generation } => {
-                let has_ended = self.control().ring().has_ended(slot, generation);
-                has_ended.then_some(slot)
-            }
-            _ => None,
-        }
+    /// The slot or job of an entry, if that seems to have ended; a load or two.
+    pub(crate) fn ended_place<T>(&self, entry: &Entry<T>) -> Option<Place> {
+        let place = entry.place();
+        let has_ended = match place {
+            Place::Slot { slot, generation } => self.control().ring().has_ended(slot, generation),
+            Place::Job { job, .. } => self.control().board().is_exhausted(job),
+            Place::Nowhere | Place::Backlog => false,
+        };
+        has_ended.then_some(place)
     }
 
     /// Whether a job on the board seems to have no chunk left.
     fn sees_finished_job(&self) -> bool {
-        self.control().board().any_exhausted()
+        self.control().board().any_exhausted(self.live_jobs())
     }
 
     /// Wakes workers for the chunks that nobody has begun, because their jobs turn out to take
     /// time: a small job was left to one worker.
     pub(crate) fn share_out(&self) {
         let control = self.control();
-        if !control.board().has_open() {
+        if self.live_jobs() == 0 {
             return;
         }
         let mut hub = self.hub();
@@ -85,17 +86,21 @@ impl Hub {
         self.harvest_with(control, engine, None)
     }
 
-    /// The same, and the task in a slot that is known to have ended; if nothing else is pending,
-    /// that is all, and its hint stays where it is.
+    /// The same, and the task or job that seems to have ended in a place; if nothing else is
+    /// pending, that is all, and its hint stays where it is.
     pub(crate) fn harvest_with(
         &mut self,
         control: &Control,
         engine: &Engine,
-        ended: Option<u32>,
+        ended: Option<Place>,
     ) -> usize {
         let mut outcomes = 0;
-        if let Some(slot) = ended {
-            outcomes += usize::from(self.collect(control, engine, slot));
+        if let Some(place) = ended {
+            outcomes += usize::from(match place {
+                Place::Slot { slot, .. } => self.collect(control, engine, slot),
+                Place::Job { job, .. } => self.finish_if_settled(control, job),
+                Place::Nowhere | Place::Backlog => false,
+            });
             if self.pending() == 0 {
                 return outcomes;
             }
@@ -133,6 +138,8 @@ impl Hub {
         self.harvest_everything(control, engine);
         self.feed(control);
         self.post_waiting(control);
+        // For whoever compares the board with the books next.
+        self.jobs.close_lingering(control);
     }
 
     /// The same, without taking up new work.
@@ -298,7 +305,13 @@ impl Hub {
             return false;
         };
         let first = running.inquiry.is_first_round();
-        let next = if first && found.is_empty() {
+        let trial = running.trial(control).filter(|_| found.is_empty());
+        if first && found.is_empty() {
+            self.note_pace(&running, trial);
+        }
+        let next = if let Some(rest) = running.given_back(trial) {
+            running.go_on(rest)
+        } else if first && found.is_empty() {
             Next::Over(Ok(()), Vec::new())
         } else {
             let done = running.done(control);
@@ -312,7 +325,7 @@ impl Hub {
             inquiry,
             ..
         } = running;
-        board.close(posted);
+        self.jobs.close(control, posted);
         match next {
             Next::Over(mut result, failures) => {
                 match &mut result {
@@ -333,6 +346,20 @@ impl Hub {
                 self.post(control, launch, entry, inquiry);
                 false
             }
+        }
+    }
+
+    /// Remembers the pace of a job that went well.
+    fn note_pace(&mut self, running: &Running, trial: Option<Trial>) {
+        let Running {
+            launch, posted_at, ..
+        } = running;
+        let kernel = launch.job.kernel;
+        if let Some(Trial { done, nanoseconds }) = trial {
+            self.paces.note(kernel, done.into(), nanoseconds.into());
+        } else if *posted_at != 0 {
+            let time = clock::now().saturating_sub(*posted_at);
+            self.paces.note_whole(kernel, launch.chunking.len(), time);
         }
     }
 

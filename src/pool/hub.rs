@@ -16,6 +16,7 @@ use crate::pool::entry::{Entry, Place};
 use crate::pool::flight::{Flight, Keep, TaskEntry};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::LaneBooks;
+use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
@@ -80,6 +81,8 @@ pub(crate) struct Hub {
     pub(super) alarms: Vec<Alarm>,
     /// How many tasks and jobs have been published: each may need a worker woken.
     pub(super) calls: u64,
+    /// How fast kernels went.
+    pub(crate) paces: Paces,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -108,6 +111,7 @@ impl Hub {
             alarms: Vec::new(),
             calls: 0,
             line: VecDeque::new(),
+            paces: Paces::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }
@@ -124,8 +128,9 @@ impl Hub {
 
     fn take_slot(&mut self, control: &Control) -> Option<Filling> {
         while let Some(slot) = self.free.pop() {
-            control.ring().expect_submission(Some(slot));
+            control.ring().expect_submission(slot);
             control.task(slot).expect_store();
+            control.parking().expect_wake();
             let Vacant { generation, .. } = self.vacant[slot as usize];
             if control.ring().fill(slot) == Some(generation) {
                 self.vacant[slot as usize].filling = true;
@@ -308,7 +313,7 @@ impl Hub {
     pub(super) fn settle_job(&mut self, entry: Arc<JobEntry>, outcome: JobOutcome) {
         self.settle(&entry, outcome);
         self.ring_for(&entry);
-        self.aftermath.discarded.push(Box::new(entry));
+        self.aftermath.ended.push(entry);
     }
 
     /// Frees a slot whose task has its outcome.
@@ -423,6 +428,8 @@ pub(super) struct Aftermath {
     pub(super) nudge: bool,
     /// What callers sent along with tasks and jobs that have ended.
     pub(super) discarded: Vec<Keep>,
+    /// Jobs that have ended, which nobody may take the outcome of.
+    pub(super) ended: Vec<Arc<JobEntry>>,
     /// Who has a task that not every worker may take, once for each.
     pub(super) takers: Vec<Takers>,
     /// Tasks whose end the scheduler is to be told.

@@ -75,7 +75,7 @@ impl Running {
     /// The elements of a chunk, by the parent's own books.
     pub(crate) fn range(&self, chunk: u32) -> Range<u64> {
         if self.inquiry.is_first_round() {
-            let bounds = self.launch.chunking.chunks().nth(chunk as usize);
+            let bounds = self.launch.cut().chunks().nth(chunk as usize);
             bounds.map_or(0..0, |(start, len)| start..start + len)
         } else {
             let range = self.inquiry.ranges.get(chunk as usize);
@@ -103,6 +103,20 @@ impl Running {
         } else {
             self.follow_first(found)
         }
+    }
+
+    /// The rest of a job that is not as short as it was thought, cut for all.
+    pub(crate) fn go_on(&mut self, rest: Range<u64>) -> Next {
+        if let Some(error) = &self.cancelled {
+            return Next::Over(Err(error.clone()), Vec::new());
+        }
+        self.inquiry.done += rest.start;
+        let cut = self.launch.chunking.with_len(rest.end - rest.start);
+        let ranges = cut
+            .chunks()
+            .map(|(start, len)| rest.start + start..rest.start + start + len);
+        self.inquiry.pending = ranges.collect();
+        self.next_round()
     }
 
     fn keep_failures(&mut self, found: Vec<(u32, TaskError, Beat)>) -> Next {

@@ -14,10 +14,12 @@ use crate::pool::entry::{Entry, Place};
 use crate::pool::flight::Keep;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Inquiry;
+use crate::pool::pace::Paces;
 use crate::pool::terms::{Grain, JobTerms};
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Control;
 use crate::protocol::gauge::Work;
-use crate::protocol::range::RangeJob;
+use crate::protocol::range::{RangeJob, Trial};
 use crate::sys::clock;
 
 /// How a job ended, with what it kept alive meanwhile.
@@ -59,6 +61,16 @@ pub(crate) struct Launch {
     pub(crate) keep: Keep,
 }
 
+impl Launch {
+    /// How the first round is cut.
+    pub(super) fn cut(&self) -> Chunking {
+        match self.job.trial {
+            true => Chunking::single(self.chunking.len()),
+            false => self.chunking,
+        }
+    }
+}
+
 /// A job on the board.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -74,6 +86,8 @@ pub(crate) struct Running {
     /// When workers that are still at it are killed.
     pub(crate) end: u64,
     pub(crate) inquiry: Inquiry,
+    /// When it was posted, where its pace is worth knowing; else 0.
+    pub(crate) posted_at: u64,
     /// What each worker said last of where it is, and since when, where elements have limits.
     pub(crate) pulses: Vec<Pulse>,
     /// Chunks whose worker is being killed because an element takes too long.
@@ -81,6 +95,23 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// What the worker of a trial gave back, of which nothing is done.
+    pub(super) fn given_back(&self, trial: Option<Trial>) -> Option<Range<u64>> {
+        let done = u64::from(trial?.done);
+        let len = self.launch.chunking.len();
+        (done < len).then_some(done..len)
+    }
+
+    /// What came of a job that was on trial, if it was and its worker told.
+    pub(super) fn trial(&self, control: &Control) -> Option<Trial> {
+        if !self.launch.job.trial {
+            return None;
+        }
+        let detail = control.board().chunk(self.posted.job(), 0).detail();
+        // ORDERING: Relaxed; acquired with the chunk's word.
+        Trial::from_bits(detail.load(Ordering::Relaxed))
+    }
+
     /// Elements that this round has done.
     pub(crate) fn done(&self, control: &Control) -> u64 {
         (0..self.posted.chunks())
@@ -134,6 +165,11 @@ pub(crate) struct Jobs {
     places: Vec<JobPlace>,
     /// One bit a running job, lowest number first.
     active: u64,
+    /// The same for whoever looks without the hub's lock.
+    live: Arc<AtomicU64>,
+    /// The last job that ended when no other ran. Its place still says OPEN: the next one takes it
+    /// over, which spares two lines the way to the workers and back; or it is closed.
+    lingering: Option<Posted>,
     backlog: VecDeque<(Launch, Arc<JobEntry>)>,
 }
 
@@ -144,6 +180,8 @@ impl Jobs {
             running: (0..JOBS).map(|_| None).collect(),
             places: vec![JobPlace::default(); JOBS],
             active: 0,
+            live: Arc::default(),
+            lingering: None,
             backlog: VecDeque::new(),
         }
     }
@@ -186,6 +224,32 @@ impl Jobs {
         is_there.then(|| running.range(chunk))
     }
 
+    /// One bit a running job, to be looked at without the hub's lock.
+    pub(crate) fn live(&self) -> &Arc<AtomicU64> {
+        &self.live
+    }
+
+    fn set_active(&mut self, active: u64) {
+        self.active = active;
+        // ORDERING: Relaxed; a hint for those who spin.
+        self.live.store(active, Ordering::Relaxed);
+    }
+
+    /// Closes the place of a job that was taken off the books, now or when the next one is posted.
+    pub(super) fn close(&mut self, control: &Control, posted: Posted) {
+        match self.active {
+            0 => self.lingering = Some(posted),
+            _ => control.board().close(posted),
+        }
+    }
+
+    /// Closes the place that was left open, if there is one.
+    pub(super) fn close_lingering(&mut self, control: &Control) {
+        if let Some(posted) = self.lingering.take() {
+            control.board().close(posted);
+        }
+    }
+
     /// What the header of a place must say.
     pub(crate) fn known(&self, job: u32) -> Known {
         let JobPlace { generation, epoch } = self.places[job as usize];
@@ -219,7 +283,7 @@ impl Jobs {
 
     /// Removes a job from the books.
     pub(crate) fn remove(&mut self, job: u32) -> Option<Running> {
-        self.active &= !(1 << job);
+        self.set_active(self.active & !(1 << job));
         self.running[job as usize].take()
     }
 
@@ -249,6 +313,10 @@ impl Hub {
         // One that waits for a place is posted when its caller may be asleep, and cannot see to it
         // that the work is shared out.
         launch.large |= self.jobs.count() >= JOBS;
+        if self.jobs.active != u64::MAX && !self.jobs.has_backlog() {
+            self.post(control, launch, Arc::clone(entry), Inquiry::default());
+            return;
+        }
         entry.set_place(Place::Backlog);
         self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);
@@ -280,7 +348,14 @@ impl Hub {
         let Some(body) = control.job_body(job) else {
             return;
         };
+        match &self.jobs.lingering {
+            Some(last) if last.job() == job => self.jobs.lingering = None,
+            _ => self.jobs.close_lingering(control),
+        }
         let generation = self.jobs.places[job as usize].generation.wrapping_add(1);
+        let measured = inquiry.is_first_round() && Paces::matters(&launch);
+        let kernel = launch.job.kernel;
+        launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
         body.store(&launch.job);
         let mut chunks = 0;
         let mut set = |start, len| {
@@ -289,7 +364,7 @@ impl Hub {
         };
         if inquiry.is_first_round() {
             launch
-                .chunking
+                .cut()
                 .chunks()
                 .for_each(|(start, len)| set(start, len));
         } else {
@@ -308,13 +383,15 @@ impl Hub {
         let posted = board.post(job, generation, chunks);
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
-        let large = launch.large || !inquiry.is_first_round();
+        let is_long = measured && self.paces.is_long(kernel, launch.chunking.len());
+        let large = launch.large || is_long || !inquiry.is_first_round();
         self.wake_workers(if large { chunks } else { 0 });
         self.aftermath.needs_one |= !large;
         self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
         }
+        let trial = launch.job.trial;
         let deaths = HashMap::new();
         let faults = Vec::new();
         let running = Running {
@@ -326,13 +403,18 @@ impl Hub {
             cancelled: None,
             end: NEVER,
             inquiry,
+            // A trial tells its pace itself.
+            posted_at: match measured && !trial {
+                true => clock::now(),
+                false => 0,
+            },
             pulses: Vec::new(),
             overrun: Vec::new(),
         };
         self.jobs.places[job as usize].generation = generation;
         self.jobs.call_back(job);
         self.jobs.running[job as usize] = Some(running);
-        self.jobs.active |= 1 << job;
+        self.jobs.set_active(self.jobs.active | 1 << job);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

@@ -45,6 +45,7 @@ mod harvest;
 mod inquiry;
 mod memory;
 mod output;
+mod pace;
 mod reactor;
 mod rebuild;
 mod recovery;

@@ -4,6 +4,11 @@
 //! runtime's own poll: an outcome needs no hop through another thread. Under any other executor
 //! the supervisor's thread listens. A future first looks for itself, and one that waits alone
 //! spins for a while: most answers come sooner than a sleeping thread could be woken.
+//!
+//! Many callers on one thread would each find themselves alone, spin, and go on to their next call
+//! before any other had its turn: one round trip after the other. So a future that waits alone
+//! first lets others go, once. If any of them calls meanwhile, their tasks are under way together
+//! from then on; if none does, the next 64 futures spin at once.
 
 use core::task::{Context, Poll};
 use std::sync::Arc;
@@ -17,6 +22,8 @@ use self::listener::Listeners;
 
 /// How long a lone future spins in `poll` before it lets the reactor wait.
 const SPIN: Duration = Duration::from_micros(20);
+/// How many futures spin at once after one that let others go first, in vain.
+const ALONE: u32 = 64;
 
 /// The listeners there are, and how many futures wait.
 #[derive(Debug, Default)]
@@ -26,9 +33,23 @@ pub(crate) struct Reactors {
     /// Set when the supervisor is to listen until nothing is pending: a future waits outside
     /// tokio, or there is work that nobody may ever wait for.
     pub(crate) supervisor_listens: bool,
+    /// How many more futures that wait alone take it that nobody else is about to call.
+    alone: u32,
 }
 
 impl Reactors {
+    /// Whether a future that waits alone lets others go first.
+    fn gives_way(&mut self) -> bool {
+        let left = self.alone.checked_sub(1);
+        self.alone = left.unwrap_or(0);
+        left.is_none()
+    }
+
+    /// What came of it.
+    fn learn(&mut self, others_called: bool) {
+        self.alone = if others_called { 0 } else { ALONE };
+    }
+
     /// Whether somebody listens who will wake the current task.
     fn hears_this_task(&self) -> bool {
         #[cfg(feature = "tokio")]
@@ -46,12 +67,31 @@ impl Engine {
         entry: &Entry<T>,
         context: &mut Context<'_>,
     ) -> Poll<T> {
+        let gave_way = entry.gave_way();
         if let Some(outcome) = entry.take() {
+            if let Some(calls) = gave_way {
+                let mut hub = self.hub();
+                let others_called = hub.calls > calls;
+                hub.reactors.learn(others_called);
+            }
             return Poll::Ready(outcome);
         }
         let (is_alone, is_heard) = {
             let mut hub = self.hub();
-            let ended = self.ended_slot(entry);
+            let ended = self.ended_place(entry);
+            match gave_way {
+                Some(calls) => {
+                    let others_called = hub.calls > calls;
+                    hub.reactors.learn(others_called);
+                }
+                None if hub.waits_alone() && ended.is_none() && hub.reactors.gives_way() => {
+                    entry.give_way(hub.calls);
+                    drop(hub);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {}
+            }
             // What waits alone is looked for where it is, below.
             if ended.is_some() || !hub.waits_alone() && self.sees_completions() {
                 hub.harvest_with(self.control(), self, ended);

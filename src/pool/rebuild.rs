@@ -215,6 +215,7 @@ impl Hub {
 
     /// All headers and the open bits.
     fn renew_board(&mut self, control: &Control) {
+        self.jobs.close_lingering(control);
         let board = control.board();
         for job in 0..JOBS as u32 {
             self.jobs.call_back(job);

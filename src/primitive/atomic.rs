@@ -5,6 +5,15 @@ pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(gristmill_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+/// A sequentially consistent fence where no read-modify-write precedes.
+#[inline]
+pub(crate) fn full_fence() {
+    #[cfg(gristmill_loom)]
+    fence(Ordering::SeqCst);
+    #[cfg(not(gristmill_loom))]
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// A sequentially consistent fence for a place that directly follows a read-modify-write.
 ///
 /// "I wrote mine, now I read yours" (a task against a parked worker, a result against a sleeping

@@ -12,6 +12,7 @@ use bytemuck::Pod;
 use crate::memory::region::Region;
 use crate::numeric::{At, Store};
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::prefetch;
 use crate::protocol::context::{Context, ContextReader};
 use crate::protocol::function::{BadFunction, FunctionId, NotInImage};
 
@@ -38,6 +39,9 @@ pub(crate) struct RangeJob {
     pub(crate) streaming: bool,
     /// On the first failure, the chunks that nobody began are cancelled.
     pub(crate) fail_fast: bool,
+    /// One chunk that is thought to take no time: the worker says how long it took, and gives back
+    /// what it has not begun when it takes long after all ([`Trial`]).
+    pub(crate) trial: bool,
     /// Nanoseconds that one element may take; 0: it may take any time. Otherwise the worker says
     /// where it is, in batches that take much less.
     pub(crate) element_limit: u64,
@@ -58,12 +62,15 @@ const _: () = assert!(size_of::<JobBody>() == 128);
 
 const STREAMING: u64 = 1;
 const FAIL_FAST: u64 = 2;
+const TRIAL: u64 = 4;
 
 impl JobBody {
     /// Writes the job; by the parent, between the board's `begin` and `post`.
     pub(crate) fn store(&self, job: &RangeJob) {
         let [left, right] = job.inputs;
-        let flags = u64::from(job.streaming) * STREAMING + u64::from(job.fail_fast) * FAIL_FAST;
+        let flags = u64::from(job.streaming) * STREAMING
+            + u64::from(job.fail_fast) * FAIL_FAST
+            + u64::from(job.trial) * TRIAL;
         let words = [
             job.kernel.to_bits(),
             job.context.offset,
@@ -83,6 +90,13 @@ impl JobBody {
         }
     }
 
+    /// Asks for its lines, for whoever is about to read it.
+    pub(crate) fn prefetch(&self) {
+        let (first, second) = self.0.split_at(8);
+        prefetch::to_read(&first[0]);
+        prefetch::to_read(&second[0]);
+    }
+
     /// Reads the job; by a worker that holds one of its chunks.
     pub(crate) fn load(&self) -> RangeJob {
         // ORDERING: Relaxed; claiming the chunk acquired what `post` released.
@@ -98,6 +112,7 @@ impl JobBody {
             output: span(7),
             streaming: word(9) & STREAMING != 0,
             fail_fast: word(9) & FAIL_FAST != 0,
+            trial: word(9) & TRIAL != 0,
             element_limit: word(10),
         }
     }
@@ -134,6 +149,35 @@ impl Beat {
         let start = chunk.start.checked_add(self.0 >> 24)?;
         let end = start.checked_add(self.0 & (Self::LONGEST + 1))?;
         (start < end && end <= chunk.end).then_some(start..end)
+    }
+}
+
+/// What came of a chunk on trial, in the detail of the chunk: `done:32 | nanoseconds:32`.
+///
+/// A worker that says that it did less than all of the chunk gives the rest back. It could as well
+/// do nothing and say nothing, so this is believed as far as its output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trial {
+    /// Elements done, from the first on.
+    pub(crate) done: u32,
+    /// How long that took.
+    pub(crate) nanoseconds: u32,
+}
+
+impl Trial {
+    /// What it says; `None` if the worker said nothing.
+    pub(crate) const fn from_bits(bits: u64) -> Option<Self> {
+        match bits {
+            u64::MAX => None,
+            _ => Some(Self {
+                done: (bits >> 32) as u32,
+                nanoseconds: bits as u32,
+            }),
+        }
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.done as u64) << 32 | self.nanoseconds as u64
     }
 }
 
@@ -314,14 +358,15 @@ mod tests {
             offset,
             size: offset + 1,
         };
-        for (streaming, fail_fast) in [(false, false), (true, false), (false, true), (true, true)] {
+        for flags in 0..8_u32 {
             let job = RangeJob {
                 kernel: kernel_id(kernel).unwrap(),
                 context: span(64),
                 inputs: [span(128), span(256)],
                 output: span(512),
-                streaming,
-                fail_fast,
+                streaming: flags & 1 != 0,
+                fail_fast: flags & 2 != 0,
+                trial: flags & 4 != 0,
                 element_limit: u64::MAX,
             };
             let body = JobBody(Default::default());
@@ -345,6 +390,16 @@ mod tests {
             assert_eq!(beat.within(&chunk), None);
             assert_eq!(beat.within(&(u64::MAX - 1..u64::MAX)), None);
         }
+    }
+
+    #[test]
+    fn a_trial_survives_the_word() {
+        let trial = Trial {
+            done: 4096,
+            nanoseconds: 7,
+        };
+        assert_eq!(Trial::from_bits(trial.to_bits()), Some(trial));
+        assert_eq!(Trial::from_bits(u64::MAX), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) cpu_seconds: Option<u64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) nice: Option<i32>,
+    /// How many nanoseconds an idle worker looks for work at most.
+    pub(crate) spin: Option<u64>,
     /// One bit a core.
     pub(crate) cores: Option<[u64; CORES / 64]>,
     /// Where what is said through `tracing` goes, and up to which level.
@@ -90,8 +92,8 @@ impl Setting {
 ///
 /// ```text
 /// 0        8         16      24     32      40 .. 168     168 .. 248   248
-/// | memory | cpu     | open  | nice |       | cores:      | reserved   | echo: level, fd |
-/// |        | seconds | files |      |       | 1024 bits   |            |                 |
+/// | memory | cpu     | open  | nice | spin  | cores:      | reserved   | echo: level, fd |
+/// |        | seconds | files |      | time  | 1024 bits   |            |                 |
 /// ```
 /// All ones mean none; for the cores, zeros.
 #[repr(C, align(64))]
@@ -110,7 +112,7 @@ impl SettingsPage {
             settings
                 .nice
                 .map_or(NONE, |nice| u64::from(nice.cast_unsigned())),
-            NONE,
+            settings.spin.unwrap_or(NONE),
         ];
         let cores = settings.cores.unwrap_or_default();
         for (word, value) in self.0.iter().zip(words.into_iter().chain(cores)) {
@@ -138,6 +140,7 @@ impl SettingsPage {
             cpu_seconds: some(1),
             open_files: some(2),
             nice: some(3).map(|bits| (bits as u32).cast_signed()),
+            spin: some(4),
             cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
             #[cfg(feature = "tracing")]
             echo: some(ECHO).map(|bits| EchoPipe {
@@ -174,6 +177,7 @@ mod tests {
             cpu_seconds: Some(2),
             open_files: Some(3),
             nice: Some(-4),
+            spin: Some(5),
             cores: Some(cores),
             #[cfg(feature = "tracing")]
             echo: Some(EchoPipe { fd: 9, level: 5 }),

@@ -14,7 +14,7 @@ use bytemuck::Pod;
 use super::error::RecvError;
 use super::received::Parcel;
 use super::received::Received;
-use crate::commons::{Block, NoRoom, Seat};
+use crate::commons::{Block, NoRoom, Seat, signature};
 use crate::protocol::archive::{self, ALIGN, ArchiveError, Fit, Payload};
 use crate::protocol::context::Rkyv;
 
@@ -311,17 +311,6 @@ impl Item for [u8] {
             Held::Copied(_) => Err(RecvError::Empty),
         }
     }
-}
-
-/// FNV-1a over the type's name, its size and its alignment: the same in every process of one
-/// executable, and most likely different for another type.
-fn signature<T: ?Sized>(size: usize, align: usize) -> u64 {
-    let name = type_name::<T>().bytes();
-    let numbers = size.to_le_bytes().into_iter().chain(align.to_le_bytes());
-    name.chain(numbers)
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
 }
 
 impl fmt::Debug for Bytes {

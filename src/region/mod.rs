@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::commons::{self, Kind, Object, Region};
 use crate::error::Error;
+use crate::lock;
 use crate::manager;
 use crate::pool::Builder;
 use crate::process::ProcessBuilder;
@@ -23,6 +24,10 @@ use crate::signal;
 /// Every kind of object.
 static KINDS: &[&Kind] = &[
     &queue::CHANNEL,
+    &lock::MUTEX,
+    &lock::CONDVAR,
+    &lock::RWLOCK,
+    &lock::REENTRANT,
     &signal::EVENT,
     &signal::SEMAPHORE,
     &signal::BARRIER,

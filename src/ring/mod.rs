@@ -175,13 +175,10 @@ impl<'a> Ring<'a> {
         self.slot(slot).retract(self.lane, generation)
     }
 
-    /// Asks for the lines that the next `fill` of this slot, if it is known, and the next `publish`
-    /// will touch.
-    pub(crate) fn expect_submission(&self, slot: Option<u32>) {
+    /// Asks for the lines that `fill` of this slot and `publish` will touch.
+    pub(crate) fn expect_submission(&self, slot: u32) {
         self.hints.expect_push();
-        if let Some(slot) = slot {
-            prefetch::to_write(self.slot(slot));
-        }
+        prefetch::to_write(self.slot(slot));
     }
 
     /// Asks for a slot that is about to be harvested and freed.

@@ -32,6 +32,7 @@ use core::time::Duration;
 
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 use crate::primitive::line::Line;
+use crate::primitive::prefetch;
 
 use super::Futex;
 
@@ -207,6 +208,13 @@ impl<'a> Parking<'a> {
         }
         while word.is_parked() {
             futex.wait(&word.0.0, PARKED, None);
+        }
+    }
+
+    /// Asks for what `wake` looks at.
+    pub(crate) fn expect_wake(&self) {
+        for bits in self.spinning.first().into_iter().chain(self.parked.first()) {
+            prefetch::to_read(bits);
         }
     }
 

@@ -20,6 +20,14 @@
 //! dies with a process that dies before it acts; so a recovery wakes all. *Whoever gets on while
 //! others wait and there is more to be had wakes the next*: two wake-ups may meet in one waiter.
 
+#![cfg_attr(
+    gristmill_loom,
+    expect(
+        unreachable_pub,
+        reason = "the models build no locks, whose trait names it"
+    )
+)]
+
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 
@@ -47,7 +55,7 @@ pub(crate) struct Tide {
 /// What waits for one change of one object.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(crate) struct WaitSet {
+pub struct WaitSet {
     /// Moved by each waker that sees somebody. What threads sleep on.
     seq: AtomicU32,
     /// Moved before `seq` when all are to wake.

@@ -238,11 +238,12 @@ fn who_hears_a_call_of_all_knows_it() {
 
 #[test]
 fn the_dead_swallow_no_wake_up() {
-    // A thread of member 1 is woken, and dies; whoever takes care of it wakes all, thread and task.
+    // Two threads of member 1 are woken, and die; whoever takes care of them wakes all, thread and
+    // task.
     explore_bounded(Some(1), || {
         let memory = Memory::new();
         memory.set.enter(member(1));
-        memory.kernel.inside.lock().unwrap().ghosts = 1;
+        memory.kernel.inside.lock().unwrap().ghosts = 2;
         let sleeper = Arc::clone(&memory);
         let sleeper = thread::spawn(move || sleeper.block(0));
         let task = Arc::clone(&memory);

@@ -50,6 +50,47 @@ pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
 }
 
+/// A count that goes on with time, in a fraction of the time that a look at the clock takes. What
+/// a tick is, [`Tempo`] knows.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: reads a counter that every such processor has.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        now()
+    }
+}
+
+/// How long a tick is, about: measured against the clock, for guesses only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tempo {
+    /// Of 1024 ticks.
+    nanoseconds: u64,
+}
+
+impl Tempo {
+    /// From how ticks and clock went on since both were looked at (`(ticks(), now())`).
+    pub(crate) fn since(before: (u64, u64)) -> Self {
+        let passed = ticks().saturating_sub(before.0).max(1);
+        let time = now().saturating_sub(before.1);
+        // Slower than a tick in 16 ns, no counter is.
+        let nanoseconds = (time.saturating_mul(1024) / passed).clamp(1, 16 * 1024);
+        Self { nanoseconds }
+    }
+
+    /// How long ago the count was `before`, in nanoseconds.
+    #[inline]
+    pub(crate) fn elapsed(self, before: u64) -> u64 {
+        // A counter that differs between cores may seem to go back.
+        let passed = ticks().saturating_sub(before);
+        passed.saturating_mul(self.nanoseconds) / 1024
+    }
+}
+
 /// The time that is `later` than `start`; far away if it is more than the clock can say.
 pub(crate) fn after(start: u64, later: Duration) -> u64 {
     let later = u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);
@@ -74,6 +115,18 @@ mod tests {
         assert_eq!(started(std::process::id()), Some(own));
         assert!(started(1).unwrap() <= own);
         assert_eq!(started(1 << 22), None);
+    }
+
+    #[test]
+    fn ticks_keep_about_the_time_of_the_clock() {
+        let begin = (ticks(), now());
+        while now() < begin.1 + 200_000 {}
+        let tempo = Tempo::since(begin);
+        let (before, start) = (ticks(), now());
+        while now() < start + 1_000_000 {}
+        let time = tempo.elapsed(before);
+        // As roughly as guesses need it, on a machine that is busy.
+        assert!((250_000..1_000_000_000).contains(&time), "{time} ns");
     }
 
     #[test]

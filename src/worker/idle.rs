@@ -1,6 +1,7 @@
 //! Nothing to do: spin a while, then sleep in the kernel until somebody has work.
 
 use core::hint;
+use core::mem::replace;
 use std::time::{Duration, Instant};
 
 use crate::protocol::control::Control;
@@ -10,6 +11,11 @@ use crate::sys::cpu;
 
 /// How long a worker looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
+/// How long it looks at most while work keeps coming at shorter intervals, unless the program says
+/// otherwise.
+const LONGEST_SPIN: Duration = Duration::from_millis(2);
+/// From one look at the clock to the next, when somebody else had the core in between.
+const DISTURBED: Duration = Duration::from_micros(200);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
 /// On a busy machine a worker that moves is moved back: this bounds what it costs.
@@ -36,6 +42,10 @@ pub(crate) struct Idle<'a> {
     /// How many workers may spin at a time: one core fewer than there are is left for the
     /// submitter, who spins as well while it waits.
     most_spinners: u32,
+    /// How long this worker looks for work at most.
+    longest: Duration,
+    /// How long it looks next time, if it is the only one: twice what it waited for work last.
+    patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
     /// When this worker last left a core to the thread that waits for it.
@@ -43,7 +53,8 @@ pub(crate) struct Idle<'a> {
 }
 
 impl<'a> Idle<'a> {
-    pub(crate) fn new(control: &'a Control, me: u16, group: Group) -> Self {
+    pub(crate) fn new(control: &'a Control, me: u16, group: Group, longest: Option<u64>) -> Self {
+        let longest = longest.map_or(LONGEST_SPIN, Duration::from_nanos);
         let cores = cpu::available();
         let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
         let yields = control.workers() >= cores;
@@ -53,6 +64,8 @@ impl<'a> Idle<'a> {
             group,
             is_spinning: false,
             most_spinners,
+            longest,
+            patience: SPIN.min(longest),
             yields,
             moved: None,
         }
@@ -62,17 +75,19 @@ impl<'a> Idle<'a> {
     /// that is there but not for this worker: a submitter may have counted on it.
     pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool, pass_on: impl Fn()) {
         let parking = self.control.parking();
+        let mut began = Instant::now();
         loop {
             let others = parking
                 .spinners()
                 .saturating_sub(u32::from(self.is_spinning));
-            let limit = match others < self.most_spinners {
-                true => SPIN,
-                false => Duration::ZERO,
+            let limit = match others {
+                0 => self.patience,
+                _ if others < self.most_spinners => SPIN.min(self.longest),
+                _ => Duration::ZERO,
             };
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(limit, &has_work) {
+            if self.spin(began, limit, &has_work) {
                 return;
             }
             parking.announce(self.me);
@@ -80,7 +95,19 @@ impl<'a> Idle<'a> {
                 pass_on();
                 parking.sleep(self.me, &KernelFutex, None);
             }
+            let now = Instant::now();
+            self.learn(now - began);
+            began = now;
         }
+    }
+
+    /// Work came after this time: whether it is worth looking longer for the next.
+    fn learn(&mut self, waited: Duration) {
+        let least = SPIN.min(self.longest);
+        self.patience = match waited <= self.longest {
+            true => (2 * waited).clamp(least, self.longest),
+            false => least,
+        };
     }
 
     /// Says, just before the end of a task is published, that this worker will look for work:
@@ -151,17 +178,23 @@ impl<'a> Idle<'a> {
         }
     }
 
-    /// Looks for work until there is some or the time is up; at least once.
-    fn spin(&mut self, limit: Duration, has_work: impl Fn() -> bool) -> bool {
-        let began = Instant::now();
+    /// Looks for work until there is some or the time since it `began` is up; at least once.
+    fn spin(&mut self, began: Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
+        let mut waited = Duration::ZERO;
         for round in 1_u32.. {
             for _ in 0..LOOKS {
                 if has_work() {
+                    // As of the last look at the clock, which would cost as much as the work.
+                    if waited > SPIN {
+                        self.learn(waited);
+                    }
                     return true;
                 }
                 hint::spin_loop();
             }
-            if limit.is_zero() || began.elapsed() >= limit {
+            let before = replace(&mut waited, began.elapsed());
+            let is_disturbed = waited > SPIN && waited - before > DISTURBED;
+            if limit.is_zero() || waited >= limit || is_disturbed {
                 return false;
             }
             if self.yields && round.is_multiple_of(PATIENCE) {

@@ -20,6 +20,7 @@ use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
 use crate::protocol::settings::find_setup;
 use crate::protocol::token::Handover;
+use crate::sys::clock::{self, Tempo};
 #[cfg(feature = "tokio")]
 use crate::sys::cpu;
 use crate::sys::eventfd;
@@ -57,6 +58,8 @@ pub(crate) struct Server<'a> {
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
     pub(crate) idle: Idle<'a>,
+    /// For guesses at how long work takes.
+    pub(crate) tempo: Tempo,
     pub(crate) rounds: Rounds,
     pub(crate) state: State<'a>,
     pub(crate) tenure: Tenure<'a>,
@@ -78,6 +81,7 @@ pub(crate) fn run(handover: Handover) -> i32 {
 
 fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let born = Instant::now();
+    let began = (clock::ticks(), clock::now());
     let me = Owner::new(handover.index, handover.incarnation);
     // For good: futures borrow from it, and nothing outlives the process.
     let region: &'static Region = Box::leak(Box::new(Region::attach(handover.region)?));
@@ -116,10 +120,11 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     #[cfg(feature = "tracing")]
     let is_confined = handover.sandbox.is_some();
     let life = control.life().load();
-    let settled = settle::settle(&control.settings().load(), handover.setup).and_then(|()| {
+    let settings = control.settings().load();
+    let settled = settle::settle(&settings, handover.setup).and_then(|()| {
         // Before the sandbox, for both open files: to learn how many cores there are, and how much
         // memory is used.
-        let idle = Idle::new(control, me.index(), rounds.group());
+        let idle = Idle::new(control, me.index(), rounds.group(), settings.spin);
         let memory = life.max_memory.and_then(MemoryLimit::open);
         if let Some((ruleset, policy)) = handover.sandbox {
             settle::confine(ruleset, policy)?;
@@ -159,6 +164,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         privilege,
         seen: Seen::new(),
         idle,
+        tempo: Tempo::since(began),
         rounds,
         state,
         tenure: Tenure::new(me, (record, orders), supervisor, &life, memory, born),

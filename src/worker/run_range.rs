@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls the kernel that the parent named")]
 
+use core::ops::Range;
 use std::time::Instant;
 
 use crate::board::{Completion, Joined, Outcome};
@@ -9,8 +10,9 @@ use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
-use crate::protocol::range::{Beat, RangeCall, RangeJob, find_kernel};
+use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
 use crate::sync::kernel::KernelFutex;
+use crate::sys::clock;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
 use crate::worker::panic;
@@ -23,13 +25,25 @@ const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
 /// compared to saying where it begins.
 const BATCH_NANOSECONDS: u64 = 1_000_000;
 
+/// A chunk on trial whose pace makes it longer than this is given back: several times what it was
+/// thought to take, and about what it takes to share it out.
+const LONG_TRIAL_NANOSECONDS: u64 = 12_000;
+
+/// What the first elements of a trial may cost beyond the others, on lines and pages that are cold
+/// after a pause: no sign of long work.
+const COLD_NANOSECONDS: u64 = 2_500;
+
 /// The first chunk or two say little about the pace: their pages and lines are cold.
 const WORTH_JUDGING_NANOSECONDS: u64 = 10_000;
 
 /// Runs chunks of the job until none is left unclaimed; whether there was any.
 pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
-    let began = Instant::now();
     let board = server.control.board();
+    board.prefetch(joined);
+    if let Some(body) = server.control.job_body(joined.job) {
+        body.prefetch();
+    }
+    let began = clock::ticks();
     let mut prepared: Option<RangeJob> = None;
     let mut woken = false;
     let mut done = 0_u32;
@@ -63,7 +77,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             generation: joined.generation,
             chunk,
         });
-        let outcome = match perform(server, joined, &job, chunk) {
+        let outcome = match perform(server, joined, &job, chunk, began) {
             Ok(()) => Outcome::Done,
             Err(report) => {
                 error_hook::notify(|| report.clone().into());
@@ -107,9 +121,19 @@ fn perform(
     joined: Joined,
     job: &RangeJob,
     chunk: u32,
+    began: u64,
 ) -> Result<(), PanicReport> {
     let board = server.control.board();
     let (start, len) = board.range(joined.job, chunk);
+    if job.trial {
+        let trial = try_out(server, job, chunk, start..start + len, began)?;
+        // ORDERING: Relaxed; `complete` releases it with the chunk's word.
+        board
+            .chunk(joined.job, chunk)
+            .detail()
+            .store(trial.to_bits(), Ordering::Relaxed);
+        return Ok(());
+    }
     if job.element_limit == 0 {
         return run_elements(server, job, chunk, start, len);
     }
@@ -134,6 +158,31 @@ fn perform(
         }
     }
     Ok(())
+}
+
+/// Runs a chunk that should take no time, in three parts; stops after one of them if it does take
+/// time.
+fn try_out(
+    server: &Server<'_>,
+    job: &RangeJob,
+    chunk: u32,
+    range: Range<u64>,
+    began: u64,
+) -> Result<Trial, PanicReport> {
+    let len = range.end - range.start;
+    let (mut done, mut nanoseconds) = (0, 0);
+    for end in [len.div_ceil(8), len.div_ceil(2), len] {
+        run_elements(server, job, chunk, range.start + done, end - done)?;
+        done = end;
+        nanoseconds = server.tempo.elapsed(began).saturating_sub(COLD_NANOSECONDS);
+        if nanoseconds.saturating_mul(len) > done * LONG_TRIAL_NANOSECONDS {
+            break;
+        }
+    }
+    Ok(Trial {
+        done: done as u32,
+        nanoseconds: u32::try_from(nanoseconds).unwrap_or(u32::MAX),
+    })
 }
 
 /// Runs the kernel on a range; whoever splits a chunk knows that the kernel allows it.
@@ -167,10 +216,10 @@ fn run_elements(
 }
 
 /// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
-fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: Instant) -> bool {
+fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: u64) -> bool {
     let board = server.control.board();
     let (done, left) = board.tally(joined);
-    let elapsed = began.elapsed().as_nanos() as u64;
+    let elapsed = server.tempo.elapsed(began);
     if elapsed < WORTH_JUDGING_NANOSECONDS {
         return false;
     }

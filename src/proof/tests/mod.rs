@@ -8,6 +8,7 @@
 mod audit;
 mod barriers;
 mod handshake;
+mod locks;
 mod paths;
 mod permits;
 mod queue_storm;

@@ -127,9 +127,9 @@ fn a_submission_survives_death_at_every_instruction() {
 }
 
 /// A stage with a job on its board.
-fn with_job() -> (Stage, Books) {
+fn with_job_of(chunks: usize) -> (Stage, Books) {
     let (stage, mut books) = (Stage::new(), Books::new());
-    books.post(stage.view(), 0, CHUNKS as u32);
+    books.post(stage.view(), 0, chunks as u32);
     (stage, books)
 }
 
@@ -154,23 +154,43 @@ fn post_the_next(stage: &Stage, books: &mut Books) -> Audited {
     Ok(())
 }
 
+/// The same, but the place stays open between the two jobs, and the next has one chunk.
+fn take_the_place_over(stage: &Stage, books: &mut Books) -> Audited {
+    let view = stage.view();
+    books.drain_board(view, SURVIVOR);
+    let mut posted = books.jobs.pop().ok_or("no job")?;
+    if view.board.settled(&mut posted) {
+        books.post(view, 0, 1);
+        books.told = false;
+    } else {
+        books.jobs.push(posted);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_claim_of_a_chunk_survives_death_at_every_instruction() {
-    let (stage, books) = with_job();
-    let mut sweep = Sweep::new("chunk claim", 750, &stage, books);
-    sweep.meanwhile = vec![&run_the_rest, &post_the_next];
-    sweep.holds(|| {
-        let board = stage.view().board;
-        let mut seen = Seen::new();
-        if let Some(joined) = board.join(&seen) {
-            black_box(board.claim(&mut seen, joined, VICTIM));
-        }
-    });
+    for (chunks, floor) in [(CHUNKS, 750), (1, 300)] {
+        let (stage, books) = with_job_of(chunks);
+        let mut sweep = Sweep::new("chunk claim", floor, &stage, books);
+        sweep.meanwhile = vec![&run_the_rest, &post_the_next, &take_the_place_over];
+        sweep.holds(|| {
+            let board = stage.view().board;
+            let mut seen = Seen::new();
+            if let Some(joined) = board.join(&seen) {
+                black_box(board.claim(&mut seen, joined, VICTIM));
+            }
+        });
+    }
 }
 
 /// The victim has a chunk; others have run `before` chunks.
 pub(super) fn with_chunk(before: usize) -> (Stage, Books, Joined, u32) {
-    let (stage, books) = with_job();
+    with_chunk_of(CHUNKS, before)
+}
+
+fn with_chunk_of(chunks: usize, before: usize) -> (Stage, Books, Joined, u32) {
+    let (stage, books) = with_job_of(chunks);
     let board = stage.view().board;
     let mut seen = Seen::new();
     let joined = board.join(&seen).expect("a job");
@@ -198,9 +218,9 @@ fn somebody_knows(stage: &Stage, books: &mut Books) -> Audited {
 
 #[test]
 fn the_end_of_a_chunk_survives_death_at_every_instruction() {
-    for before in [0, CHUNKS - 1] {
-        let (stage, books, joined, chunk) = with_chunk(before);
-        let mut sweep = Sweep::new("chunk complete", 450, &stage, books);
+    for (chunks, before, floor) in [(CHUNKS, 0, 450), (CHUNKS, CHUNKS - 1, 450), (1, 0, 250)] {
+        let (stage, books, joined, chunk) = with_chunk_of(chunks, before);
+        let mut sweep = Sweep::new("chunk complete", floor, &stage, books);
         sweep.meanwhile = vec![&run_the_rest];
         sweep.afterwards = &somebody_knows;
         sweep.holds(|| {
