@@ -238,13 +238,13 @@ impl Condvar {
 }
 
 impl Object for Condvar {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })
-    }
-
-    fn name(&self) -> Name {
-        self.place.name()
     }
 }
 

@@ -224,13 +224,13 @@ impl<T: Pod + Send> Clone for Mutex<T> {
 }
 
 impl<T: Pod + Send> Object for Mutex<T> {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })
-    }
-
-    fn name(&self) -> Name {
-        self.place.name()
     }
 }
 

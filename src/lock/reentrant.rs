@@ -118,8 +118,8 @@ mod task {
     }
 }
 
-/// A mutex around data in a [`Region`] that whoever holds it may lock again: it is unlocked with the
-/// last of the guards.
+/// A mutex around data in a [`Region`] that whoever holds it may lock again: it is unlocked with
+/// the last of the guards.
 ///
 /// Its owner is a *task* of a process, where tokio runs one, and else a thread. So two tasks of one
 /// process exclude each other, whichever threads they run on; futures that one task polls, as in
@@ -250,13 +250,13 @@ impl<T: Pod + Send> Clone for ReentrantMutex<T> {
 }
 
 impl<T: Pod + Send> Object for ReentrantMutex<T> {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })
-    }
-
-    fn name(&self) -> Name {
-        self.place.name()
     }
 }
 

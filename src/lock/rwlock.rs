@@ -262,13 +262,13 @@ impl<T: Pod + Send + Sync> Clone for RwLock<T> {
 }
 
 impl<T: Pod + Send + Sync> Object for RwLock<T> {
+    fn name(&self) -> Name {
+        self.place.name()
+    }
+
     fn find(name: Name) -> Result<Self> {
         let place = Place::open(name)?;
         Ok(Self { place })
-    }
-
-    fn name(&self) -> Name {
-        self.place.name()
     }
 }
 

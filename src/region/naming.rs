@@ -12,10 +12,11 @@ impl Region {
     ///
     /// What is said of the name and the memory of a [`NamedRegion`](crate::NamedRegion) is so here:
     /// the name stays while any process that made or opened the region lives and has it, and all
-    /// the memory is reserved at once. [`list`](crate::NamedRegion::list),
+    /// the memory is reserved at once. [`NamedRegion::list`](crate::NamedRegion::list),
     /// [`remove`](crate::NamedRegion::remove) and [`clean`](crate::NamedRegion::clean) are for
-    /// both. Workers and processes that are given the region when they are started have it, and do
-    /// not keep its name. It cannot be sent to a program that was met: that opens it by its name.
+    /// both.
+    /// Workers and processes that are given the region when they are started have it, and do not
+    /// keep its name. It cannot be sent to a program that was met: that opens it by its name.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a size of zero or more than 32 GiB; [`Error::Name`] with
