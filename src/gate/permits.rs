@@ -298,12 +298,15 @@ impl<'a> Permits<'a> {
             let note = Note::new(change, count, turn);
             account.note.store(note.0, Ordering::Relaxed);
             let next = Central::new(free, me.index() as u8, turn);
-            // ORDERING: G2, AcqRel; publishes the note, and what was done before a permit became
-            // free to whoever takes it. Models: permits_publish, nothing_is_lost_between_two.
-            let exchanged =
-                self.head
-                    .word
-                    .compare_exchange(now.0, next.0, Ordering::AcqRel, Ordering::Relaxed);
+            // ORDERING: G2, Release; publishes the note, and what was done before a permit became
+            // free to whoever takes it, who has loaded the same word by Acquire. Models:
+            // permits_publish, nothing_is_lost_between_two.
+            let exchanged = self.head.word.compare_exchange(
+                now.0,
+                next.0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
             if exchanged.is_ok() {
                 // If the word has moved on, somebody else has carried it out.
                 let _ = self.carry_out(next);
