@@ -4,8 +4,6 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::primitive::prefetch;
-
 /// `count` times an `F` with bytes behind it.
 pub(crate) struct Row<'a, F> {
     /// # Invariants
@@ -71,37 +69,6 @@ impl<'a, F> Row<'a, F> {
     pub(crate) fn body(self, index: u32) -> NonNull<u8> {
         // SAFETY: one past the front, which the stride covers.
         unsafe { self.at(index).add(size_of::<F>()) }
-    }
-
-    /// Asks for the lines of what comes `ahead` of `index`, to write there.
-    #[inline]
-    pub(crate) fn expect_write(self, index: u32, ahead: u32) {
-        let front = self.ahead_of(index, ahead);
-        prefetch::to_write(front);
-        if self.stride > 64 {
-            prefetch::to_write(front.wrapping_add(64));
-        }
-    }
-
-    /// Asks for the lines of what comes `ahead` of `index`, to claim it and to read its bytes.
-    #[inline]
-    pub(crate) fn expect_read(self, index: u32, ahead: u32) {
-        let front = self.ahead_of(index, ahead);
-        prefetch::to_write(front);
-        if self.stride > 64 {
-            prefetch::to_read(front.wrapping_add(64));
-        }
-    }
-
-    /// A hint.
-    fn ahead_of(self, index: u32, ahead: u32) -> *const u8 {
-        let index = index + ahead;
-        let index = match index < self.count {
-            true => index,
-            false => index.saturating_sub(self.count),
-        };
-        let offset = index as usize * self.stride;
-        self.first.as_ptr().wrapping_add(offset)
     }
 
     pub(super) fn each(self, mut visit: impl FnMut(u32, &'a F)) {

@@ -4,7 +4,6 @@
 
 use core::ptr::NonNull;
 
-use super::ahead::Ahead;
 use super::item::read_note;
 use super::layout::{self, QueueFront, Terms};
 use crate::commons::{BlockName, Kind, Region, Seat};
@@ -12,7 +11,6 @@ use crate::error::{Error, RegionError};
 use crate::fifo::{Ends, Fifo, Grip, Hand, Row, Side, Slot};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, Ordering};
-use crate::primitive::line::Line;
 use crate::protocol::name::Name;
 
 /// What the region must know of queues.
@@ -34,10 +32,8 @@ pub(crate) static CHANNEL: Kind = Kind {
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(super) seat: Seat,
-    pub(super) sends: Line<Ahead>,
-    pub(super) receives: Line<Ahead>,
     /// Where a free hand was found last: a hint.
-    pub(super) hand: Line<AtomicU32>,
+    pub(super) hand: AtomicU32,
 }
 
 impl Channel {
@@ -47,7 +43,10 @@ impl Channel {
             // SAFETY: a new object of that size, which nobody else knows yet.
             unsafe { layout::write(start, terms) };
         })?;
-        Ok(Self::in_seat(seat))
+        Ok(Self {
+            seat,
+            hand: AtomicU32::new(0),
+        })
     }
 
     /// The queue of this name, if its items are of this signature.
@@ -76,17 +75,11 @@ impl Channel {
         if size < layout::FRONT_BYTES as u64 {
             return None;
         }
-        let channel = Self::in_seat(seat);
-        (channel.terms().are_sound() && channel.terms().size() <= size).then_some(channel)
-    }
-
-    fn in_seat(seat: Seat) -> Self {
-        Self {
+        let channel = Self {
             seat,
-            sends: Line(Ahead::default()),
-            receives: Line(Ahead::default()),
-            hand: Line(AtomicU32::new(0)),
-        }
+            hand: AtomicU32::new(0),
+        };
+        (channel.terms().are_sound() && channel.terms().size() <= size).then_some(channel)
     }
 
     /// What others call it.

@@ -9,7 +9,6 @@
 //! than a copy takes. Whoever gets on while others wait wakes the next, so that one wake-up for
 //! each step is enough.
 
-mod ahead;
 mod channel;
 mod error;
 mod handle;

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "items are copied within shared memory")]
 
-use super::ahead::AHEAD;
 use super::channel::Channel;
 use super::error::RecvError;
 use super::item::{Held, Item, Keep, PackError, read_note};
@@ -99,13 +98,6 @@ impl Channel {
                     let front = fifo.slots().front(place.index);
                     front.note().store(note, Ordering::Relaxed);
                     fifo.publish(place);
-                    if self
-                        .sends
-                        .0
-                        .step(|| self.terms().places.saturating_sub(fifo.len()))
-                    {
-                        fifo.slots().expect_write(place.index, AHEAD);
-                    }
                     if let Some(item) = packed.take() {
                         T::sent(item);
                     }
@@ -227,9 +219,6 @@ impl Channel {
             self.owe(me);
         }
         fifo.vacate(place);
-        if self.receives.0.step(|| fifo.len()) {
-            fifo.slots().expect_read(place.index, AHEAD);
-        }
         Some(Got::Item(item))
     }
 
@@ -242,7 +231,7 @@ impl Channel {
             return Some(Got::Empty);
         }
         // Relaxed: a hint.
-        let start = self.hand.0.load(Ordering::Relaxed);
+        let start = self.hand.load(Ordering::Relaxed);
         let Some(grip) = fifo.grasp(me, start) else {
             let limit = self.terms().hands;
             return Some(Got::Item(Err(RecvError::TooManyHeld { limit })));
@@ -255,7 +244,7 @@ impl Channel {
                 }
                 fifo.hold(me, grip, place);
                 // Relaxed: a hint.
-                self.hand.0.store(grip.index + 1, Ordering::Relaxed);
+                self.hand.store(grip.index + 1, Ordering::Relaxed);
                 grip
             }
             Take::Held(other) => {
