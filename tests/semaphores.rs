@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use gristmill::{
-    AcquireError, BoundedSemaphore, Error, Event, Handle, Pool, Process, Queue, Region,
-    RegionError, ReleaseError, Semaphore,
+    AcquireError, BoundedSemaphore, Error, Event, Handle, Pool, Process, Region, RegionError,
+    ReleaseError, Semaphore, Value,
 };
 use signal_support::{MOMENT, PATIENCE, open, region, runtime};
 
@@ -280,19 +280,22 @@ fn a_permit_may_be_released_by_another_task_or_thread() {
 fn workers_share_permits_and_never_have_more() {
     let region = region();
     let semaphore = BoundedSemaphore::new(&region, 2).unwrap();
-    let running = Queue::<u32>::new(&region, 64).unwrap();
+    let running = Value::new(&region, 0_u32).unwrap();
     let pool = Pool::builder().workers(3).region(&region).build().unwrap();
-    let input = pool.alloc_from_fn(300, |i| i as u32).unwrap().freeze();
+    let input = pool.alloc_from_fn(300, |_| 1_u32).unwrap().freeze();
     let output = pool.par_map_with(
         (semaphore.handle(), running.handle()),
         &input,
         |(semaphore, running), x| {
             let (semaphore, running) = (semaphore.open().unwrap(), running.open().unwrap());
             let _permit = semaphore.acquire_blocking().unwrap();
-            running.try_send(*x).unwrap();
-            let among = running.len();
-            running.try_recv().unwrap();
-            among as u32
+            let add = |count: &mut u32| {
+                *count += *x;
+                *count
+            };
+            let among = running.update(add).unwrap();
+            running.update(|count| *count -= *x).unwrap();
+            among
         },
     );
     let output = output.wait().unwrap();
