@@ -52,6 +52,8 @@
 //!   in a [`Region`], and cross by [`Handle`].
 //! - Locks between processes: [`Mutex`], [`RwLock`], [`ReentrantMutex`], [`Condvar`], and
 //!   [`LockError`], which hands over what a dead holder left. They lie in a [`Region`], too.
+//! - There, too: [`Event`], for which many wait; [`Semaphore`] and [`BoundedSemaphore`], whose
+//!   [`Permit`]s come back from the dead; [`Barrier`], which breaks rather than wait for them.
 //! - What processes share in a region, by name: a [`Manager`], with [`SharedMap`], [`SharedList`],
 //!   [`Value`], [`Array`]. Unrelated programs meet by [`Listener`] and [`Client`] and share by a
 //!   [`Connection`].
@@ -228,6 +230,7 @@ mod memory;
 mod board;
 mod cell;
 mod fifo;
+mod gate;
 mod ring;
 #[cfg(not(gristmill_loom))]
 mod shared;
@@ -255,6 +258,8 @@ mod manager;
 mod par;
 #[cfg(not(gristmill_loom))]
 mod queue;
+#[cfg(not(gristmill_loom))]
+mod signal;
 #[cfg(not(gristmill_loom))]
 mod task;
 // F8: one function in one process of its own.
@@ -331,6 +336,11 @@ pub use queue::{
 };
 #[cfg(not(gristmill_loom))]
 pub use shared::{SharedSlice, SharedVec};
+#[cfg(not(gristmill_loom))]
+pub use signal::{
+    AcquireError, Acquiring, Barrier, BarrierError, BarrierWait, BarrierWaiting, BoundedSemaphore,
+    Event, EventWaiting, Permit, ReleaseError, Semaphore,
+};
 #[cfg(not(gristmill_loom))]
 pub use sys::failure::SysError;
 #[cfg(not(gristmill_loom))]

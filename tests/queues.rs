@@ -211,6 +211,8 @@ fn aioqueue_close_drains() {
     assert!(queue.is_closed());
     assert!(matches!(queue.try_send(3), Err(SendError::Closed(3))));
     assert!(matches!(queue.send(3).wait(), Err(SendError::Closed(3))));
+    // What was refused is not counted.
+    assert_eq!(queue.len(), 2);
     assert_eq!(queue.iter().collect::<Result<Vec<_>, _>>().unwrap(), [1, 2]);
     assert!(matches!(queue.recv().wait(), Err(RecvError::Closed)));
     assert!(matches!(queue.try_recv(), Err(RecvError::Closed)));

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use gristmill::{
-    Array, Client, Connection, Error, Listener, Manager, MeetError, Process, Queue, Region,
-    RegionError, SharedList, SharedMap, Value,
+    Array, Client, Condvar, Connection, Error, Listener, Manager, MeetError, Mutex, Process, Queue,
+    ReentrantMutex, Region, RegionError, RwLock, SharedList, SharedMap, Value,
 };
 
 use meet_support::Place;
@@ -78,6 +78,57 @@ fn aio_manager_without_a_server_unrelated_processes_share_by_name() {
     }
     assert_eq!((dict.len(), list.len(), value.get().unwrap()), (3, 3, 3));
     assert_eq!(manager.names().unwrap(), ["dict", "list", "queue", "value"]);
+}
+
+/// Theirs cannot wait for a condition of a manager at all.
+#[test]
+fn aio_manager_lock_rlock_and_condition_are_found_by_name_and_work() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    let region = Region::new(4 << 20).unwrap();
+    let manager = Manager::new(&region).unwrap();
+    let turn = Mutex::new(&region, 0_u64).unwrap();
+    let changed = Condvar::new(&region).unwrap();
+    let sum = ReentrantMutex::new(&region, 0_u64).unwrap();
+    let table = RwLock::new(&region, [0_u64; 4]).unwrap();
+    manager.insert("turn", &turn).unwrap();
+    manager.insert("changed", &changed).unwrap();
+    manager.insert("sum", &sum).unwrap();
+    manager.insert("table", &table).unwrap();
+    let path = place.path().to_str().unwrap().to_owned();
+    let other = Process::spawn(path, |path| {
+        let (_connection, manager) = join(path.as_str());
+        let turn: Mutex<u64> = manager.get("turn").unwrap().unwrap();
+        let changed: Condvar = manager.get("changed").unwrap().unwrap();
+        let sum: ReentrantMutex<u64> = manager.get("sum").unwrap().unwrap();
+        let table: RwLock<[u64; 4]> = manager.get("table").unwrap().unwrap();
+        for round in 0..10 {
+            let guard = turn.lock_blocking().unwrap();
+            let is_theirs = |turn: &mut u64| *turn != 2 * round + 1;
+            let mut guard = changed.wait_while_blocking(guard, is_theirs).unwrap();
+            *guard += 1;
+            let outer = sum.lock_blocking().unwrap();
+            sum.lock_blocking().unwrap().update(|sum| *sum += round);
+            drop(outer);
+            *table.write_blocking().unwrap() = [round; 4];
+            changed.notify_all().unwrap();
+        }
+    })
+    .unwrap();
+    let guest = listener.accept_timeout(LONG).unwrap();
+    guest.send_region(&region).unwrap();
+    for round in 0..10 {
+        let guard = turn.lock_blocking().unwrap();
+        let is_theirs = |turn: &mut u64| *turn != 2 * round;
+        let mut guard = changed.wait_while_blocking(guard, is_theirs).unwrap();
+        *guard += 1;
+        let seen = *table.read_blocking().unwrap();
+        assert_eq!(seen, [seen[0]; 4]);
+        changed.notify_all().unwrap();
+    }
+    other.wait().unwrap();
+    assert_eq!(sum.lock_blocking().unwrap().get(), 45);
+    assert_eq!(*table.read_blocking().unwrap(), [9; 4]);
 }
 
 #[test]

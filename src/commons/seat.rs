@@ -372,7 +372,10 @@ impl Ticket {
     /// The task has what it waited for, by an attempt of its own: a wake-up that came meanwhile is
     /// another's.
     pub(crate) fn done(&mut self, seat: &Seat, set: &WaitSet) {
-        seat.core().forget(set, self);
+        // In a forked child the task that waits is the parent's.
+        if seat.core().is_home() {
+            seat.core().forget(set, self);
+        }
     }
 
     /// The task waits no more: a wake-up that it had is another's.

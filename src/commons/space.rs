@@ -14,6 +14,7 @@
 
 #![expect(unsafe_code, reason = "heads of blocks lie in the mapping")]
 
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use crate::commons::layout::{DATA_AT, Front, MEMBERS};
@@ -41,6 +42,11 @@ const _: () = assert!(STATE_SHIFT + 2 == u64::BITS && (MEMBERS as u64) < NOBODY 
 
 /// The allocator is held.
 const HELD: u8 = 1;
+
+/// The size of blocks that are worth a look for memory that was used before.
+const LARGE: u64 = 64 << 10;
+/// How many blocks are looked at for that.
+const LOOKS: u32 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Head(u64);
@@ -164,8 +170,20 @@ impl Space<'_> {
     }
 
     /// A block for `size` bytes, in the name of `me`, who holds the allocator.
+    ///
+    /// A large one comes from the beginning, if there is room among the first blocks: that memory
+    /// was used before, and is perhaps still in a cache. All others come from where the last one
+    /// was, without a look at what lives long.
     pub(super) fn allocate(&self, me: Owner, size: u64) -> Result<BlockName, Refused> {
         let needed = 1 + size.div_ceil(GRANULE).max(1);
+        let end = self.memory.size();
+        let mut largest = 0;
+        if size >= LARGE
+            && let Some(found) = self.search(me, needed, DATA_AT..end, LOOKS, &mut largest)
+        {
+            return found;
+        }
+        // Read now: the search may have joined the block that it was at.
         // ORDERING: Relaxed throughout but for heads; the allocator's word orders its holders.
         let start = self.front.cursor.load(Ordering::Relaxed);
         let start = if self.head(start).is_some() {
@@ -173,23 +191,38 @@ impl Space<'_> {
         } else {
             DATA_AT
         };
-        let mut largest = 0;
-        let rounds = [(start, self.memory.size()), (DATA_AT, start)];
-        for (mut at, end) in rounds {
-            while at < end {
-                let Some((head, granules)) = self.grow(at, needed) else {
-                    break;
-                };
-                if head.is_free() && granules >= needed {
-                    return self.cut(me, at, granules, needed);
-                }
-                if head.is_free() {
-                    largest = largest.max(granules);
-                }
-                at += granules * GRANULE;
+        for range in [start..end, DATA_AT..start] {
+            if let Some(found) = self.search(me, needed, range, u32::MAX, &mut largest) {
+                return found;
             }
         }
         Err(Refused::Room(largest.saturating_sub(1) * GRANULE))
+    }
+
+    /// Cuts the first that is large enough of so many blocks that begin in this range.
+    fn search(
+        &self,
+        me: Owner,
+        needed: u64,
+        range: Range<u64>,
+        looks: u32,
+        largest: &mut u64,
+    ) -> Option<Result<BlockName, Refused>> {
+        let mut at = range.start;
+        for _ in 0..looks {
+            if at >= range.end {
+                break;
+            }
+            let (head, granules) = self.grow(at, needed)?;
+            if head.is_free() && granules >= needed {
+                return Some(self.cut(me, at, granules, needed));
+            }
+            if head.is_free() {
+                *largest = (*largest).max(granules);
+            }
+            at += granules * GRANULE;
+        }
+        None
     }
 
     /// The block at `at`, joined with free ones that follow as far as it needs; `None` if it is no

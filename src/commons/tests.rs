@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use super::region::Region;
-use super::seat::Seat;
+use super::seat::{Block, Seat};
 use super::space::BlockName;
 use super::{WaitSet, deadline, know};
 use crate::error::{Error, RegionError};
@@ -115,6 +115,25 @@ fn an_object_lives_as_long_as_its_last_holder() {
     // Its place and its bytes are used again.
     for _ in 0..10_000 {
         drop(make(&region));
+    }
+}
+
+#[test]
+fn large_blocks_lie_where_one_has_been() {
+    let region = Region::create(16 << 20).unwrap();
+    let seat = make(&region);
+    let place = |block: &Block| block.start().as_ptr().addr();
+    let (one, two) = (
+        seat.allocate(1 << 20).unwrap(),
+        seat.allocate(1 << 20).unwrap(),
+    );
+    let first = place(&one);
+    drop(one);
+    // Small ones go on behind the last.
+    let small = seat.allocate(100).unwrap();
+    assert!(place(&small) > place(&two));
+    for _ in 0..100 {
+        assert_eq!(place(&seat.allocate(1 << 20).unwrap()), first);
     }
 }
 

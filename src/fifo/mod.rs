@@ -315,7 +315,16 @@ impl<'a> Fifo<'a> {
 
     /// How many items wait or are being written, as far as a look tells.
     pub(crate) fn len(&self) -> u32 {
-        let mut waiting = self.header.distance(self.places());
+        let mut waiting = match self.header.is_closed() {
+            false => self.header.distance(self.places()),
+            // Places that late senders left void lie between head and tail, too.
+            true => {
+                let mut found = 0;
+                self.slots
+                    .each(|_, slot| found += u32::from(slot.is_waiting()));
+                found
+            }
+        };
         if self.header.returned().is_some() {
             self.hands
                 .each(|_, hand| waiting += u32::from(hand.is_returned()));

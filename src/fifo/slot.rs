@@ -217,6 +217,13 @@ impl Slot {
         !matches!(seen.state(), FREE | VOID)
     }
 
+    /// Whether an item waits here for the first time, or is being written.
+    pub(super) fn is_waiting(&self) -> bool {
+        // Relaxed: a look.
+        let seen = Word::from_bits(self.word.load(Ordering::Relaxed));
+        matches!(seen.state(), FILLING | READY)
+    }
+
     /// Whether an item waits here to be taken again.
     pub(super) fn is_returned(&self) -> bool {
         // Relaxed: asked by who recovers, about what it or one before it did.

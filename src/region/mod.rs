@@ -19,6 +19,7 @@ use crate::pool::Builder;
 use crate::process::ProcessBuilder;
 use crate::protocol::name::Handle;
 use crate::queue;
+use crate::signal;
 
 /// Every kind of object.
 static KINDS: &[&Kind] = &[
@@ -27,6 +28,9 @@ static KINDS: &[&Kind] = &[
     &lock::CONDVAR,
     &lock::RWLOCK,
     &lock::REENTRANT,
+    &signal::EVENT,
+    &signal::SEMAPHORE,
+    &signal::BARRIER,
     &queue::STREAM,
     &manager::MAP,
     &manager::LIST,

@@ -2,12 +2,15 @@
 //!
 //! [`tracee`] is the process, [`stage`] the shared memory in small, [`audit`] what must hold
 //! afterwards, [`sweep`] goes from instruction to instruction. [`paths`] and [`waiting`] are the
-//! product's ways through the protocols, [`variants`] broken ones that must be caught.
+//! product's ways through the protocols, [`variants`] broken ones that must be caught. [`queues`],
+//! [`permits`] and [`barriers`] are what regions hold; the latter two go their way by a [`walk`].
 
 mod audit;
+mod barriers;
 mod handshake;
 mod locks;
 mod paths;
+mod permits;
 mod queue_storm;
 mod queue_walk;
 mod queues;
@@ -18,3 +21,4 @@ mod tables;
 mod tracee;
 mod variants;
 mod waiting;
+mod walk;

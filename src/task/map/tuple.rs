@@ -2,7 +2,8 @@
 
 use crate::protocol::archive::Payload;
 
-/// A tuple of two to six [payloads](Payload), whose archived parts [`Pool::starmap`] hands over.
+/// A tuple of two to six [payloads](Payload), whose archived parts
+/// [`Pool::starmap`](crate::Pool::starmap) hands over.
 pub trait Tuple: Payload + 'static {
     /// A tuple of references to the archived parts.
     type Parts<'a>;
