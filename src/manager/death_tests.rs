@@ -28,7 +28,8 @@ fn a_writer_that_is_killed_locks_nobody_out_and_tears_nothing() {
                 let number = round << 32 | step;
                 map.insert(&(step % 50), &[number; 8]).unwrap();
                 map.remove(&(step * 7 % 50)).unwrap();
-                if list.len() > 40 {
+                // Also what was pushed after each death so far.
+                while list.len() > 40 {
                     list.remove(step as usize % 30).unwrap();
                 }
                 let index = step as usize % (list.len() + 1);
