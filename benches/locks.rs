@@ -50,7 +50,8 @@ fn pause(time: Duration) {
 }
 
 fn reach(step: &Step, wanted: u64) {
-    while step.try_lock().is_ok_and(|step| *step != wanted) {
+    // One that is held at this moment has not been seen.
+    while !step.try_lock().is_ok_and(|step| *step == wanted) {
         std::thread::yield_now();
     }
 }
