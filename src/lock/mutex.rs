@@ -87,16 +87,15 @@ unsafe impl Words for MutexWords {
 ///
 /// let region = Region::new(2 << 20)?;
 /// let total = Mutex::new(&region, 0_u64)?;
-/// let task = {
-///     let pool = gristmill::Pool::builder().workers(1).region(&region).build()?;
-///     pool.spawn(total.handle().words(), |name| {
-///         let handle = gristmill::Handle::from_words([name[0].into(), name[1].into()]);
-///         let total: Mutex<u64> = handle.open().unwrap();
-///         *total.lock_blocking().unwrap() += 1;
-///     })?.wait()?;
-/// };
-/// assert_eq!(*total.lock_blocking()?, 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let pool = gristmill::Pool::builder().workers(1).region(&region).build()?;
+/// let task = pool.spawn(total.handle().words(), |name| {
+///     let handle = gristmill::Handle::from_words([name[0].into(), name[1].into()]);
+///     let total: Mutex<u64> = handle.open().unwrap();
+///     *total.lock_blocking().unwrap() += 1;
+/// })?;
+/// task.wait()?;
+/// assert_eq!(*total.lock_blocking().expect("nobody died"), 1);
+/// # Ok::<(), gristmill::Error>(())
 /// ```
 ///
 /// To repair what a dead holder left:

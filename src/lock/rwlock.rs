@@ -105,12 +105,12 @@ impl RwLockWords {
 ///
 /// let region = Region::new(2 << 20)?;
 /// let limits = RwLock::new(&region, [0.0_f64, 1.0])?;
-/// limits.write_blocking()?[1] = 2.0;
-/// let (one, another) = (limits.read_blocking()?, limits.read_blocking()?);
+/// limits.write_blocking().expect("nobody died")[1] = 2.0;
+/// let one = limits.read_blocking().expect("nobody died");
+/// let another = limits.read_blocking().expect("nobody died");
 /// assert_eq!(*one, *another);
 /// assert!(limits.try_write().is_err());
-/// # drop((one, another));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), gristmill::Error>(())
 /// ```
 pub struct RwLock<T: Pod + Send + Sync> {
     pub(super) place: Place<RwLockWords, T>,
