@@ -168,36 +168,106 @@ fn a_handle_to_something_else_or_to_nothing_is_refused() {
     assert!(matches!(gone, Error::Region(RegionError::Gone)), "{gone}");
 }
 
-/// In a process of its own, where the threads can be counted.
+/// What the threads of a process do, and have done, as the kernel counts it.
+#[derive(Debug, PartialEq, Eq)]
+struct Threads {
+    /// Which of them sleep on a word of memory, until somebody wakes them; `None` where that may
+    /// not be seen.
+    on_words: Option<usize>,
+    all: usize,
+    /// Nanoseconds that each has run, how long it has waited for that, and how often it ran.
+    runs: Vec<String>,
+}
+
+fn threads_of(pid: u32) -> Threads {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
+    let call = |task: &std::path::PathBuf| std::fs::read_to_string(task.join("syscall"));
+    let calls: Result<Vec<_>, _> = tasks.iter().map(call).collect();
+    let is_futex = |call: &&String| {
+        let mut words = call.split_whitespace();
+        words.next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
+    };
+    let runs = tasks
+        .iter()
+        .map(|task| std::fs::read_to_string(task.join("schedstat")).unwrap_or_default());
+    Threads {
+        on_words: calls
+            .ok()
+            .map(|calls| calls.iter().filter(is_futex).count()),
+        all: tasks.len(),
+        runs: runs.collect(),
+    }
+}
+
+/// The threads once they rest: none of them has run between two looks.
+fn at_rest(pid: u32) -> Threads {
+    const LOOKS: usize = 100;
+    let mut before = threads_of(pid);
+    for _ in 0..LOOKS {
+        // How long nobody is to run; a clock that ticks or polls is seen in it.
+        thread::sleep(Duration::from_millis(200));
+        let now = threads_of(pid);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+    panic!("they never rest: {before:?}");
+}
+
+/// In a process of its own, where the threads can be counted and nobody else wakes them.
 #[test]
 fn ten_thousand_waiting_tasks_are_one_sleeping_thread() {
+    const MANY: usize = 10_000;
     let region = region();
     let event = Event::new(&region).unwrap();
-    let waiting = Event::new(&region).unwrap();
-    let names = (event.handle().words(), waiting.handle().words());
+    let waiting = Queue::<u64>::new(&region, 4).unwrap();
+    let more = Event::new(&region).unwrap();
+    let names = [event.handle().words(), more.handle().words()];
     let process = Process::builder().region(&region);
-    let process = process.spawn(names, |names| {
-        let (event, waiting): (Event, Event) = (open(&names.0), open(&names.1));
-        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
-        runtime().block_on(async {
-            let before = threads();
-            let tasks: Vec<_> = (0..10_000)
-                .map(|_| {
-                    let event = event.clone();
-                    tokio::spawn(async move { event.wait().await.unwrap() })
-                })
-                .collect();
+    let process = process.spawn((names, waiting.handle().words()), |names| {
+        let (event, more): (Event, Event) = (open(&names.0[0]), open(&names.0[1]));
+        let waiting: Queue<u64> = open(&names.1);
+        // It sleeps in its poll, not on a word.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap().block_on(async {
+            let wait = || {
+                let event = event.clone();
+                tokio::spawn(async move { event.wait().await.unwrap() })
+            };
+            let mut tasks = vec![wait()];
             // Each was polled once when this one is polled again.
             tokio::task::yield_now().await;
-            assert_eq!(threads(), before);
-            waiting.set().unwrap();
+            waiting.send(1).await.unwrap();
+            more.wait().await.unwrap();
+            tasks.extend((1..MANY).map(|_| wait()));
+            tokio::task::yield_now().await;
+            waiting.send(tasks.len() as u64).await.unwrap();
             for task in tasks {
                 task.await.unwrap();
             }
-            assert_eq!(threads(), before);
         });
     });
-    assert!(waiting.wait_timeout(PATIENCE).unwrap());
+    let process = process.unwrap();
+    assert_eq!(waiting.recv_timeout(PATIENCE).unwrap(), 1);
+    let of_one = at_rest(process.pid());
+    more.set().unwrap();
+    assert_eq!(waiting.recv_timeout(PATIENCE).unwrap(), MANY as u64);
+    // At rest they have not used a nanosecond of a processor.
+    let of_many = at_rest(process.pid());
+    match of_many.on_words {
+        Some(count) => assert_eq!(count, 1, "{of_many:?}"),
+        None => eprintln!("SKIPPED: which calls another process is in may not be seen here"),
+    }
+    assert_eq!(
+        (of_many.all, of_many.on_words),
+        (of_one.all, of_one.on_words)
+    );
+    println!(
+        "{MANY} tasks: {} threads, {:?} of them asleep on a word, no time on a processor",
+        of_many.all, of_many.on_words
+    );
     event.set().unwrap();
-    process.unwrap().wait().unwrap();
+    process.wait().unwrap();
 }

@@ -25,7 +25,7 @@ use crate::memory::region::{AttachError, EXTENT_BYTES, Region as Memory};
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::waitset::WaitSet;
 use crate::sys::failure::SysError;
-use crate::sys::map::ForkMark;
+use crate::sys::map::{ForkGlance, ForkMark};
 #[cfg(feature = "named")]
 use crate::sys::memfd;
 use crate::sys::{clock, random};
@@ -280,6 +280,11 @@ impl Core {
     /// Whether this is the process that joined, and not a fork of it.
     pub(super) fn is_home(&self) -> bool {
         self.mark.is_here()
+    }
+
+    /// The same for whoever asks often; good as long as this.
+    pub(super) fn glance(&self) -> ForkGlance {
+        self.mark.glance()
     }
 
     pub(super) fn member(&self, owner: Owner) -> &Member {

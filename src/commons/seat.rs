@@ -23,6 +23,7 @@ use crate::protocol::inherited;
 use crate::protocol::name::Name;
 use crate::sync::waitset::WaitSet;
 use crate::sys::cpu;
+use crate::sys::map::ForkGlance;
 
 #[cfg(test)]
 impl Name {
@@ -41,7 +42,13 @@ pub(super) struct Held {
 
 /// An object in a region.
 #[derive(Clone)]
-pub struct Seat(Arc<Held>);
+pub struct Seat {
+    held: Arc<Held>,
+    /// What `me` answers from, kept here because every claim begins with it: the way over what is
+    /// held is three loads, each of which waits for the one before.
+    glance: ForkGlance,
+    me: Owner,
+}
 
 /// Why a block is not to be had.
 #[derive(Clone, Debug)]
@@ -167,6 +174,14 @@ impl Seat {
         Ok(Self::new(&region.0, name, facts))
     }
 
+    fn of(held: Arc<Held>) -> Self {
+        Self {
+            glance: held.inner.core.glance(),
+            me: held.inner.core.me,
+            held,
+        }
+    }
+
     fn new(inner: &Arc<Inner>, name: Name, facts: Facts) -> Self {
         let held = Arc::new(Held {
             inner: Arc::clone(inner),
@@ -174,7 +189,7 @@ impl Seat {
             facts,
         });
         lock(&inner.held).insert(name.index, Arc::downgrade(&held));
-        Self(held)
+        Self::of(held)
     }
 
     /// The object of this name.
@@ -203,7 +218,7 @@ impl Seat {
         let known = held.get(&name.index).and_then(Weak::upgrade);
         if let Some(known) = known.filter(|known| known.name == name) {
             drop(held);
-            return Ok(Self(known));
+            return Ok(Self::of(known));
         }
         let facts = loop {
             match entry.hold(inner.core.me, name.generation) {
@@ -222,11 +237,11 @@ impl Seat {
             facts,
         });
         held.insert(name.index, Arc::downgrade(&seat));
-        Ok(Self(seat))
+        Ok(Self::of(seat))
     }
 
     fn of_kind(self, kind: &Kind) -> Result<Self, Error> {
-        let (found, wanted) = (self.0.facts.kind, kind.id);
+        let (found, wanted) = (self.held.facts.kind, kind.id);
         match found == wanted {
             true => Ok(self),
             false => Err(RegionError::OtherKind { found, wanted }.into()),
@@ -240,7 +255,7 @@ impl Seat {
             index: NO_INDEX,
             generation: 0,
         };
-        Self(Arc::new(Held {
+        Self::of(Arc::new(Held {
             inner: Arc::clone(inner),
             name,
             facts,
@@ -249,40 +264,40 @@ impl Seat {
 
     /// Where its bytes begin in the region.
     pub(super) fn start(&self) -> u64 {
-        self.0.facts.at
+        self.held.facts.at
     }
 
     /// What kind of object it is.
     pub(super) fn kind(&self) -> u32 {
-        self.0.facts.kind
+        self.held.facts.kind
     }
 
     #[inline]
     fn core(&self) -> &Core {
-        &self.0.inner.core
+        &self.held.inner.core
     }
 
     /// What other processes call it.
     pub(crate) fn name(&self) -> Name {
-        self.0.name
+        self.held.name
     }
 
     /// Lets the region itself hold the object, for as long as there is a region.
     pub(crate) fn keep(&self) {
         let entries = &self.core().tables().objects;
-        entries[self.0.name.index as usize % OBJECTS].keep();
+        entries[self.held.name.index as usize % OBJECTS].keep();
     }
 
     /// How many bytes it has.
     pub(crate) fn size(&self) -> u64 {
-        self.0.facts.size
+        self.held.facts.size
     }
 
     /// Its byte of this number, which is below its size.
     #[inline]
     pub(crate) fn at(&self, offset: u64) -> NonNull<u8> {
-        debug_assert!(offset <= self.0.facts.size);
-        let place = (self.0.facts.at + offset) as usize;
+        debug_assert!(offset <= self.held.facts.size);
+        let place = (self.held.facts.at + offset) as usize;
         // SAFETY: the object's bytes lie in the mapping, which was checked when it was made or
         // opened.
         unsafe { self.core().memory().base().add(place) }
@@ -291,8 +306,11 @@ impl Seat {
     /// Who this process is in the region.
     #[inline]
     pub(crate) fn me(&self) -> Result<Owner, Error> {
-        self.core().check()?;
-        Ok(self.core().me)
+        // SAFETY: the mark is the region's, which `held` keeps.
+        match unsafe { self.glance.is_here() } {
+            true => Ok(self.me),
+            false => Err(Error::Forked),
+        }
     }
 
     /// Takes a block for so many bytes.
@@ -476,7 +494,7 @@ impl Drop for Held {
 impl core::fmt::Debug for Seat {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Seat")
-            .field("name", &self.0.name)
+            .field("name", &self.held.name)
             .finish_non_exhaustive()
     }
 }

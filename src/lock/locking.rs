@@ -46,19 +46,35 @@ impl<W: Way> Locking<W> {
         }
     }
 
+    /// One attempt.
     #[inline]
-    pub(super) fn try_now(self) -> LockResult<W::Guard> {
-        self.way.attempt().unwrap_or(Err(LockError::WouldBlock))
+    pub(super) fn once(way: &W) -> LockResult<W::Guard> {
+        way.attempt().unwrap_or(Err(LockError::WouldBlock))
+    }
+
+    /// One attempt, made where it is called, so that a lock which is free costs nothing but that;
+    /// then blocks until it is locked.
+    #[inline]
+    pub(super) fn blocking(way: W) -> LockResult<W::Guard> {
+        match way.attempt() {
+            Some(outcome) => outcome,
+            None => Self::new(way).blocked(None),
+        }
     }
 
     #[inline]
     fn until(self, until: impl FnOnce() -> Option<Instant>) -> LockResult<W::Guard> {
-        if let Some(outcome) = self.way.attempt() {
-            return outcome;
+        match self.way.attempt() {
+            Some(outcome) => outcome,
+            None => self.blocked(until()),
         }
+    }
+
+    #[cold]
+    fn blocked(self, until: Option<Instant>) -> LockResult<W::Guard> {
         let attempt = || self.way.attempt();
         let (seat, waiters) = (self.way.seat(), self.way.waiters());
-        let outcome = seat.block(waiters, until(), attempt);
+        let outcome = seat.block(waiters, until, attempt);
         outcome.unwrap_or(Err(LockError::TimedOut))
     }
 

@@ -15,6 +15,7 @@ use super::locking::{Locking, Way};
 use super::place::{Place, Words, words_of};
 use crate::commons::{Kind, Object, Region, Seat, WaitSet};
 use crate::error::Result;
+use crate::memory::owner::Owner;
 use crate::protocol::name::{Handle, Name};
 use crate::sync::lockword::{Hold, LockWord};
 
@@ -151,7 +152,7 @@ impl<T: Pod + Send> Mutex<T> {
     /// [`LockError`](crate::LockError).
     #[inline]
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.lock().try_now()
+        Locking::once(&self)
     }
 
     /// Locks it; blocks until it is free.
@@ -160,7 +161,7 @@ impl<T: Pod + Send> Mutex<T> {
     /// See [`LockError`](crate::LockError).
     #[inline]
     pub fn lock_blocking(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.lock().wait()
+        Locking::blocking(self)
     }
 
     /// Locks it, if it becomes free in time; blocks until then.
@@ -170,6 +171,25 @@ impl<T: Pod + Send> Mutex<T> {
     /// [`LockError`](crate::LockError).
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexGuard<'_, T>> {
         self.lock().wait_timeout(timeout)
+    }
+
+    /// Takes the parts of a guard rather than the guard, and is called rather than inlined: then a
+    /// guard lives in registers. One that is written part by part, moved as a whole and read again
+    /// costs as much as an exchange, because the processor waits until the parts have left its
+    /// store buffer.
+    #[inline(never)]
+    fn unlock(&self, owner: Owner, generation: u32, was_panicking: bool) {
+        // A forked child does not hold what its parent holds.
+        if self.place.me().is_ok() {
+            let words = self.place.words();
+            let poisons = !was_panicking && thread::panicking();
+            if words
+                .word
+                .unlock(Hold::of_parts((owner, generation)), poisons)
+            {
+                self.place.seat().wake_one(&words.waiters);
+            }
+        }
     }
 
     /// Whether a process died or a thread panicked while it held the lock, and nobody has said
@@ -280,15 +300,8 @@ impl<T: Pod + Send> DerefMut for MutexGuard<'_, T> {
 impl<T: Pod + Send> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let place = &self.mutex.place;
-        // A forked child does not hold what its parent holds.
-        if place.me().is_ok() {
-            let words = place.words();
-            let poisons = !self.was_panicking && thread::panicking();
-            if words.word.unlock(self.hold, poisons) {
-                place.seat().wake_one(&words.waiters);
-            }
-        }
+        let (owner, generation) = self.hold.parts();
+        self.mutex.unlock(owner, generation, self.was_panicking);
     }
 }
 

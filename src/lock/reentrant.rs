@@ -182,7 +182,7 @@ impl<T: Pod + Send> ReentrantMutex<T> {
     /// # Errors
     /// [`LockError::WouldBlock`] if another holds it; see [`LockError`].
     pub fn try_lock(&self) -> LockResult<ReentrantMutexGuard<'_, T>> {
-        self.lock().try_now()
+        Locking::once(&self)
     }
 
     /// Locks it; blocks until it is free or this task's.
@@ -190,7 +190,7 @@ impl<T: Pod + Send> ReentrantMutex<T> {
     /// # Errors
     /// See [`LockError`].
     pub fn lock_blocking(&self) -> LockResult<ReentrantMutexGuard<'_, T>> {
-        self.lock().wait()
+        Locking::blocking(self)
     }
 
     /// Locks it, if it becomes free in time or is this task's; blocks until then.

@@ -143,7 +143,7 @@ impl<T: Pod + Send + Sync> RwLock<T> {
     /// See [`LockError`].
     #[inline]
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.read().try_now()
+        Locking::once(&Read { lock: self })
     }
 
     /// Locks it for reading; blocks until it can.
@@ -152,7 +152,7 @@ impl<T: Pod + Send + Sync> RwLock<T> {
     /// See [`LockError`].
     #[inline]
     pub fn read_blocking(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.read().wait()
+        Locking::blocking(Read { lock: self })
     }
 
     /// Locks it for reading if it can in time; blocks until then.

@@ -35,6 +35,24 @@ pub(crate) struct Hold {
     pub(crate) poisoned: bool,
 }
 
+impl Hold {
+    /// What tells it from others, in two registers.
+    #[inline]
+    pub(crate) fn parts(self) -> (Owner, u32) {
+        (self.owner, self.generation)
+    }
+
+    /// The hold that these are of, to be given back.
+    #[inline]
+    pub(crate) fn of_parts((owner, generation): (Owner, u32)) -> Self {
+        Self {
+            owner,
+            generation,
+            poisoned: false,
+        }
+    }
+}
+
 const fn is_poisoned(word: Word) -> bool {
     word.state() & POISONED != 0
 }
@@ -51,6 +69,7 @@ impl LockWord {
         &self.0
     }
 
+    #[inline]
     fn look(&self) -> Word {
         // ORDERING: Relaxed; a guess, which an exchange verifies, or a snapshot.
         Word::from_bits(self.0.load(Ordering::Relaxed))

@@ -222,9 +222,35 @@ impl ForkMark {
 
     /// Whether this is still the process that called [`ForkMark::new`].
     pub(crate) fn is_here(&self) -> bool {
-        // SAFETY: mapped for as long as `self`, and never written again by anyone but the kernel,
+        // SAFETY: the mark is there.
+        unsafe { self.glance().is_here() }
+    }
+
+    /// The same for whoever asks often, without a look at the mark's own place.
+    pub(crate) fn glance(&self) -> ForkGlance {
+        ForkGlance(self.0.base)
+    }
+}
+
+/// Where a [`ForkMark`] is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForkGlance(NonNull<u8>);
+
+// SAFETY: the mark is read only, and any thread may.
+unsafe impl Send for ForkGlance {}
+// SAFETY: as above.
+unsafe impl Sync for ForkGlance {}
+
+impl ForkGlance {
+    /// As [`ForkMark::is_here`].
+    ///
+    /// # Safety
+    /// The mark has not been dropped.
+    #[inline]
+    pub(crate) unsafe fn is_here(self) -> bool {
+        // SAFETY: mapped for as long as the mark, and never written again by anyone but the kernel,
         // in a child, before that child runs.
-        unsafe { self.0.base.read_volatile() == Self::MARK }
+        unsafe { self.0.read_volatile() == ForkMark::MARK }
     }
 }
 

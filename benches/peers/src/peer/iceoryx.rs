@@ -20,7 +20,7 @@ pub(crate) struct Iceoryx {
     _node: Node<ipc::Service>,
 }
 
-fn node() -> Result<Node<ipc::Service>, String> {
+pub(crate) fn node() -> Result<Node<ipc::Service>, String> {
     set_log_level(LogLevel::Error);
     let node = NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled);
     node.create().map_err(|error| format!("{error:?}"))

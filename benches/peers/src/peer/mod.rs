@@ -4,7 +4,10 @@ pub(crate) mod bare;
 pub(crate) mod channels;
 pub(crate) mod exchange;
 pub(crate) mod gang;
+pub(crate) mod hand_over;
 pub(crate) mod iceoryx;
+pub(crate) mod one_way;
+pub(crate) mod partner;
 pub(crate) mod processes;
 pub(crate) mod python;
 pub(crate) mod streams;
@@ -23,6 +26,12 @@ pub(crate) fn serve(name: &str) -> Option<()> {
         }
         "iceoryx" => {
             let _ = iceoryx::serve(rest);
+        }
+        "one_way_channel" => {
+            let _ = one_way::channel::serve(rest);
+        }
+        "one_way_iceoryx" => {
+            let _ = one_way::iceoryx::serve(rest);
         }
         _ => return None,
     }

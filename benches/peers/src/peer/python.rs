@@ -1,4 +1,4 @@
-//! Python's pools, in a virtual environment that a script of this package makes.
+//! Python: its pools and what its processes share, in a virtual environment that a script makes.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,18 @@ impl Drop for Paused {
 
 /// A pool at work: `tasks`, `batches`, `call`, `map` or `start`.
 pub(crate) fn pool(peer: &str, work: &str, size: usize) -> Result<Work, String> {
+    serve("pools.py", peer, work, size)
+}
+
+/// What processes share, at work: `stream`, `lock` and others, with the steps of a turn.
+pub(crate) fn shared(peer: &str, work: &str, size: usize) -> Result<Work, String> {
+    serve("shared.py", peer, work, size)
+}
+
+fn serve(script: &str, peer: &str, work: &str, size: usize) -> Result<Work, String> {
     let python = environment()?.join("bin/python");
     let mut command = Command::new(python);
-    command.arg(format!("{HERE}/pools.py"));
+    command.arg(format!("{HERE}/{script}"));
     command.args([peer, work, &size.to_string()]);
     // Settings of another machine's library, which has no such kernel here.
     command.env_remove("OPENBLAS_CORETYPE");

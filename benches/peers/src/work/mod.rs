@@ -3,10 +3,13 @@
 mod compute;
 mod counts;
 mod growth;
+mod locks;
 mod maps;
 mod passes;
 mod python;
+mod queues;
 mod round_trip;
+mod signals;
 mod small;
 mod start;
 mod tasks;
@@ -31,8 +34,14 @@ pub(crate) fn rows(with_python: bool) -> Vec<(&'static str, Setup)> {
     rows.extend(start::ROWS);
     rows.extend(passes::ROWS);
     rows.extend(growth::ROWS);
+    rows.extend(queues::ROWS);
+    rows.extend(locks::ROWS);
+    rows.extend(signals::ROWS);
     if with_python {
         rows.extend(python::ROWS);
+        rows.extend(queues::PYTHON_ROWS);
+        rows.extend(locks::PYTHON_ROWS);
+        rows.extend(signals::PYTHON_ROWS);
     }
     // By their letters; those of one letter stay in order.
     rows.sort_by_key(|(name, _)| name.chars().next());
