@@ -60,6 +60,7 @@ pub(crate) struct Small {
 
 impl ReplyBytes {
     /// Moves a small reply out of shared memory.
+    #[inline]
     pub(crate) fn small(source: &[u8]) -> Self {
         if source.is_empty() {
             return Self::Empty;
@@ -73,7 +74,19 @@ impl ReplyBytes {
         Self::boxed(source)
     }
 
+    /// One of several results in a block. A tiny one is copied, which takes less time than to
+    /// count who still has the block.
+    #[inline]
+    pub(crate) fn part(whole: &Arc<Self>, range: Range<usize>) -> Self {
+        if range.len() <= TINY {
+            return Self::small(&whole.bytes()[range]);
+        }
+        let whole = Arc::clone(whole);
+        Self::Part { whole, range }
+    }
+
     /// The same, where an archive of this alignment may lie, which may move with the value.
+    #[inline]
     pub(crate) fn aligned_to(self, align: usize) -> Self {
         match &self {
             Self::Tiny(tiny) if align > align_of::<Tiny>() => Self::boxed(tiny.bytes()),
@@ -89,20 +102,28 @@ impl ReplyBytes {
         Self::Small(Small { bytes, start })
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Empty => &[],
+            Self::Tiny(tiny) => tiny.bytes(),
+            other => other.bytes_elsewhere(),
+        }
+    }
+
+    fn bytes_elsewhere(&self) -> &[u8] {
+        match self {
+            Self::Empty | Self::Torn(_) => &[],
             Self::Tiny(tiny) => tiny.bytes(),
             Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),
             Self::Enclosed(enclosure) => enclosure.bytes(),
             Self::Part { whole, range } => &whole.bytes()[range.clone()],
-            Self::Torn(_) => &[],
         }
     }
 }
 
 impl Tiny {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

@@ -158,6 +158,7 @@ impl<'a> Items<'a> {
     }
 
     /// Where an item's archive begins, or ends if it is the next one's number.
+    #[inline]
     fn boundary(&self, index: usize) -> usize {
         match index.checked_sub(1) {
             None => 0,
@@ -172,6 +173,7 @@ impl<'a> Items<'a> {
     ///
     /// # Panics
     /// When there is no such item.
+    #[inline]
     pub(crate) fn archive(&self, index: usize) -> Option<&'a [u8]> {
         self.archives
             .get(self.boundary(index)..self.boundary(index + 1))
@@ -265,6 +267,7 @@ impl<'a> Results<'a> {
     }
 
     /// Says that the next item is begun: from now on it will not be begun again.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         self.set(BEGUN, self.index as u64 + 1);
     }
@@ -290,6 +293,7 @@ impl<'a> Results<'a> {
     }
 
     /// What was written up to `end` is the item's result.
+    #[inline]
     pub(crate) fn accept(&mut self, end: usize) {
         self.enter(end, Verdict::Value);
     }
@@ -325,6 +329,7 @@ impl<'a> Results<'a> {
     }
 
     /// Whether it is time to hand over what there is.
+    #[inline]
     pub(crate) fn is_enough(&self) -> bool {
         self.used >= ENOUGH_BYTES
     }
@@ -344,6 +349,7 @@ impl<'a> Results<'a> {
         self.enter(end, verdict);
     }
 
+    #[inline]
     fn enter(&mut self, end: usize, verdict: Verdict) {
         let entry = [end as u32, verdict as u32];
         let place = HEADER_BYTES + 8 * self.index;
@@ -353,6 +359,7 @@ impl<'a> Results<'a> {
         debug_assert!(self.index <= self.count);
     }
 
+    #[inline]
     fn grow(&mut self, size: usize) -> Result<(), TaskFault> {
         if size > self.capacity {
             let size = size.max(2 * self.capacity);
@@ -363,11 +370,13 @@ impl<'a> Results<'a> {
         Ok(())
     }
 
+    #[inline]
     fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the invariant of `block`; no other view of it is alive, as this borrows `self`.
         unsafe { slice::from_raw_parts_mut(self.block.as_ptr(), self.capacity) }
     }
 
+    #[inline]
     fn set(&self, word: usize, value: u64) {
         debug_assert!(8 * word < HEADER_BYTES);
         // SAFETY: the block begins with a header of eight words.
@@ -410,6 +419,7 @@ impl Summary {
 }
 
 /// Where the bytes of a result lie, and what they are; `None` when the table makes no sense.
+#[inline]
 pub(crate) fn find_result(
     block: &[u8],
     count: usize,

@@ -35,6 +35,7 @@ impl Scratch {
     /// # Safety
     ///
     /// `inline` must outlive the result and must not be touched while it is used.
+    #[inline]
     pub(super) unsafe fn new(inline: &mut Inline) -> Self {
         Self {
             inline: NonNull::from(inline).cast(),
@@ -54,8 +55,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     /// A panic or an error in somebody's `Serialize` may leave allocations behind.
+    #[inline]
     fn drop(&mut self) {
-        self.free_spilled_from(0);
+        if !self.spilled.is_empty() {
+            self.free_spilled_from(0);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ impl Sink {
     ///
     /// `destination` is valid for writes of `capacity` bytes for as long as the sink is used, and
     /// nobody else reads or writes there meanwhile. The first `position` bytes are in use.
+    #[inline]
     pub(super) unsafe fn new(destination: NonNull<u8>, capacity: usize, position: usize) -> Self {
         Self {
             destination,
@@ -38,6 +39,7 @@ impl Sink {
         }
     }
 
+    #[inline]
     pub(super) fn fits(&self) -> bool {
         self.position <= self.capacity
     }

@@ -103,10 +103,7 @@ fn open<R: Payload>(
     let (range, verdict) = find_result(bytes, room, within).ok_or_else(spoilt)?;
     let report = || PanicReport::decode(&bytes[range.clone()]);
     Err(match verdict {
-        Verdict::Value => {
-            let whole = Arc::clone(block);
-            return TaskOutput::new(ReplyBytes::Part { whole, range });
-        }
+        Verdict::Value => return TaskOutput::new(ReplyBytes::part(block, range)),
         Verdict::Panicked => report().into(),
         // No item is a future.
         Verdict::BadArguments | Verdict::Cancelled => {
