@@ -6,8 +6,8 @@
 //! ```
 //! With [`Store::Cached`] the head is everything. With [`Store::Streaming`] each tile is computed
 //! into a small buffer on the stack, which stays in the first cache, and copied from there by whole
-//! lines past the cache: any closure profits, and the compiler vectorises it as in a plain loop. In which
-//! order tiles are written, [`Lanes`] says.
+//! lines past the cache: any closure profits, and the compiler vectorises it as in a plain loop. In
+//! which order tiles are written, [`Lanes`] says.
 #![expect(unsafe_code, reason = "a tile is seen as values and as lines")]
 
 use std::mem::MaybeUninit;
