@@ -39,6 +39,12 @@ impl<'a> Step<'a> {
         self.index = self.index.wrapping_add(1);
     }
 
+    /// The next element is the one at `index`.
+    #[inline(always)]
+    pub(super) fn stand(&mut self, index: usize) {
+        self.index = index;
+    }
+
     /// All went well: nothing is reported.
     #[inline(always)]
     pub(super) fn finish(self) {

@@ -1,12 +1,13 @@
 //! The loop under every kernel that writes a separate output.
 //!
 //! ```text
-//! output   |  head  |  tile  |  tile  |  tile  | tail |     written in this order
+//! output   |  head  |  tile  |  tile  |  tile  | tail |
 //!          ^ start  ^ a line begins
 //! ```
 //! With [`Store::Cached`] the head is everything. With [`Store::Streaming`] each tile is computed
 //! into a small buffer on the stack, which stays in the first cache, and copied from there by whole
-//! lines past the cache: any closure profits, and the compiler vectorises it as in a plain loop.
+//! lines past the cache: any closure profits, and the compiler vectorises it as in a plain loop. In
+//! which order tiles are written, [`Lanes`] says.
 #![expect(unsafe_code, reason = "a tile is seen as values and as lines")]
 
 use std::mem::MaybeUninit;
@@ -15,6 +16,7 @@ use std::slice;
 use bytemuck::Pod;
 
 use super::isa::{self, Kernel};
+use super::lanes::Lanes;
 use super::source::Source;
 use super::stream::{LINE, Line, Streamer};
 use super::{At, Step, Store};
@@ -23,8 +25,14 @@ use super::{At, Step, Store};
 /// with 2 KiB and more, the prefetches of a tile outnumber the line fill buffers and stall.
 const TILE_BYTES: usize = 512;
 
-/// How far ahead of the loop the inputs are asked for: about a memory latency at full bandwidth.
+/// How far ahead of a single row of tiles the inputs are asked for: about a memory latency at full
+/// bandwidth.
 const AHEAD_BYTES: usize = 2048;
+
+/// What a tile of `len` elements moves one way.
+const fn tile_bytes(len: usize, written: usize, read: usize) -> usize {
+    len * if read > written { read } else { written }
+}
 
 /// Elements of one tile: whole lines of `written` bytes an element, within `TILE_BYTES`, which read
 /// about as much. Zero if there is no such number: the output is then written directly.
@@ -94,22 +102,38 @@ impl<S: Source, R: Pod, F: Fn(S::Item) -> R> Kernel for Fill<'_, S, R, F> {
             // `usize::MAX` if no element begins a line.
             output.as_ptr().align_offset(LINE).min(len)
         };
-        let ahead = const { AHEAD_BYTES / if S::STRIDE == 0 { 1 } else { S::STRIDE } };
+        let tiles = (len - head).checked_div(tile_len).unwrap_or(0);
+        let moved = const {
+            let len = tile_elements(size_of::<R>(), S::STRIDE);
+            tile_bytes(len, size_of::<R>(), S::STRIDE)
+        };
+        let lanes = match tiles == 0 || S::STRIDE == 0 {
+            true => Lanes::one(),
+            false => Lanes::over(tiles, moved),
+        };
+        let ahead = match lanes.block() {
+            Some(block) => block * tile_len,
+            None => const { AHEAD_BYTES / if S::STRIDE == 0 { 1 } else { S::STRIDE } },
+        };
 
         let mut step = Step::new(at);
         let mut streamer = Streamer::new();
         let mut tile = [MaybeUninit::<Line>::uninit(); TILE_BYTES / LINE];
-        let mut start = 0;
+        let mut done = 0;
+        let mut turn = 0;
         // One loop for head, tiles and tail, so that there is one call of `f` to be inlined.
-        while start < len {
-            let direct = start < head || len - start < tile_len;
-            let end = if start < head {
-                head
+        while done < len {
+            let direct = done < head || turn == tiles;
+            let (start, end) = if done < head {
+                (0, head)
             } else if direct {
-                len
+                (done, len)
             } else {
-                start + tile_len
+                let start = head + lanes.place(turn) * tile_len;
+                turn += 1;
+                (start, start + tile_len)
             };
+            step.stand(start);
             let target = &mut output[start..end];
             let slots = if direct {
                 &mut *target
@@ -131,7 +155,7 @@ impl<S: Source, R: Pod, F: Fn(S::Item) -> R> Kernel for Fill<'_, S, R, F> {
                 let filled = unsafe { slice::from_raw_parts(tile.as_ptr().cast::<Line>(), lines) };
                 streamer.write(filled, lines_of(target, lines));
             }
-            start = end;
+            done += end - start;
         }
         step.finish();
     }

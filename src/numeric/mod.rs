@@ -18,6 +18,7 @@
 mod at;
 mod fill;
 mod isa;
+mod lanes;
 mod reduce;
 mod source;
 mod store;

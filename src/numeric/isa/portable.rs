@@ -27,3 +27,9 @@ pub(in super::super) fn store(line: &Line, target: &mut MaybeUninit<Line>) {
 /// Ordinary stores are ordered by whatever publishes them.
 #[inline(always)]
 pub(in super::super) fn fence() {}
+
+/// Nothing streams, so there is no order to choose.
+#[inline(always)]
+pub(in super::super) fn likes_lanes() -> bool {
+    false
+}
