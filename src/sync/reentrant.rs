@@ -48,7 +48,7 @@ impl ReentrantWords {
             self.task.store(task, Ordering::Relaxed);
             // ORDERING: O1, Release; publishes whose the hold is. Models:
             // a_task_that_shares_a_number_with_the_dead_is_kept_out,
-            // a_task_whose_guard_went_elsewhere_is_kept_out.
+            // a_task_that_looks_late_is_kept_out.
             self.depth.store(depth(hold, 1), Ordering::Release);
             return Some(hold);
         }
