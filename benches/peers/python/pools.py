@@ -10,8 +10,6 @@ import asyncio
 import sys
 import time
 
-import numpy
-
 WIDTH = 2
 CHUNKS = 64
 
@@ -33,12 +31,12 @@ async def axpy_async(x):
 
 
 class Multiprocessing:
-    """The standard pool, forked."""
+    """The standard pool."""
 
-    def __init__(self):
+    def __init__(self, method):
         import multiprocessing
 
-        self.pool = multiprocessing.get_context("fork").Pool(WIDTH)
+        self.pool = multiprocessing.get_context(method).Pool(WIDTH)
 
     def map(self, function, items, chunk):
         return self.pool.map(function, items, chunksize=chunk)
@@ -49,11 +47,11 @@ class Multiprocessing:
 
 
 class Executor:
-    def __init__(self):
+    def __init__(self, method):
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context(method)
         self.pool = ProcessPoolExecutor(WIDTH, mp_context=context)
 
     def map(self, function, items, chunk):
@@ -64,9 +62,10 @@ class Executor:
 
 
 class Joblib:
-    """Its default backend, loky; arrays of more than 1 MB go through files that are mapped."""
+    """Its default backend, loky, which starts workers anew whatever the method; arrays of more than
+    1 MB go through files that are mapped."""
 
-    def __init__(self):
+    def __init__(self, method):
         import joblib
 
         self.joblib = joblib
@@ -83,10 +82,10 @@ class Joblib:
 
 
 class Mpire:
-    def __init__(self):
+    def __init__(self, method):
         from mpire import WorkerPool
 
-        self.pool = WorkerPool(n_jobs=WIDTH, start_method="fork", keep_alive=True)
+        self.pool = WorkerPool(n_jobs=WIDTH, start_method=method, keep_alive=True)
 
     def map(self, function, items, chunk):
         # An array is one argument, not many.
@@ -101,12 +100,12 @@ class Mpire:
 class Aiomultiprocess:
     """Its workers run coroutines, and it has no chunks."""
 
-    def __init__(self):
+    def __init__(self, method):
         import aiomultiprocess
 
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        aiomultiprocess.set_start_method("fork")
+        aiomultiprocess.set_start_method(method)
 
         async def make():
             return aiomultiprocess.Pool(processes=WIDTH)
@@ -130,7 +129,9 @@ class Aiomultiprocess:
 
 
 class Aioprocessing:
-    def __init__(self):
+    """It forks, whatever the method."""
+
+    def __init__(self, method):
         import aioprocessing
 
         self.loop = asyncio.new_event_loop()
@@ -149,6 +150,9 @@ class Aioprocessing:
 
 class Alone:
     """No pool: NumPy on one thread."""
+
+    def __init__(self, method):
+        pass
 
     def map(self, function, items, chunk):
         return [function(item) for item in items]
@@ -207,6 +211,10 @@ class Map:
     """The map of (a) over an array in chunks."""
 
     def __init__(self, pool, size):
+        # Not at the top, or workers that are started anew would all load it.
+        import numpy
+
+        self.numpy = numpy
         self.pool = pool
         self.chunks = numpy.array_split(numpy.arange(size, dtype=numpy.float64), CHUNKS)
 
@@ -219,22 +227,22 @@ class Map:
         elapsed = time.perf_counter() - began
         pairs = zip(self.chunks, answers)
         right = len(answers) == CHUNKS
-        right &= not check or all(numpy.array_equal(axpy(x), y) for x, y in pairs)
+        right &= not check or all(self.numpy.array_equal(axpy(x), y) for x, y in pairs)
         return elapsed, right
 
 
 class Start:
     """A pool from nothing to its first answer."""
 
-    def __init__(self, make, size):
-        self.make = make
+    def __init__(self, make, method):
+        self.make, self.method = make, method
 
     def wake(self):
         pass
 
     def turn(self, check):
         began = time.perf_counter()
-        pool = self.make()
+        pool = self.make(self.method)
         right = list(pool.map(echo, range(WIDTH), 1)) == [1, 0]
         elapsed = time.perf_counter() - began
         pool.close()
@@ -244,13 +252,14 @@ class Start:
 def main():
     peer, work, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
     make = PEERS[peer]
-    pool = None if work == "start" else make()
+    pool = None if work.startswith("start/") else make("fork")
     served = {
         "tasks": lambda: Calls(pool, size, 1),
         "batches": lambda: Calls(pool, size, max(1, size // 8)),
         "call": lambda: OneCall(pool, size),
         "map": lambda: Map(pool, size),
-        "start": lambda: Start(make, size),
+        "start/fork": lambda: Start(make, "fork"),
+        "start/spawn": lambda: Start(make, "spawn"),
     }[work]()
     for line in sys.stdin:
         if line.strip() == "ready?":

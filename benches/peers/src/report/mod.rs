@@ -1,6 +1,7 @@
 //! What a reader gets: a table, and a record with a picture.
 
 pub(crate) mod picture;
+mod reasons;
 pub(crate) mod record;
 pub(crate) mod table;
 

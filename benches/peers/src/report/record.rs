@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contest::{Kind, Unit};
 use crate::hold::Outcome;
+use crate::report::reasons::reason;
 use crate::report::{phrase, picture, show};
 
 /// Everything about a run, or about all runs of a day.
@@ -136,6 +137,10 @@ fn section(row: &Outcome) -> String {
     }
     for verdict in &row.aims {
         let _ = writeln!(page, "- {}", phrase(verdict, row.unit));
+    }
+    if row.aims.iter().any(|verdict| !verdict.met) {
+        let reason = reason(&row.name).unwrap_or("Nobody has looked yet why.");
+        let _ = write!(page, "\n{reason}\n");
     }
     page
 }

@@ -44,4 +44,5 @@ pub(crate) fn remote(name: &str, crew: &Crew) -> Option<Work> {
     maps::collect(name, crew)
         .or_else(|| passes::remote_stages(name, crew))
         .or_else(|| counts::count(name))
+        .or_else(|| start::remote_start(name))
 }

@@ -1,21 +1,23 @@
 //! Python's pools on the work of (a), (f), (g) and (h).
 
-use gristmill::Pool;
+use std::sync::Arc;
 
-use crate::contest::{Kind, Row, Turn, WIDTH, burst, timed, turn};
+use crate::contest::{Kind, Row, burst, turn};
 use crate::crew::Crew;
 use crate::kernels::{Element, is_axpy};
 use crate::peer::python;
-use crate::work::Setup;
+use crate::remote::Remote;
 use crate::work::tasks::{add_up, answer, one_by_one_turn};
+use crate::work::{Setup, start};
 
 /// They have `python` in their names.
-pub(crate) const ROWS: [(&str, Setup); 5] = [
+pub(crate) const ROWS: [(&str, Setup); 6] = [
     ("a/python", map),
     ("f/python/one_by_one", one_by_one),
     ("f/python/batches", batches),
     ("g/python/call", call),
-    ("h/python/start", start),
+    ("h/python/fork", start_forked),
+    ("h/python/spawn", start_anew),
 ];
 
 const POOLS: [&str; 6] = [
@@ -32,8 +34,18 @@ fn pools(row: Row, work: &str, size: usize, at_least: f64) -> Row {
     pools_each(row, work, |_| size, at_least)
 }
 
-fn pools_each(mut row: Row, work: &str, size: impl Fn(&str) -> usize, at_least: f64) -> Row {
-    for peer in POOLS {
+fn pools_each(row: Row, work: &str, size: impl Fn(&str) -> usize, at_least: f64) -> Row {
+    pools_of(row, POOLS.into_iter(), work, size, at_least)
+}
+
+fn pools_of(
+    mut row: Row,
+    peers: impl Iterator<Item = &'static str>,
+    work: &str,
+    size: impl Fn(&str) -> usize,
+    at_least: f64,
+) -> Row {
+    for peer in peers {
         let size = size(peer);
         row = row
             .invite(Kind::Python, peer, python::pool(peer, work, size))
@@ -73,8 +85,17 @@ fn one_by_one(crew: &Crew) -> Row {
 
 fn batches(crew: &Crew) -> Row {
     let (tasks, pool) = (crew.pick(1_000_000, 1000), crew.pool());
-    let what = "no-op calls, many a message; aiomultiprocess has no such thing";
+    let what = "no-op calls from numbers to numbers, many a message; aiomultiprocess cannot";
     let row = Row::new("f/python/batches", what);
+    let numbers = Arc::clone(&pool);
+    let row = row.enter(Kind::Ours, "gristmill par_map", move |_| {
+        add_up(tasks, || {
+            let input = numbers.alloc_from_fn(tasks, |n| n as u64).expect("room");
+            let output = numbers.par_map(&input.freeze(), |&number| answer(number));
+            let add = |sum: u64, &number: &u64| sum.wrapping_add(number);
+            output.wait().map_or(0, |output| output.iter().fold(0, add))
+        })
+    });
     let row = row.enter(Kind::Ours, "gristmill map", move |_| {
         add_up(tasks, || {
             let map = pool.map(0..tasks as u64, |number| answer(number.to_native()));
@@ -105,19 +126,26 @@ fn call(crew: &Crew) -> Row {
     pools(row, "call", 1, 50.0)
 }
 
-fn start(_: &Crew) -> Row {
+/// Pools whose workers are forks of the program, each in a small process of its own.
+fn start_forked(_: &Crew) -> Row {
     let row = Row::new(
-        "h/python/start",
-        "a pool of two workers, from nothing to its first answer",
+        "h/python/fork",
+        "a pool of two workers, forks of a small program, from nothing to its first answer",
     );
-    let row = row.enter(Kind::Ours, "gristmill", |_| {
-        let (pool, time) = timed(|| {
-            let pool = Pool::builder().workers(WIDTH).memory_budget(256 << 20);
-            let pool = pool.build().expect("a pool");
-            let task = pool.spawn(1_u32, |n| n.to_native() + 1).expect("room");
-            (task.wait().is_ok_and(|two| *two == 2), pool)
-        });
-        Turn::new(time, pool.0)
-    });
-    pools(row, "start", 1, 10.0)
+    let ours = Remote::start(start::FORKED, ("_", "")).and_then(Remote::work);
+    let row = row.invite(Kind::Ours, "gristmill, fork", ours);
+    let forks = POOLS.into_iter().filter(|&peer| peer != "joblib");
+    pools_of(row, forks, "start/fork", |_| 1, 10.0)
+}
+
+/// Pools whose workers are started anew.
+fn start_anew(_: &Crew) -> Row {
+    let row = Row::new(
+        "h/python/spawn",
+        "the same, where workers are started anew; aioprocessing cannot",
+    );
+    let ours = Remote::start(start::ANEW, ("_", "")).and_then(Remote::work);
+    let row = row.invite(Kind::Ours, "gristmill", ours);
+    let anew = POOLS.into_iter().filter(|&peer| peer != "aioprocessing");
+    pools_of(row, anew, "start/spawn", |_| 1, 10.0)
 }

@@ -9,11 +9,16 @@ use gristmill::{Builder, Pool, StartMethod, TaskHandle};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::contest::{Kind, Row, Turn, WIDTH, timed};
+use crate::contest::{Kind, Row, Turn, WIDTH, Work, timed};
 use crate::crew::Crew;
 use crate::work::Setup;
 
 pub(crate) const ROWS: [(&str, Setup); 2] = [("h/start", start), ("h/respawn", respawn)];
+
+/// Names of the children that start pools: whatever this program has mapped by then would be copied
+/// with it.
+pub(crate) const FORKED: &str = "start/fork";
+pub(crate) const ANEW: &str = "start/anew";
 
 const PROCSPAWN: &str = "procspawn";
 
@@ -21,20 +26,34 @@ fn builder(workers: usize) -> Builder {
     Pool::builder().workers(workers).memory_budget(256 << 20)
 }
 
-/// From nothing to an answer by a pool of two; its end is not counted.
-fn start(_: &Crew) -> Row {
-    let turn = |builder: Builder| {
-        move |_: bool| {
-            let (pool, time) = timed(|| {
-                let pool = builder.clone().build().expect("a pool");
-                let task = pool.spawn(1_u32, |n| n.to_native() + 1).expect("room");
-                (task.wait().is_ok_and(|two| *two == 2), pool)
-            });
-            Turn::new(time, pool.0)
-        }
-    };
+fn forking() -> Builder {
     // SAFETY: the workers call a closure that takes no lock.
-    let forking = unsafe { builder(WIDTH).fork() };
+    unsafe { builder(WIDTH).fork() }
+}
+
+/// From nothing to an answer by a pool; its end is not counted.
+fn turn(builder: Builder) -> impl FnMut(bool) -> Turn {
+    move |_: bool| {
+        let (pool, time) = timed(|| {
+            let pool = builder.clone().build().expect("a pool");
+            let task = pool.spawn(1_u32, |n| n.to_native() + 1).expect("room");
+            (task.wait().is_ok_and(|two| *two == 2), pool)
+        });
+        Turn::new(time, pool.0)
+    }
+}
+
+/// The work of a child that starts pools.
+pub(crate) fn remote_start(name: &str) -> Option<Work> {
+    match name {
+        FORKED => Some(Box::new(turn(forking()))),
+        ANEW => Some(Box::new(turn(builder(WIDTH)))),
+        _ => None,
+    }
+}
+
+/// A pool of two.
+fn start(_: &Crew) -> Row {
     Row::new(
         "h/start",
         "a pool of two workers, from nothing to its first answer",
@@ -46,7 +65,7 @@ fn start(_: &Crew) -> Row {
         "gristmill, fork server",
         turn(builder(WIDTH).start_method(StartMethod::ForkServer)),
     )
-    .enter(Kind::Ours, "gristmill, fork", turn(forking))
+    .enter(Kind::Ours, "gristmill, fork", turn(forking()))
     .enter(Kind::Processes, PROCSPAWN, |_| {
         let (pool, time) = timed(|| {
             let pool = procspawn::Pool::new(WIDTH).expect("a pool");
@@ -112,7 +131,7 @@ fn respawn(_: &Crew) -> Row {
                 });
                 Turn::new(time, right)
             };
-            let work: crate::contest::Work = Box::new(work);
+            let work: Work = Box::new(work);
             work
         }),
     )
