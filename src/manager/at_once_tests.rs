@@ -255,7 +255,7 @@ proptest! {
             log.meet(2);
             log.run(process, 1, &lists[process], |act, value| with_list(&list, act, value));
         }));
-        children.map(join);
+        children.into_iter().for_each(join);
         let of = |object: usize, acts: &[Vec<Do>; PROCESSES]| {
             [0, 1, 2].map(|process| log.events(process, object, &acts[process]))
         };
