@@ -1,10 +1,5 @@
 //! Who writes to an object: one at a time, in any process. A writer that dies lets go by being
 //! recovered from; what it left half done is the object's own affair.
-//!
-//! ```text
-//! word  63    60 59             32 31        1  0
-//!       [ state ][     owner     ][ unused    ][ left ]   left: a writer died with it
-//! ```
 
 use core::future::{Future, poll_fn};
 use core::task::Poll;
@@ -12,17 +7,14 @@ use std::time::Instant;
 
 use crate::commons::{Seat, Ticket, WaitSet};
 use crate::error::{Error, ShareError};
-use crate::memory::owner::{Owner, Word};
-use crate::primitive::atomic::{AtomicU64, Ordering};
-
-const FREE: u8 = 0;
-const HELD: u8 = 1;
+use crate::memory::owner::Owner;
+use crate::sync::latchword::LatchWord;
 
 /// The word, and those who wait for it.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Latch {
-    word: AtomicU64,
+    word: LatchWord,
     unused: [u64; 7],
     set: WaitSet,
 }
@@ -47,27 +39,10 @@ pub(super) struct Latched<'a> {
 impl Latch {
     pub(super) fn new() -> Self {
         Self {
-            word: AtomicU64::new(0),
+            word: LatchWord::new(),
             unused: [0; 7],
             set: WaitSet::new(),
         }
-    }
-
-    fn attempt(&self, me: Owner) -> Option<()> {
-        // ORDERING: Relaxed; compared below.
-        let found = Word::from_bits(self.word.load(Ordering::Relaxed));
-        if found.state() != FREE {
-            return None;
-        }
-        let held = Word::new(HELD, me, found.generation());
-        // ORDERING: Acquire; pairs with the Release in `release`: what the last one wrote is seen.
-        let taken = self.word.compare_exchange(
-            found.to_bits(),
-            held.to_bits(),
-            Ordering::Acquire,
-            Ordering::Relaxed,
-        );
-        taken.ok().map(drop)
     }
 
     /// Takes the right to write.
@@ -78,9 +53,9 @@ impl Latch {
     ) -> Result<Latched<'a>, ShareError> {
         let me = seat.me()?;
         let taken = match patience {
-            Patience::None => self.attempt(me).ok_or(ShareError::Busy),
+            Patience::None => self.word.try_take(me).ok_or(ShareError::Busy),
             Patience::Until(limit) => seat
-                .block(&self.set, limit, || self.attempt(me))
+                .block(&self.set, limit, || self.word.try_take(me))
                 .ok_or(ShareError::TimedOut),
         };
         taken.map(|()| Latched {
@@ -105,7 +80,7 @@ impl Latch {
             let Some(ticket) = &mut waits.ticket else {
                 return Poll::Ready(Err(ShareError::Busy));
             };
-            let polled = seat.listen(&self.set, ticket, context, || self.attempt(me));
+            let polled = seat.listen(&self.set, ticket, context, || self.word.try_take(me));
             if polled.is_pending() {
                 return Poll::Pending;
             }
@@ -117,54 +92,29 @@ impl Latch {
         })
     }
 
-    fn release(&self, owner: Owner, seat: &Seat, has_died: bool) -> bool {
-        loop {
-            // ORDERING: Relaxed; compared below.
-            let found = Word::from_bits(self.word.load(Ordering::Relaxed));
-            if found.state() != HELD || found.owner() != owner {
-                return false;
-            }
-            let left = found.generation() | u32::from(has_died);
-            let free = Word::new(FREE, Owner::NONE, left);
-            // ORDERING: Release; pairs with `attempt`. A read-modify-write, so that waking follows.
-            let freed = self.word.compare_exchange(
-                found.to_bits(),
-                free.to_bits(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if freed.is_ok() {
-                seat.wake_one(&self.set);
-                return true;
-            }
-        }
-    }
-
     /// Lets go for a writer that died, and has everybody look again.
     pub(super) fn recover(&self, seat: &Seat, dead: Owner) {
-        self.release(dead, seat, true);
+        self.word.release(dead, true);
+        // Wakes all.
         seat.bury(&self.set, dead);
     }
 
     /// Whether a writer has died over it since that was cleared.
     pub(super) fn has_died(&self) -> bool {
-        // ORDERING: Relaxed; asked by the writer, who has acquired the word.
-        Word::from_bits(self.word.load(Ordering::Relaxed)).generation() & 1 == 1
+        self.word.has_died()
     }
 
     /// Forgets that a writer has died; for the writer.
     pub(super) fn clear(&self, latched: &Latched<'_>) {
-        let word = Word::new(HELD, latched.me, 0).to_bits();
-        // ORDERING: Relaxed; the holder's own word, published when it lets go.
-        self.word.store(word, Ordering::Relaxed);
+        self.word.clear(latched.me);
     }
 }
 
 impl Drop for Latched<'_> {
     fn drop(&mut self) {
         // In a forked child it is the parent's.
-        if self.seat.me().is_ok() {
-            self.latch.release(self.me, self.seat, false);
+        if self.seat.me().is_ok() && self.latch.word.release(self.me, false) {
+            self.seat.wake_one(&self.latch.set);
         }
     }
 }

@@ -8,13 +8,17 @@ mod doorbell;
 #[cfg(not(gristmill_loom))]
 pub(crate) mod kernel;
 #[cfg(all(test, gristmill_loom))]
+mod latch_model;
+pub(crate) mod latchword;
+#[cfg(all(test, gristmill_loom))]
 mod lock_model;
 pub(crate) mod lockword;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 mod parking;
-#[cfg(not(gristmill_loom))]
 pub(crate) mod reentrant;
+#[cfg(all(test, gristmill_loom))]
+mod reentrant_model;
 pub(crate) mod rwlock;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;

@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! word   FREE ─ lock ─▶ HELD(me, g)      task = mine      depth = (g, 1)
-//!                       HELD(me, g), task is mine: depth (g, n) ─▶ (g, n + 1)
-//!        FREE ◀─ unlock ─ task = 0       ◀─ depth (g, 0)  ◀─ (g, 1)
+//!                       HELD(me, g), depth is of g, task is mine: depth (g, n) ─▶ (g, n + 1)
+//!        FREE ◀─ unlock                  ◀─ depth (g, 0)  ◀─ (g, 1)
 //! ```
-//! Nobody finds its own number in `task` but the one who wrote it, for nobody is in two places. The
-//! depth names the hold, so that a guard that was dropped by another thread meanwhile, and a hold
-//! that began since, are told apart.
+//! The depth names the hold, so that a guard that was dropped by another thread meanwhile, and a
+//! hold that began since, are told apart; and it is written after `task`, which counts only beside
+//! the depth of the hold. Before that it may be the number of who had the lock last, and so be a
+//! task's that has it no more, or a dead process's that a task of this one has, too.
 
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU64, Ordering};
@@ -43,13 +44,22 @@ impl ReentrantWords {
     #[inline]
     pub(crate) fn try_lock(&self, me: Owner, task: u64) -> Option<Hold> {
         if let Some(hold) = self.word.try_lock(me) {
-            // ORDERING: Relaxed, both; read by this task, or found to be another's.
-            self.depth.store(depth(hold, 1), Ordering::Relaxed);
+            // ORDERING: Relaxed; the depth publishes it.
             self.task.store(task, Ordering::Relaxed);
+            // ORDERING: O1, Release; publishes whose the hold is. Models:
+            // a_task_that_shares_a_number_with_the_dead_is_kept_out,
+            // a_task_that_looks_late_is_kept_out.
+            self.depth.store(depth(hold, 1), Ordering::Release);
             return Some(hold);
         }
         let hold = self.word.hold_of(me)?;
-        // ORDERING: Relaxed; see above.
+        // ORDERING: O1, Acquire; if the depth is of this hold, so is the task.
+        let seen = self.depth.load(Ordering::Acquire);
+        if seen >> 32 != u64::from(hold.generation) {
+            return None;
+        }
+        // ORDERING: Relaxed; see above. If it is of a later hold, it is another's: this task would
+        // know of its own.
         let is_mine = self.task.load(Ordering::Relaxed) == task;
         (is_mine && self.deepen(hold)).then_some(hold)
     }
@@ -73,24 +83,21 @@ impl ReentrantWords {
             let is_held = seen >> 32 == u64::from(hold.generation) && seen as u32 > 0;
             is_held.then_some(seen - 1)
         };
-        // ORDERING: AcqRel; what was done under guards that were dropped elsewhere comes before the
-        // unlock.
+        // While the guard still counts: afterwards another may unlock it, unpoisoned. Model:
+        // poison_of_an_inner_guard_stays.
+        if poisons {
+            self.word.poison(hold);
+        }
+        // ORDERING: O2, AcqRel; what was done under guards that were dropped elsewhere comes before
+        // the unlock. Model: guards_that_are_dropped_apart_unlock_once.
         let before = self
             .depth
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less);
-        if before != Ok(depth(hold, 1)) {
-            if poisons {
-                self.word.poison(hold);
-            }
-            return false;
-        }
-        // ORDERING: Relaxed; the unlock publishes it.
-        self.task.store(0, Ordering::Relaxed);
-        self.word.unlock(hold, poisons)
+        before == Ok(depth(hold, 1)) && self.word.unlock(hold, false)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(gristmill_loom)))]
 mod tests {
     use super::*;
     use crate::sync::rwlock::Readers;

@@ -18,6 +18,8 @@
 #[cfg(all(test, not(gristmill_loom)))]
 mod hostile_tests;
 mod list;
+#[cfg(all(test, gristmill_loom))]
+mod look_model;
 mod map;
 #[cfg(all(test, gristmill_loom))]
 mod model;

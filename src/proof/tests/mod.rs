@@ -3,7 +3,8 @@
 //! [`tracee`] is the process, [`stage`] the shared memory in small, [`audit`] what must hold
 //! afterwards, [`sweep`] goes from instruction to instruction. [`paths`] and [`waiting`] are the
 //! product's ways through the protocols, [`variants`] broken ones that must be caught. [`queues`],
-//! [`permits`] and [`barriers`] are what regions hold; the latter two go their way by a [`walk`].
+//! [`tables`], [`permits`], [`barriers`] and [`values`] are what regions hold; the latter three go
+//! their way by a [`walk`].
 
 mod audit;
 mod barriers;
@@ -19,6 +20,7 @@ mod stage;
 mod sweep;
 mod tables;
 mod tracee;
+mod values;
 mod variants;
 mod waiting;
 mod walk;
