@@ -200,8 +200,11 @@ impl All {
     }
 }
 
+/// Opens what these words are a handle to.
+type Open = fn([u64; 2]) -> Result<(), Error>;
+
 /// Every handle of them, as words, with a way to open it.
-fn handles(all: &All) -> Vec<(&'static str, [u64; 2], fn([u64; 2]) -> Result<(), Error>)> {
+fn handles(all: &All) -> Vec<(&'static str, [u64; 2], Open)> {
     fn open<T: Object>(words: [u64; 2]) -> Result<(), Error> {
         Handle::<T>::from_words(words).open().map(drop)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use gristmill::{
-    Error, JoinableQueue, OnDeath, Queue, RecvError, Region, Rkyv, SendError, SimpleQueue,
+    Error, JoinableQueue, OnDeath, Process, Queue, RecvError, Region, Rkyv, SendError, SimpleQueue,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -432,23 +432,50 @@ fn aiosimplequeue_put_get_empty_close() {
     assert!(matches!(queue.try_send(&job(0)), Err(SendError::Closed(_))));
 }
 
-/// aioprocessing: 50 used queues are 100 threads and 107 descriptors.
+/// aioprocessing: 50 used queues are 100 threads and 107 descriptors. In a process of its own:
+/// nobody else opens or starts anything there.
 #[test]
-fn fifty_used_queues_take_no_descriptors() {
-    let region = region();
-    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let one = Queue::<u64>::new(&region, 4).unwrap();
-    one.try_send(1).unwrap();
-    one.recv().wait().unwrap();
-    let before = count();
-    let queues: Vec<_> = (0..50)
-        .map(|_| Queue::<u64>::new(&region, 4).unwrap())
-        .collect();
-    for queue in &queues {
-        queue.send(1).wait().unwrap();
-        queue.recv().wait().unwrap();
-        let _ = queue.recv_timeout(Duration::from_micros(10));
-    }
-    // Other tests run beside this one, and open some of their own.
-    assert!(count() < before + 25);
+fn fifty_used_queues_take_no_threads_and_no_descriptors() {
+    let process = Process::spawn((), |()| {
+        let count = |what: &str| {
+            std::fs::read_dir(format!("/proc/self/{what}"))
+                .unwrap()
+                .count()
+        };
+        let counts = || (count("task"), count("fd"));
+        let region = region();
+        let use_it = |queue: &Queue<u64>| {
+            queue.send(1).wait().unwrap();
+            queue.recv().wait().unwrap();
+            let late = queue.recv_timeout(Duration::from_micros(10));
+            assert!(matches!(late, Err(RecvError::TimedOut)));
+        };
+        use_it(&Queue::new(&region, 4).unwrap());
+        let before = counts();
+        let queues: Vec<_> = (0..50).map(|_| Queue::new(&region, 4).unwrap()).collect();
+        queues.iter().for_each(use_it);
+        assert_eq!(counts(), before);
+    });
+    process.unwrap().wait().unwrap();
+}
+
+/// aioprocessing: the thread of a cancelled `coro_get` keeps the interpreter from its exit.
+#[test]
+fn gets_that_timed_out_were_dropped_or_wait_hold_up_no_exit() {
+    let process = Process::spawn((), |()| {
+        let queue = Queue::<u64>::new(&region(), 4).unwrap();
+        assert!(matches!(
+            queue.recv_timeout(MOMENT),
+            Err(RecvError::TimedOut)
+        ));
+        let mut dropped = Box::pin(queue.recv());
+        assert!(is_pending(dropped.as_mut()));
+        drop(dropped);
+        // One that is never dropped, either.
+        let mut left = Box::pin(queue.recv());
+        assert!(is_pending(left.as_mut()));
+        std::mem::forget(left);
+    });
+    let ended = process.unwrap().wait_timeout(60 * SECOND);
+    ended.expect("it ends").unwrap();
 }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use gristmill::{
-    Array, Client, Condvar, Connection, Error, Listener, Manager, MeetError, Mutex, Process, Queue,
-    ReentrantMutex, Region, RegionError, RwLock, SharedList, SharedMap, Value,
+    Array, Barrier, BoundedSemaphore, Client, Condvar, Connection, Error, Event, Listener, Manager,
+    MeetError, Mutex, Process, Queue, ReentrantMutex, Region, RegionError, ReleaseError, RwLock,
+    Semaphore, SharedList, SharedMap, Value,
 };
 
 use meet_support::Place;
@@ -117,18 +118,68 @@ fn aio_manager_lock_rlock_and_condition_are_found_by_name_and_work() {
     .unwrap();
     let guest = listener.accept_timeout(LONG).unwrap();
     guest.send_region(&region).unwrap();
-    for round in 0..10 {
-        let guard = turn.lock_blocking().unwrap();
-        let is_theirs = |turn: &mut u64| *turn != 2 * round;
-        let mut guard = changed.wait_while_blocking(guard, is_theirs).unwrap();
-        *guard += 1;
-        let seen = *table.read_blocking().unwrap();
-        assert_eq!(seen, [seen[0]; 4]);
-        changed.notify_all().unwrap();
-    }
+    // Awaited here, blocked on there.
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(async {
+        for round in 0..10 {
+            let guard = turn.lock().await.unwrap();
+            let is_theirs = |turn: &mut u64| *turn != 2 * round;
+            let mut guard = changed.wait_while(guard, is_theirs).await.unwrap();
+            *guard += 1;
+            let seen = *table.read().await.unwrap();
+            assert_eq!(seen, [seen[0]; 4]);
+            changed.notify_all().unwrap();
+        }
+    });
     other.wait().unwrap();
     assert_eq!(sum.lock_blocking().unwrap().get(), 45);
     assert_eq!(*table.read_blocking().unwrap(), [9; 4]);
+}
+
+#[test]
+fn aio_manager_semaphores_event_and_barrier_are_found_by_name_and_work() {
+    let place = Place::new();
+    let listener = Listener::bind(place.path()).unwrap();
+    let region = Region::new(4 << 20).unwrap();
+    let manager = Manager::new(&region).unwrap();
+    let some = Semaphore::new(&region, 0).unwrap();
+    let bounded = BoundedSemaphore::new(&region, 1).unwrap();
+    let event = Event::new(&region).unwrap();
+    let barrier = Barrier::new(&region, 2).unwrap();
+    manager.insert("some", &some).unwrap();
+    manager.insert("bounded", &bounded).unwrap();
+    manager.insert("event", &event).unwrap();
+    manager.insert("barrier", &barrier).unwrap();
+    let path = place.path().to_str().unwrap().to_owned();
+    let other = Process::spawn(path, |path| {
+        let (_connection, manager) = join(path.as_str());
+        let some: Semaphore = manager.get("some").unwrap().unwrap();
+        let bounded: BoundedSemaphore = manager.get("bounded").unwrap().unwrap();
+        let event: Event = manager.get("event").unwrap().unwrap();
+        let barrier: Barrier = manager.get("barrier").unwrap().unwrap();
+        let held = bounded.acquire_blocking().unwrap();
+        some.release(2).unwrap();
+        event.wait_blocking().unwrap();
+        drop(held);
+        barrier.wait_blocking().unwrap();
+    });
+    let guest = listener.accept_timeout(LONG).unwrap();
+    guest.send_region(&region).unwrap();
+    // Awaited here, blocked on there.
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(async {
+        drop(some.acquire_many(2).await.unwrap());
+        assert_eq!(bounded.available(), 0);
+        event.set().unwrap();
+        drop(bounded.acquire().await.unwrap());
+        barrier.wait().await.unwrap();
+    });
+    other.unwrap().wait().unwrap();
+    let too_many = bounded.release(1).unwrap_err();
+    assert!(
+        matches!(too_many, ReleaseError::TooMany { .. }),
+        "{too_many}"
+    );
 }
 
 #[test]
