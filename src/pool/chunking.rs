@@ -3,7 +3,8 @@
 //! Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987):
 //! each chunk is a fixed part of what is left, so the first are large and the last are small, and
 //! a heavy tail does not wait on one worker. The cut depends on the length and the number of
-//! workers only, never on timing. That a short range is not cut at all is decided in `pace`.
+//! workers only, and for a short range on whether its kernel was quick lately. That, and whether it
+//! is cut at all, is decided in `pace`.
 
 use core::iter;
 
@@ -11,10 +12,12 @@ use crate::board::CHUNKS;
 
 /// The smallest chunk is this part of the range, which bounds their number.
 const FINEST: u64 = 768;
-/// The same for a short range, whose claims are what it costs.
+/// The same for a short range of quick elements, whose claims are what it costs.
 const FINEST_SHORT: u64 = 64;
-/// Below this many elements the claims would cost more than an even spread brings.
+/// Below this many quick elements the claims would cost more than an even spread brings.
 const SHORT: u64 = 4096;
+/// So few elements are a chunk each: one may be as much work as all others.
+const FEW: u64 = 64;
 /// Chunks begin at multiples of this many elements where they are large enough, so that no two
 /// workers write one cache line.
 const GRAIN: u64 = 64;
@@ -32,16 +35,26 @@ pub(crate) struct Chunking {
 impl Chunking {
     /// Large chunks first, for `workers`; none below `at_least` elements while there are more.
     pub(crate) fn guided(len: u64, workers: usize, at_least: u64) -> Self {
-        let (share, finest) = if len < SHORT {
-            (2, FINEST_SHORT)
-        } else {
-            (8, FINEST)
+        let divisor = match len {
+            ..=FEW => u64::MAX,
+            _ => workers as u64 * 8,
         };
-        let smallest = len.div_ceil(finest).max(at_least).max(1);
         Self {
             len,
-            divisor: workers as u64 * share,
-            smallest,
+            divisor,
+            smallest: len.div_ceil(FINEST).max(at_least).max(1),
+        }
+    }
+
+    /// The same with fewer chunks if the range is short, for elements that are known to be quick.
+    pub(crate) fn coarse(self, workers: usize) -> Self {
+        if self.len >= SHORT {
+            return self;
+        }
+        Self {
+            len: self.len,
+            divisor: workers as u64 * 2,
+            smallest: self.len.div_ceil(FINEST_SHORT).max(self.smallest),
         }
     }
 
@@ -121,15 +134,19 @@ mod tests {
             at_least in prop_oneof![Just(1u64), 1..1u64 << 20],
         ) {
             covers(Chunking::guided(len, workers, at_least));
+            covers(Chunking::guided(len, workers, at_least).coarse(workers));
             covers(Chunking::even(len, at_least));
             covers(Chunking::single(len));
         }
     }
 
     #[test]
-    fn the_last_chunk_of_a_short_range_is_one_element() {
-        let last = Chunking::guided(64, 2, 1).chunks().last();
-        assert_eq!(last, Some((63, 1)));
+    fn few_elements_are_a_chunk_each() {
+        let each: Vec<_> = (0..64).map(|start| (start, 1)).collect();
+        assert!(Chunking::guided(64, 2, 1).chunks().eq(each));
+        let coarse = Chunking::guided(64, 2, 1).coarse(2);
+        assert_eq!(coarse.chunks().next(), Some((0, 16)));
+        assert_eq!(coarse.chunks().last(), Some((63, 1)));
     }
 
     #[test]

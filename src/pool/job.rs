@@ -356,6 +356,9 @@ impl Hub {
         let measured = inquiry.is_first_round() && Paces::matters(&launch);
         let kernel = launch.job.kernel;
         launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
+        if measured && !launch.job.trial && self.paces.is_quick(kernel, launch.chunking.len()) {
+            launch.chunking = launch.chunking.coarse(control.workers());
+        }
         body.store(&launch.job);
         let mut chunks = 0;
         let mut set = |start, len| {

@@ -63,6 +63,12 @@ impl Paces {
             .is_some_and(|time| time >= LONG_NANOSECONDS)
     }
 
+    /// Whether it was seen to take less time than that.
+    pub(crate) fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
+        self.estimate(kernel, len)
+            .is_some_and(|time| time < LONG_NANOSECONDS)
+    }
+
     fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {
         let Pace {
             kernel: known,

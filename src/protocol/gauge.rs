@@ -6,11 +6,13 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 ///
 /// ```text
 /// 0     8       16       24       32          40     48      56     64
-/// | now | tasks | chunks | in use | committed | huge | lost  | 0    |
+/// | now | tasks | chunks | in use | committed | huge | lost  | core |
 ///                        '---- bytes of the arena ---'
 /// now   63   60 59        48 47        32 31            0
 ///       [ kind ][   chunk   ][ slot, job ][ generation  ]
 /// ```
+/// core: the core that ran the worker when it looked last, plus one
+///
 /// The counts go on when the worker is replaced, `now` and the arena begin anew.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -20,7 +22,7 @@ pub(crate) struct Gauge {
     chunks: AtomicU64,
     arena: [AtomicU64; 3],
     lost: AtomicU64,
-    reserved: AtomicU64,
+    core: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Gauge>() == 64);
@@ -120,6 +122,16 @@ impl Gauge {
         for (word, value) in self.arena.iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// By the worker: this core runs it.
+    pub(crate) fn set_core(&self, core: u32) {
+        self.core.store(u64::from(core) + 1, Ordering::Relaxed);
+    }
+
+    /// Whether this core ran the worker when it looked last: a hint.
+    pub(crate) fn is_on(&self, core: u32) -> bool {
+        self.core.load(Ordering::Relaxed) == u64::from(core) + 1
     }
 
     /// What the worker began last.

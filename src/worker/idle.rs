@@ -22,6 +22,8 @@ const LOOKS: u32 = 16;
 const BETWEEN_MOVES: Duration = Duration::from_millis(2);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
+/// A worker that wakes up looks where so many others are, which costs up to a line's trip each.
+const MOST_PEERS: usize = 64;
 
 /// What else there is to do, and so who could do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +50,9 @@ pub(crate) struct Idle<'a> {
     patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
-    /// When this worker last left a core to the thread that waits for it.
+    /// There is a core for each worker, and another worker that could be in this one's way.
+    spreads: bool,
+    /// When this worker last left a core to somebody else.
     moved: Option<Instant>,
 }
 
@@ -67,6 +71,7 @@ impl<'a> Idle<'a> {
             longest,
             patience: SPIN.min(longest),
             yields,
+            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
             moved: None,
         }
     }
@@ -94,6 +99,7 @@ impl<'a> Idle<'a> {
             if !has_work() {
                 pass_on();
                 parking.sleep(self.me, &KernelFutex, None);
+                self.spread();
             }
             let now = Instant::now();
             self.learn(now - began);
@@ -165,17 +171,46 @@ impl<'a> Idle<'a> {
     /// for it on one core and leave them there, each with half of it and the other core idle;
     /// then this worker moves.
     fn make_way(&mut self) {
-        let is_stacked = self.control.waiter_spins_on(cpu::current());
-        if is_stacked
-            && self
-                .moved
-                .is_none_or(|then| then.elapsed() >= BETWEEN_MOVES)
-        {
-            cpu::leave_core();
-            self.moved = Some(Instant::now());
-        } else {
+        let here = self.note_core();
+        if !(self.control.waiter_spins_on(here) && self.leave_core()) {
             cpu::yield_now();
         }
+    }
+
+    /// Leaves a core that runs another worker. The kernel wakes whoever slept on the core where he
+    /// was last, also when a busy one is there and others are free: two workers that met on one
+    /// would share it for good.
+    fn spread(&mut self) {
+        let here = self.note_core();
+        let parking = self.control.parking();
+        let meets = |peer: &u16| {
+            let gauge = self.control.gauge(*peer).filter(|gauge| gauge.is_on(here));
+            *peer != self.me && gauge.is_some() && !parking.is_asleep(*peer)
+        };
+        if self.spreads && (0..self.control.workers() as u16).any(|peer| meets(&peer)) {
+            self.leave_core();
+        }
+    }
+
+    /// Goes to another core, unless it did lately. Whether it did now.
+    fn leave_core(&mut self) -> bool {
+        let may = |then: Instant| then.elapsed() >= BETWEEN_MOVES;
+        let leaves = self.moved.is_none_or(may);
+        if leaves {
+            cpu::leave_core();
+            self.note_core();
+            self.moved = Some(Instant::now());
+        }
+        leaves
+    }
+
+    /// Says which core runs this worker.
+    fn note_core(&self) -> u32 {
+        let here = cpu::current();
+        if let Some(gauge) = self.control.gauge(self.me) {
+            gauge.set_core(here);
+        }
+        here
     }
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.
