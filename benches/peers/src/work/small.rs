@@ -252,7 +252,9 @@ fn idle(crew: &Crew) -> Row {
 }
 
 /// Steps an element, by which the work of a call grows.
-const STEPS: [u32; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 1024];
+const STEPS: [u32; 19] = [
+    1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024,
+];
 
 /// What is said when no work of the ladder paid: about what the largest takes.
 const LARGEST: f64 = 2e-3;
