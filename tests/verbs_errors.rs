@@ -46,6 +46,23 @@ fn the_line_of_the_panic_is_known() {
 }
 
 #[test]
+fn of_many_panics_the_first_element_is_told_however_the_output_is_written() {
+    let pool = pool();
+    let len = 1_500_000;
+    let xs = pool.alloc_from_fn(len, |i| i as u64).unwrap().freeze();
+    // At the beginning of a page, of a tile and in the middle of one, and just before each.
+    for bad in [1, 63, 64, 511, 512, 777_215, 777_216, 777_777, 1_499_999] {
+        let job = pool.par_map_with(bad, &xs, |&bad, &x| {
+            assert!(x < bad, "element {x} is bad");
+            x
+        });
+        let (element, _, message) = panicked(job.wait());
+        assert_eq!(element, Some(bad));
+        assert_eq!(message, format!("element {bad} is bad"));
+    }
+}
+
+#[test]
 fn a_panic_names_its_element_in_every_verb() {
     let pool = pool();
     // The second is written past the cache, in tiles; panics at the ends of tiles and within.

@@ -124,16 +124,17 @@ impl<S: Source, R: Pod, F: Fn(S::Item) -> R> Kernel for Fill<'_, S, R, F> {
         // One loop for head, tiles and tail, so that there is one call of `f` to be inlined.
         while done < len {
             let direct = done < head || turn == tiles;
-            let (start, end) = if done < head {
-                (0, head)
+            let (start, end, since) = if done < head {
+                (0, head, None)
             } else if direct {
-                (done, len)
+                (done, len, None)
             } else {
                 let start = head + lanes.place(turn) * tile_len;
+                let since = lanes.block_of(turn).map(|tile| head + tile * tile_len);
                 turn += 1;
-                (start, start + tile_len)
+                (start, start + tile_len, since)
             };
-            step.stand(start);
+            step.stand(start, since);
             let target = &mut output[start..end];
             let slots = if direct {
                 &mut *target

@@ -69,6 +69,16 @@ impl Lanes {
         let within = turn % (LANES * self.lane);
         turn - within + within % LANES * self.lane + within / LANES
     }
+
+    /// The first tile of the block in which the one is that has this turn; `None` where tiles are
+    /// written in order.
+    #[inline(always)]
+    pub(super) const fn block_of(self, turn: usize) -> Option<usize> {
+        match turn < self.whole {
+            true => Some(turn - turn % (LANES * self.lane)),
+            false => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +99,22 @@ mod tests {
             }
         }
         assert!((0..9).all(|turn| Lanes::one().place(turn) == turn));
+    }
+
+    #[test]
+    fn what_is_before_a_block_was_written_before_it() {
+        for lane in 1..9 {
+            let lanes = Lanes::of(lane, 150);
+            for turn in 0..150 {
+                let first = lanes.block_of(turn).unwrap_or(turn);
+                let before: Vec<usize> = (0..turn).map(|turn| lanes.place(turn)).collect();
+                assert!(
+                    (0..first).all(|tile| before.contains(&tile)),
+                    "{lane}, {turn}"
+                );
+            }
+        }
+        assert!((0..9).all(|turn| Lanes::one().block_of(turn).is_none()));
     }
 
     #[test]

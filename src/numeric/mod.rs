@@ -12,8 +12,9 @@
 //! | [`fold`], [`sum`], [`min`], [`max`] | a slice | nothing |
 //!
 //! **A panic** of the closure unwinds through the kernel and leaves the index of its element in
-//! [`At`]. An output is then partly written; it is `MaybeUninit` of a `Pod`, so nobody reads it and
-//! nothing is to be dropped.
+//! [`At`], and which elements before it were passed over: large outputs are not written in order.
+//! An output is then partly written; it is `MaybeUninit` of a `Pod`, so nobody reads it and nothing
+//! is to be dropped.
 
 mod at;
 mod fill;

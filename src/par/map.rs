@@ -46,7 +46,8 @@ impl Pool {
     /// ends: [`Error::Task`](crate::Error::Task) when `f` panics (with the element's index), when
     /// workers died over the same part as often as [`Builder::attempts`](crate::Builder::attempts)
     /// allows, or when the pool was closed. After the first failure no further part is begun; of
-    /// several failures the one with the least index is told.
+    /// several failures the one with the least index is told, for which `f` may be called again for
+    /// a few thousand elements before the one that failed.
     ///
     /// # Examples
     ///

@@ -186,6 +186,9 @@ fn try_out(
 }
 
 /// Runs the kernel on a range; whoever splits a chunk knows that the kernel allows it.
+///
+/// Of several elements that panic the first is told. A kernel that streams passes over some pages'
+/// worth of elements at a time; those before a panic are called again, in order.
 fn run_elements(
     server: &Server<'_>,
     job: &RangeJob,
@@ -194,13 +197,38 @@ fn run_elements(
     len: u64,
 ) -> Result<(), PanicReport> {
     let at = At::new();
+    let report = match call_kernel(server, job, chunk, start..start + len, &at) {
+        Ok(()) => return Ok(()),
+        Err(report) => report,
+    };
+    let passed_over = at.passed_over();
+    if passed_over.is_empty() {
+        return Err(report);
+    }
+    let in_order = RangeJob {
+        streaming: false,
+        ..*job
+    };
+    let elements = start + passed_over.start as u64..start + passed_over.end as u64;
+    let before = call_kernel(server, &in_order, chunk, elements, &At::new());
+    Err(before.err().unwrap_or(report))
+}
+
+fn call_kernel(
+    server: &Server<'_>,
+    job: &RangeJob,
+    chunk: u32,
+    elements: Range<u64>,
+    at: &At,
+) -> Result<(), PanicReport> {
+    let start = elements.start;
     let call = RangeCall {
         region: server.region,
         job,
         chunk: chunk as usize,
         start: start as usize,
-        len: len as usize,
-        at: &at,
+        len: (elements.end - start) as usize,
+        at,
     };
     // SAFETY: the parent wrote an identity made by `kernel_id`, and the handshake has shown that
     // it runs the same image.
