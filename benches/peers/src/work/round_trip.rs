@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill::Pool;
+use gristmill::{Pool, SharedVec};
 use tokio::runtime::Runtime;
 
 use crate::contest::{Kind, Row, Work};
@@ -286,6 +286,28 @@ impl Exchange for BothWays {
     }
 }
 
+/// The message is a buffer that goes there and comes back overwritten: the only element of a job
+/// in place.
+struct ThereAndBack<const WORDS: usize>(Arc<Pool>, SharedVec<[u64; WORDS]>);
+
+impl<const WORDS: usize> Exchange for ThereAndBack<WORDS> {
+    fn exchange(&mut self, seed: u64) -> u64 {
+        write(&mut self.1[0], seed);
+        let job = self.0.par_for_each_mut(&mut self.1, |message| {
+            let sum = read(message);
+            write(message, sum);
+        });
+        job.wait().map_or(0, |()| read(&self.1[0]))
+    }
+}
+
+fn there_and_back<const WORDS: usize>(row: Row, pool: Arc<Pool>, message: Message) -> Row {
+    let buffer = pool.alloc_zeroed(1).expect("room");
+    let ours = Ok(ThereAndBack::<WORDS>(pool, buffer));
+    let name = "gristmill, a buffer there and back";
+    enter(row, Kind::Ours, name, ours, message, None)
+}
+
 fn both_ways(name: &str, size: usize) -> Row {
     let message = Message::of_bytes(size).both_ways();
     let pool = Arc::new(pool(1));
@@ -294,6 +316,13 @@ fn both_ways(name: &str, size: usize) -> Row {
         .ahead_of(ICEORYX, 1.0)
         .ahead_of(PROCSPAWN, 10.0);
     let processes = Kind::Processes;
+    let one = Arc::clone(&pool);
+    let row = match size {
+        0x1000 => there_and_back::<0x200>(row, one, message),
+        0x10_0000 => there_and_back::<0x2_0000>(row, one, message),
+        0x20_0000 => there_and_back::<0x4_0000>(row, one, message),
+        _ => there_and_back::<0x80_0000>(row, one, message),
+    };
     let ours = BothWays(pool, message);
     let row = enter(
         row,
