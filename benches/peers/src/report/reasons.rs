@@ -1,5 +1,5 @@
-//! Why a row falls short of what was aimed at: the best that was seen, where the time goes, and what
-//! would have to change.
+//! Why a row falls short of what was aimed at: the best that was seen, where the time goes, and
+//! what would have to change.
 
 /// A section a row or a group of rows; their names, or beginnings of them, are its heading.
 const REASONS: &str = include_str!("../../reasons.md");
