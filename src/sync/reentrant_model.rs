@@ -10,7 +10,7 @@ use loom::thread;
 use super::lockword::Hold;
 use super::reentrant::ReentrantWords;
 use crate::memory::owner::Owner;
-use crate::primitive::model::{explore, others_first};
+use crate::primitive::model::explore;
 
 /// A lock, and what it guards in the eyes of loom.
 struct Guarded {
@@ -75,19 +75,18 @@ fn two_tasks_of_one_process_exclude_each_other() {
 
 #[test]
 fn a_task_whose_guard_went_elsewhere_is_kept_out() {
-    // The guard of task 1 is dropped by another thread, which then locks it for task 2. Task 1 has
-    // it until then, and later only if it is free.
+    // Another thread drops the guard of task 1 and then locks it for task 2. Task 1 has it until
+    // then, and later only if it is free.
     explore(|| {
         let guarded = Guarded::new();
         let hold = guarded.lock(1);
-        let first = Arc::clone(&guarded);
-        let first = thread::spawn(move || {
-            others_first();
-            first.try_add(1)
+        let other = Arc::clone(&guarded);
+        let other = thread::spawn(move || {
+            other.words.unlock(hold, false);
+            other.try_add(2);
         });
-        guarded.words.unlock(hold, false);
-        guarded.try_add(2);
-        first.join().unwrap();
+        guarded.try_add(1);
+        other.join().unwrap();
         assert_eq!(guarded.try_add(3), 1, "it is free again");
     });
 }
@@ -123,10 +122,7 @@ fn a_task_that_shares_a_number_with_the_dead_is_kept_out() {
         }
         assert_eq!(guarded.words.word.free(), Some(true), "it is poisoned");
         let other = Arc::clone(&guarded);
-        let other = thread::spawn(move || {
-            others_first();
-            other.try_add(2)
-        });
+        let other = thread::spawn(move || other.try_add(2));
         guarded.try_add(1);
         other.join().unwrap();
         assert_eq!(guarded.try_add(3), 1, "it is free again");
