@@ -118,9 +118,16 @@ fn a_returned_item_is_taken_once() {
             giver.fifo().put_back(place);
             Some(read)
         });
-        let taken = memory.receive(member(2));
-        // Whoever has taken it may have it overwritten at once.
-        let sent = taken.is_some() && matches!(memory.send(member(2), 2), Offer::Room(_));
+        // Of its own, so that it may see that there is reason to look and not what came after.
+        let receiver = Arc::clone(&memory);
+        let receiver = thread::spawn(move || {
+            others_first();
+            let taken = receiver.receive(member(2));
+            // Whoever has taken it may have it overwritten at once.
+            let sent = taken.is_some() && matches!(receiver.send(member(2), 2), Offer::Room(_));
+            (taken, sent)
+        });
+        let (taken, sent) = receiver.join().unwrap();
         assert_eq!(taken, sent.then_some(1));
         // What the giver had is whole: the first item, or the one that came after it.
         match giver.join().unwrap() {
