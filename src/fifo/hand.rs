@@ -96,12 +96,11 @@ impl Hand {
 
     /// TAKING(me, g) -> HELD(me, g), which is the owner's alone to do.
     pub(super) fn hold(&self, me: Owner, generation: u32, from: Place) {
-        // Relaxed: published by the word.
-        self.origin.store(from.to_bits(), Ordering::Relaxed);
-        // ORDERING: F8, Release; bytes and origin are there for whoever recovers (`grasped`).
+        // Relaxed, both: they are for who recovers, who sees all that the dead did.
         // Model: a_held_item_comes_back_whole.
+        self.origin.store(from.to_bits(), Ordering::Relaxed);
         self.word
-            .store(Word::new(HELD, me, generation).to_bits(), Ordering::Release);
+            .store(Word::new(HELD, me, generation).to_bits(), Ordering::Relaxed);
     }
 
     /// HELD(me, g) -> DROPPING(me, g), which is the owner's alone to do.
@@ -122,7 +121,7 @@ impl Hand {
 
     /// HELD(me, g) -> RETURNED(g), which is the owner's alone to do.
     pub(super) fn give_back(&self, generation: u32) {
-        // ORDERING: F8, Release; as in `hold`, for whoever takes it next (`take_returned`).
+        // ORDERING: F8, Release; the bytes are there for whoever takes it next (`take_returned`).
         // Model: an_item_given_back_is_taken_whole.
         self.word
             .store(nobodys(RETURNED, generation), Ordering::Release);
@@ -164,13 +163,12 @@ impl Hand {
     /// What the dead had here; an empty hand is freed at once. `at_place(p)` says whether the item
     /// of place p is there still.
     pub(super) fn grasped(&self, dead: Owner, at_place: impl FnOnce(Place) -> bool) -> Grasped {
-        // ORDERING: F8, Acquire; sees bytes and origin (`hold`).
-        // Model: a_held_item_comes_back_whole.
-        let seen = Word::from_bits(self.word.load(Ordering::Acquire));
+        // Relaxed: asked about the dead only, all of whose stores are seen (`hold`).
+        let seen = Word::from_bits(self.word.load(Ordering::Relaxed));
         if seen.owner() != dead {
             return Grasped::Nothing;
         }
-        // Relaxed: published by the word.
+        // Relaxed: as above.
         let origin = Place::from_bits(self.origin.load(Ordering::Relaxed));
         match seen.state() {
             HELD if !at_place(origin) => Grasped::Item(seen.generation()),

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -20,6 +21,8 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 
 const PROCESSES: usize = 3;
 const MOST: usize = 10;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers that are no value.
 const NONE: u64 = u64::MAX;
@@ -63,10 +66,12 @@ impl Log {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Until all processes are here, so that they begin together.
+    /// Until all processes are here, so that they begin together; not for ever, if one has died.
     fn meet(&self, round: u64) {
+        let began = Instant::now();
         self.arrived.fetch_add(1, Ordering::SeqCst);
         while self.arrived.load(Ordering::SeqCst) < round * PROCESSES as u64 {
+            assert!(began.elapsed() < PATIENCE, "another does not come");
             std::thread::yield_now();
         }
     }
@@ -117,7 +122,10 @@ fn whole<'a>(mut words: impl Iterator<Item = &'a rkyv::rend::u64_le>) -> u64 {
 
 /// All values in order, as one.
 fn digest(values: impl Iterator<Item = u64>) -> u64 {
-    values.fold(0, |all, value| (all * 41 + value + 1) % (1 << 61))
+    values.fold(0, |all: u64, value| {
+        let next = all.wrapping_mul(41).wrapping_add(value);
+        next.wrapping_add(1) % (1 << 61)
+    })
 }
 
 fn with_map(map: &Values, act: Do, value: u64) -> u64 {

@@ -59,8 +59,8 @@ impl LatchWord {
         while found.state() == HELD && found.owner() == owner {
             let left = found.generation() | if has_died { LEFT } else { 0 };
             let free = Word::new(FREE, Owner::NONE, left);
-            // ORDERING: A1, Release; pairs with `try_take`. Models: a_latch_excludes,
-            // a_dead_writer_is_followed.
+            // ORDERING: A1, Release; pairs with `try_take`. Acquire besides, so that waking, which
+            // follows, stays behind it. Models: a_latch_excludes, a_dead_writer_is_followed.
             match self.0.compare_exchange(
                 found.to_bits(),
                 free.to_bits(),

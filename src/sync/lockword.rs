@@ -42,7 +42,8 @@ impl Hold {
         (self.owner, self.generation)
     }
 
-    /// The hold that these are of, to be given back.
+    /// The hold that these are of, good for giving it back only: what was found poisoned is not
+    /// among them.
     #[inline]
     pub(crate) fn of_parts((owner, generation): (Owner, u32)) -> Self {
         Self {

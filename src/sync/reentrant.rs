@@ -58,8 +58,8 @@ impl ReentrantWords {
         if seen >> 32 != u64::from(hold.generation) {
             return None;
         }
-        // ORDERING: Relaxed; see above. If it is of a later hold, it is another's: this task would
-        // know of its own.
+        // ORDERING: Relaxed; see above. It may be of a later hold, and of a task elsewhere that has
+        // our number: `deepen` then finds the depth of that hold, or none, and fails.
         let is_mine = self.task.load(Ordering::Relaxed) == task;
         (is_mine && self.deepen(hold)).then_some(hold)
     }

@@ -71,14 +71,21 @@ fn an_item_given_back_is_taken_whole() {
         let memory = Memory::new(1, 1);
         assert!(matches!(memory.send(member(0), 7), Offer::Room(_)));
         let grip = take_into_hand(&memory, member(0)).expect("the item");
+        // There is reason to look already.
+        memory.header.count_returned();
         let giver = Arc::clone(&memory);
         let giver = thread::spawn(move || {
             change(&giver, grip);
             giver.fifo().give_back(grip);
         });
-        others_first();
-        let early = memory.receive(member(2));
+        // Of its own, so that it may see that there is reason to look and not what came after.
+        let receiver = Arc::clone(&memory);
+        let receiver = thread::spawn(move || {
+            others_first();
+            receiver.receive(member(2))
+        });
         giver.join().unwrap();
+        let early = receiver.join().unwrap();
         let late = memory.receive(member(2));
         assert_eq!(early.or(late), Some(8));
         assert!(early.is_none() || late.is_none());
