@@ -192,8 +192,8 @@ impl Position {
     /// Moves it past `place`, if it is there.
     pub(super) fn pass(&self, place: Place, places: u32) {
         // ORDERING: F3, Release; the words of the places before are seen (`load`); each exchange
-        // carries on the release of those before it.
-        // Model: nothing_is_sent_behind_one_who_came_too_late.
+        // carries on the release of those before it. No model tells it from Relaxed within four
+        // preemptions: it rests on the argument at `load`.
         let _ = self.0.0.compare_exchange(
             place.to_bits(),
             place.next(places).to_bits(),
