@@ -159,6 +159,38 @@ fn the_default_read_ahead_is_bounded_and_memory_with_it() {
     assert!(peak <= 9 * 102_400, "{peak} bytes of arguments at once");
 }
 
+/// Results lie one behind the other, each aligned by where the one before it ends.
+#[test]
+fn neighbours_of_any_length_leave_results_aligned() {
+    #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+    struct Mixed {
+        wide: Vec<u64>,
+        narrow: u32,
+    }
+    let pool = pool();
+    let numbers = pool.map(0..999_u64, |n| {
+        let n = n.to_native();
+        assert!(n % 3 != 0, "{}", "x".repeat(n as usize % 17));
+        n + 1
+    });
+    for (n, result) in numbers.ordered().unwrap().into_iter().enumerate() {
+        match result {
+            Ok(found) => assert_eq!(found.to_native(), n as u64 + 1),
+            Err(error) => assert!(n % 3 == 0, "{n}: {error}"),
+        }
+    }
+    let mixed = pool.map(0..999_u64, |n| Mixed {
+        wide: vec![n.to_native(); n.to_native() as usize % 3],
+        narrow: n.to_native() as u32,
+    });
+    for (n, result) in mixed.ordered().unwrap().into_iter().enumerate() {
+        let found = result.unwrap();
+        assert_eq!(found.narrow.to_native() as usize, n);
+        assert_eq!(found.wide.len(), n % 3);
+        assert!(found.wide.iter().all(|wide| wide.to_native() == n as u64));
+    }
+}
+
 #[test]
 fn a_panic_fails_its_item_alone() {
     let pool = pool();

@@ -47,7 +47,7 @@ impl Pool {
     /// workers died over the same part as often as [`Builder::attempts`](crate::Builder::attempts)
     /// allows, or when the pool was closed. After the first failure no further part is begun; of
     /// several failures the one with the least index is told, for which `f` may be called again for
-    /// a few thousand elements before the one that failed.
+    /// some elements before the one that failed, up to 16 KiB of them.
     ///
     /// # Examples
     ///

@@ -48,7 +48,8 @@ const TINY: usize = 32;
 #[repr(C, align(16))]
 pub(crate) struct Tiny {
     bytes: [u8; TINY],
-    len: u8,
+    start: u8,
+    end: u8,
 }
 
 /// A copy, aligned as archives are.
@@ -65,21 +66,25 @@ impl ReplyBytes {
         if source.is_empty() {
             return Self::Empty;
         }
-        if source.len() <= TINY {
-            let mut bytes = [0; TINY];
-            bytes[..source.len()].copy_from_slice(source);
-            let len = source.len() as u8;
-            return Self::Tiny(Tiny { bytes, len });
+        match Tiny::copy(source, 0) {
+            Some(tiny) => Self::Tiny(tiny),
+            None => Self::boxed(source),
         }
-        Self::boxed(source)
     }
 
     /// One of several results in a block. A tiny one is copied, which takes less time than to
-    /// count who still has the block.
+    /// count who still has the block. What is aligned in it is so by its place in the block, so it
+    /// stays as far from a multiple of 16.
     #[inline]
     pub(crate) fn part(whole: &Arc<Self>, range: Range<usize>) -> Self {
-        if range.len() <= TINY {
-            return Self::small(&whole.bytes()[range]);
+        if range.is_empty() {
+            return Self::Empty;
+        }
+        let start = range.start % align_of::<Tiny>();
+        if start + range.len() <= TINY
+            && let Some(tiny) = Tiny::copy(&whole.bytes()[range.clone()], start)
+        {
+            return Self::Tiny(tiny);
         }
         let whole = Arc::clone(whole);
         Self::Part { whole, range }
@@ -123,16 +128,26 @@ impl ReplyBytes {
 }
 
 impl Tiny {
+    /// A copy that begins at `start`, if there is room for it.
+    #[inline]
+    fn copy(source: &[u8], start: usize) -> Option<Self> {
+        let mut bytes = [0; TINY];
+        let end = start + source.len();
+        bytes.get_mut(start..end)?.copy_from_slice(source);
+        let (start, end) = (start as u8, end as u8);
+        Some(Self { bytes, start, end })
+    }
+
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        &self.bytes[usize::from(self.start)..usize::from(self.end)]
     }
 }
 
 impl fmt::Debug for Tiny {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tiny")
-            .field("len", &self.len)
+            .field("len", &self.bytes().len())
             .finish_non_exhaustive()
     }
 }

@@ -99,6 +99,7 @@ impl Gauge {
     pub(crate) fn begin(&self) {
         self.set_now(Work::Nothing);
         self.set_arena(ArenaUse::default());
+        self.core.store(0, Ordering::Relaxed);
     }
 
     /// By the worker: it begins this.

@@ -1,7 +1,5 @@
 //! Python's pools on the work of (a), (f), (g) and (h).
 
-use std::sync::Arc;
-
 use crate::contest::{Kind, Row, burst, turn};
 use crate::crew::Crew;
 use crate::kernels::{Element, is_axpy};
@@ -11,10 +9,11 @@ use crate::work::tasks::{add_up, answer, one_by_one_turn};
 use crate::work::{Setup, start};
 
 /// They have `python` in their names.
-pub(crate) const ROWS: [(&str, Setup); 6] = [
+pub(crate) const ROWS: [(&str, Setup); 7] = [
     ("a/python", map),
     ("f/python/one_by_one", one_by_one),
     ("f/python/batches", batches),
+    ("f/python/numbers", numbers),
     ("g/python/call", call),
     ("h/python/fork", start_forked),
     ("h/python/spawn", start_anew),
@@ -85,17 +84,8 @@ fn one_by_one(crew: &Crew) -> Row {
 
 fn batches(crew: &Crew) -> Row {
     let (tasks, pool) = (crew.pick(1_000_000, 1000), crew.pool());
-    let what = "no-op calls from numbers to numbers, many a message; aiomultiprocess cannot";
+    let what = "no-op calls, many a message; aiomultiprocess has no such thing";
     let row = Row::new("f/python/batches", what);
-    let numbers = Arc::clone(&pool);
-    let row = row.enter(Kind::Ours, "gristmill par_map", move |_| {
-        add_up(tasks, || {
-            let input = numbers.alloc_from_fn(tasks, |n| n as u64).expect("room");
-            let output = numbers.par_map(&input.freeze(), |&number| answer(number));
-            let add = |sum: u64, &number: &u64| sum.wrapping_add(number);
-            output.wait().map_or(0, |output| output.iter().fold(0, add))
-        })
-    });
     let row = row.enter(Kind::Ours, "gristmill map", move |_| {
         add_up(tasks, || {
             let map = pool.map(0..tasks as u64, |number| answer(number.to_native()));
@@ -104,13 +94,32 @@ fn batches(crew: &Crew) -> Row {
             values.fold(0, u64::wrapping_add)
         })
     });
-    // As many as take a tenth of a second.
-    let size = |peer: &str| match peer {
+    pools_each(row, "batches", |peer| batch(crew, peer), 100.0)
+}
+
+/// From numbers to numbers, for which there is another verb here.
+fn numbers(crew: &Crew) -> Row {
+    let (tasks, pool) = (crew.pick(1_000_000, 1000), crew.pool());
+    let what = "a no-op for each of an array's numbers, which is made and added up as well";
+    let row = Row::new("f/python/numbers", what);
+    let row = row.enter(Kind::Ours, "gristmill par_map", move |_| {
+        add_up(tasks, || {
+            let input = pool.alloc_from_fn(tasks, |n| n as u64).expect("room");
+            let output = pool.par_map(&input.freeze(), |&number| answer(number));
+            let add = |sum: u64, &number: &u64| sum.wrapping_add(number);
+            output.wait().map_or(0, |output| output.iter().fold(0, add))
+        })
+    });
+    pools_each(row, "batches", |peer| batch(crew, peer), 100.0)
+}
+
+/// As many as take a tenth of a second.
+fn batch(crew: &Crew, peer: &str) -> usize {
+    match peer {
         "aiomultiprocess" => crew.pick(2000, 100),
         "joblib" | "mpire" => crew.pick(10_000, 100),
         _ => crew.pick(200_000, 100),
-    };
-    pools_each(row, "batches", size, 100.0)
+    }
 }
 
 fn call(crew: &Crew) -> Row {
