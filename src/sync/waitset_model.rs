@@ -9,7 +9,7 @@ use loom::thread;
 use super::waitset::{Door, Tide, WaitSet};
 use crate::memory::owner::Owner;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::primitive::model::{explore, explore_bounded};
+use crate::primitive::model::{explore, explore_bounded, others_first};
 
 /// The kernel's queue for one word, and the bells.
 pub(super) struct Kernel {
@@ -248,6 +248,7 @@ fn the_dead_swallow_no_wake_up() {
         let sleeper = thread::spawn(move || sleeper.block(0));
         let task = Arc::clone(&memory);
         let task = thread::spawn(move || task.listen(0));
+        others_first();
         memory.give();
         memory.give();
         memory.set.forget(member(1));
