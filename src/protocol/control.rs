@@ -334,6 +334,12 @@ impl Control {
         )
     }
 
+    /// Whether there seems to be a job: a hint.
+    pub(crate) fn has_jobs(&self) -> bool {
+        // ORDERING: Relaxed; a hint.
+        self.read_only.open_jobs.0.load(Ordering::Relaxed) != 0
+    }
+
     /// The parameters of a posted job; `None` for a number out of range.
     pub(crate) fn job_body(&self, job: u32) -> Option<&JobBody> {
         self.read_only.bodies.get(job as usize)

@@ -180,6 +180,9 @@ impl<'a> Idle<'a> {
     /// Leaves a core that runs another worker. The kernel wakes whoever slept on the core where he
     /// was last, also when a busy one is there and others are free: two workers that met on one
     /// would share it for good.
+    ///
+    /// For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
+    /// there, and would make the worker come back.
     fn spread(&mut self) {
         let here = self.note_core();
         let parking = self.control.parking();
@@ -187,7 +190,8 @@ impl<'a> Idle<'a> {
             let gauge = self.control.gauge(*peer).filter(|gauge| gauge.is_on(here));
             *peer != self.me && gauge.is_some() && !parking.is_asleep(*peer)
         };
-        if self.spreads && (0..self.control.workers() as u16).any(|peer| meets(&peer)) {
+        let may = self.spreads && self.control.has_jobs();
+        if may && (0..self.control.workers() as u16).any(|peer| meets(&peer)) {
             self.leave_core();
         }
     }
