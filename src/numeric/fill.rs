@@ -151,8 +151,7 @@ impl<S: Source, R: Pod, F: Fn(S::Item) -> R> Kernel for Fill<'_, S, R, F> {
                     const { tile_elements(size_of::<R>(), S::STRIDE) * size_of::<R>() / LINE };
                 // SAFETY: the loop has just written `tile_len` values of `R`, which fill these
                 // lines, to the start of the tile: `items` gave as many, and a `Pod` has no
-                // padding. `Line`
-                // is plain bytes.
+                // padding. `Line` is plain bytes.
                 let filled = unsafe { slice::from_raw_parts(tile.as_ptr().cast::<Line>(), lines) };
                 streamer.write(filled, lines_of(target, lines));
             }

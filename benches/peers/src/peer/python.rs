@@ -65,7 +65,7 @@ impl Drop for Paused {
     }
 }
 
-/// A pool at work: `tasks`, `batches`, `call`, `map` or `start`.
+/// A pool at work: `tasks`, `batches`, `call`, `map`, `start/fork` or `start/spawn`.
 pub(crate) fn pool(peer: &str, work: &str, size: usize) -> Result<Work, String> {
     serve("pools.py", peer, work, size)
 }
