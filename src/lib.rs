@@ -328,6 +328,8 @@ pub use protocol::name::Handle;
 #[cfg(not(gristmill_loom))]
 pub use protocol::remote::Thrown;
 #[cfg(not(gristmill_loom))]
+pub use protocol::result_vec::{ArchivedResultVec, ResultVec, ResultVecResolver};
+#[cfg(not(gristmill_loom))]
 pub use queue::{
     ByteEnd, ByteReader, ByteWriter, Item, JoinableQueue, Joining, OnDeath, PipeEnd, PipeReceiver,
     PipeSender, Queue, QueueBuilder, QueueIter, QueueSink, QueueStream, Received, Receiving,

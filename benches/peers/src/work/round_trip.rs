@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill::{Pool, SharedVec};
+use gristmill::{Pool, ResultVec, SharedVec};
 use tokio::runtime::Runtime;
 
 use crate::contest::{Kind, Row, Work};
@@ -268,6 +268,22 @@ fn hot(name: &str, size: usize) -> Row {
     )
 }
 
+/// The message comes back as large as it went, made where it is read.
+struct InPlace(Arc<Pool>, Message);
+
+impl Exchange for InPlace {
+    fn exchange(&mut self, seed: u64) -> u64 {
+        let mut message = self.0.alloc_uninit::<u64>(self.1.words).expect("room");
+        write(&mut message, seed);
+        let task = self.0.spawn_with(message.freeze(), (), |message, ()| {
+            let mut answer = ResultVec::uninit(message.len());
+            write(&mut answer, read(message));
+            answer
+        });
+        task.expect("room").wait().map_or(0, |answer| read(&answer))
+    }
+}
+
 /// The message comes back as large as it went.
 struct BothWays(Arc<Pool>, Message);
 
@@ -316,11 +332,20 @@ fn both_ways(name: &str, size: usize) -> Row {
         .ahead_of(ICEORYX, 1.0)
         .ahead_of(PROCSPAWN, 10.0);
     let processes = Kind::Processes;
+    let in_place = InPlace(Arc::clone(&pool), message);
+    let row = enter(
+        row,
+        Kind::Ours,
+        "gristmill, slice there, result in place",
+        Ok(in_place),
+        message,
+        None,
+    );
     let ours = BothWays(Arc::clone(&pool), message);
     let row = enter(
         row,
         Kind::Ours,
-        "gristmill, slice there, archive back",
+        "gristmill, slice there, Vec back",
         Ok(ours),
         message,
         None,
