@@ -25,6 +25,7 @@ use rkyv::validation::archive::ArchiveValidator;
 use rkyv::validation::shared::SharedValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
+pub(crate) mod result_vec;
 mod scratch;
 mod sink;
 #[cfg(test)]

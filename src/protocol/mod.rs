@@ -25,7 +25,6 @@ pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod remote;
 pub(crate) mod reply;
-pub(crate) mod result_vec;
 pub(crate) mod settings;
 pub(crate) mod solo;
 pub(crate) mod start;

@@ -58,7 +58,7 @@ impl Sink {
     ///
     /// `block` is aligned to [`ALIGN`](super::ALIGN) and valid for `capacity` bytes for as long as
     /// the sink is used, and nobody else writes there meanwhile, nor reads behind those in use.
-    pub(crate) unsafe fn move_to(
+    pub(super) unsafe fn move_to(
         &mut self,
         ticket: u64,
         block: NonNull<u8>,

@@ -1,6 +1,6 @@
 //! A lock whose holder is killed, and a process that waits for it and did not start the holder.
 //!
-//! The holder writes the time and kills itself; the other takes the difference once it has the lock.
+//! The holder writes the time and kills itself; whoever has the lock next takes the difference.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use rkyv::ser::{Positional, Writer, WriterExt};
 use rkyv::validation::{ArchiveContext, ArchiveContextExt};
 use rkyv::{Archive, Deserialize, Place, Portable, RelPtr, Serialize, munge::munge};
 
-use crate::protocol::archive::{self, Encoder, Restorer};
+use super::{ALIGN, Encoder, LIMIT, Restorer};
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::loan;
 
@@ -28,9 +28,9 @@ const SLACK: usize = 4096;
 /// Elements that a task fills in the very memory where its caller will read them.
 ///
 /// A `Vec` that a task returns lies in the worker's own memory first, on pages that are new each
-/// time, and is then written once more into shared memory. This one lies there from the start: what
-/// a task makes in it and returns, alone or first in a struct, a tuple or a `Result`, is not copied.
-/// The caller reads it as a slice of `T`, through a [`TaskOutput`](crate::TaskOutput).
+/// time, and is then written once more into shared memory. This one lies there from the start: a
+/// task that returns it, alone or first in a struct, a tuple or a `Result`, makes no copy. The
+/// caller reads it as a slice of `T`, through a [`TaskOutput`](crate::TaskOutput).
 ///
 /// That holds for the first one in a result, of 16 KiB and more (on aarch64 64 KiB), made while the
 /// task runs by [`Pool::spawn`](crate::Pool::spawn) and its kin. Anywhere else (in a map's items,
@@ -93,12 +93,12 @@ impl<T: Pod> ResultVec<T> {
     pub fn uninit(len: usize) -> Self {
         const {
             assert!(
-                align_of::<T>() <= archive::ALIGN && size_of::<T>() > 0,
+                align_of::<T>() <= ALIGN && size_of::<T>() > 0,
                 "elements of a `ResultVec` have bytes, and are aligned to at most 64"
             );
         }
         let size = len.saturating_mul(size_of::<T>());
-        let is_large = SEALED_BYTES as usize <= size && size <= archive::LIMIT;
+        let is_large = SEALED_BYTES as usize <= size && size <= LIMIT;
         match is_large.then(|| loan::take(size + SLACK)).flatten() {
             Some(loan) => Self(Home::Lent {
                 ticket: loan.ticket,
@@ -165,6 +165,19 @@ impl<T> Drop for ResultVec<T> {
         if let Home::Lent { ticket, .. } = self.0 {
             loan::end(ticket);
         }
+    }
+}
+
+/// A copy in memory of the process.
+impl<T: Pod> Clone for ResultVec<T> {
+    fn clone(&self) -> Self {
+        Self(Home::Own(self.to_vec()))
+    }
+}
+
+impl<T: PartialEq> PartialEq for ResultVec<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
