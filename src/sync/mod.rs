@@ -40,4 +40,9 @@ pub(crate) trait Futex {
 
     /// Wakes up to `count` sleepers on `word`.
     fn wake(&self, word: &AtomicU32, count: u32);
+
+    /// The core that runs the caller: a hint, where it matters to the sleepers.
+    fn here(&self) -> Option<u32> {
+        None
+    }
 }

@@ -1,7 +1,9 @@
 //! Parking: idle workers spin, then sleep; a submitter wakes one, unless one is awake anyway.
 //!
 //! ```text
-//! word of a worker, on a line of its own:  AWAKE -> PARKED -> AWAKE (itself, or a waker)
+//! a worker's, on a line of its own:   byte 0 [ word ][ core ]
+//! word: AWAKE -> PARKED -> AWAKE (itself, or a waker)
+//! core: where it went to sleep, plus one; 0: it did not say
 //! spinning, parked: one bit a worker
 //! ```
 //!
@@ -31,7 +33,6 @@
 use core::time::Duration;
 
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
-use crate::primitive::line::Line;
 use crate::primitive::prefetch;
 
 use super::Futex;
@@ -39,10 +40,13 @@ use super::Futex;
 const AWAKE: u32 = 0;
 const PARKED: u32 = 1;
 
-/// What one worker sleeps on.
+/// What one worker sleeps on, and where.
 #[derive(Debug)]
-#[repr(C)]
-pub(crate) struct ParkWord(Line<AtomicU32>);
+#[repr(C, align(64))]
+pub(crate) struct ParkWord {
+    word: AtomicU32,
+    core: AtomicU32,
+}
 
 #[cfg(not(gristmill_loom))]
 const _: () = assert!(size_of::<ParkWord>() == 64);
@@ -50,27 +54,39 @@ const _: () = assert!(size_of::<ParkWord>() == 64);
 impl ParkWord {
     /// Awake; to be written in place.
     pub(crate) fn new() -> Self {
-        Self(Line(AtomicU32::new(AWAKE)))
+        Self {
+            word: AtomicU32::new(AWAKE),
+            core: AtomicU32::new(0),
+        }
     }
 
     fn park(&self) {
         // ORDERING: P2, Release; who sees the worker parked sees that it has let go of its work
         // (`is_asleep`). For wakers the bits that follow and the fence after them publish it.
-        self.0.0.store(PARKED, Ordering::Release);
+        self.word.store(PARKED, Ordering::Release);
+    }
+
+    /// Whether the worker went to sleep on a core that is not among these, which it joins.
+    fn is_apart(&self, cores: &mut u64) -> bool {
+        // Relaxed: a hint.
+        let core = self.core.load(Ordering::Relaxed);
+        let bit = 1 << (core % 64);
+        let is_apart = core != 0 && *cores & bit == 0;
+        *cores |= bit;
+        is_apart
     }
 
     /// PARKED -> AWAKE. False: somebody else woke it.
     fn unpark(&self) -> bool {
         // Relaxed: the worker that wakes looks for work, which has its own publication.
-        self.0
-            .0
+        self.word
             .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
     fn is_parked(&self) -> bool {
         // Relaxed: the kernel compares once more, and work has its own publication.
-        self.0.0.load(Ordering::Relaxed) == PARKED
+        self.word.load(Ordering::Relaxed) == PARKED
     }
 }
 
@@ -190,6 +206,23 @@ impl<'a> Parking<'a> {
         }
     }
 
+    /// Worker: on this core it will go to sleep, if it does.
+    pub(crate) fn lie_down(&self, me: u16, core: Option<u32>) {
+        let core = core.map_or(0, |core| core.wrapping_add(1));
+        // Relaxed: a hint.
+        self.words[me as usize].core.store(core, Ordering::Relaxed);
+    }
+
+    /// Whether this worker sleeps, and went to sleep on this core: a hint.
+    pub(crate) fn sleeps_on(&self, index: u16, core: u32) -> bool {
+        let word = self.words.get(index as usize);
+        // Relaxed: a hint.
+        word.is_some_and(|word| {
+            let lies = word.core.load(Ordering::Relaxed);
+            lies != 0 && lies == core.wrapping_add(1) && word.is_parked()
+        })
+    }
+
     /// Worker: about to sleep. Look for work once more, then `sleep`, or be `busy`.
     pub(crate) fn announce(&self, me: u16) {
         self.words[me as usize].park();
@@ -203,11 +236,11 @@ impl<'a> Parking<'a> {
     pub(crate) fn sleep(&self, me: u16, futex: &impl Futex, timeout: Option<Duration>) {
         let word = &self.words[me as usize];
         if timeout.is_some() {
-            futex.wait(&word.0.0, PARKED, timeout);
+            futex.wait(&word.word, PARKED, timeout);
             return;
         }
         while word.is_parked() {
-            futex.wait(&word.0.0, PARKED, None);
+            futex.wait(&word.word, PARKED, None);
         }
     }
 
@@ -251,7 +284,7 @@ impl<'a> Parking<'a> {
         };
         let moved = word.unpark();
         if moved {
-            futex.wake(&word.0.0, 1);
+            futex.wake(&word.word, 1);
         }
         moved
     }
@@ -318,7 +351,7 @@ impl<'a> Parking<'a> {
     pub(crate) fn is_asleep(&self, index: u16) -> bool {
         let word = self.words.get(index as usize);
         // ORDERING: P2, Acquire; pairs with the Release in `park`.
-        word.is_some_and(|word| word.0.0.load(Ordering::Acquire) == PARKED)
+        word.is_some_and(|word| word.word.load(Ordering::Acquire) == PARKED)
     }
 
     /// Wakes this worker if it is parked. The caller has just told it something with a
@@ -328,7 +361,7 @@ impl<'a> Parking<'a> {
         fence_after_rmw();
         if let Some(word) = self.words.get(index as usize) {
             word.unpark();
-            futex.wake(&word.0.0, 1);
+            futex.wake(&word.word, 1);
         }
     }
 
@@ -350,8 +383,8 @@ impl<'a> Parking<'a> {
         }
         for (index, word) in (0..).zip(self.words) {
             // Relaxed: the kernel orders it before the sleeper's own look at the word.
-            word.0.0.swap(AWAKE, Ordering::Relaxed);
-            futex.wake(&word.0.0, 1);
+            word.word.swap(AWAKE, Ordering::Relaxed);
+            futex.wake(&word.word, 1);
             if is_vacant(index) {
                 set(self.parked, index);
             }
@@ -365,12 +398,34 @@ impl<'a> Parking<'a> {
             bits.store(0, Ordering::Relaxed);
         }
         for (index, word) in (0..).zip(self.words) {
-            word.0.0.store(AWAKE, Ordering::Relaxed);
+            word.word.store(AWAKE, Ordering::Relaxed);
             set(self.parked, index);
         }
     }
 
+    /// Wakes as many as are wanted: first those who went to sleep each on a core of its own, and
+    /// not on the caller's. The kernel wakes a sleeper where he lay if that core has nothing to do,
+    /// and mostly also if it has: the caller, and who was woken on the same one before, are in his
+    /// way.
     fn unpark(&self, group: Group, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
+        let first = match futex.here() {
+            Some(here) if tell == Tell::Moved && wanted > 0 => {
+                let mut cores = 1 << (here.wrapping_add(1) % 64);
+                self.unpark_those(group, wanted, tell, futex, |word| word.is_apart(&mut cores))
+            }
+            _ => 0,
+        };
+        first + self.unpark_those(group, wanted - first, tell, futex, |_| true)
+    }
+
+    fn unpark_those(
+        &self,
+        group: Group,
+        wanted: u32,
+        tell: Tell,
+        futex: &impl Futex,
+        mut are: impl FnMut(&ParkWord) -> bool,
+    ) -> u32 {
         let mut woken = 0;
         for (base, bits) in (0..).step_by(64).zip(self.parked) {
             // Relaxed: see the fence of the caller.
@@ -378,12 +433,12 @@ impl<'a> Parking<'a> {
             while bits != 0 && woken < wanted {
                 let index: usize = base + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let Some(word) = self.words.get(index) else {
+                let Some(word) = self.words.get(index).filter(|word| are(word)) else {
                     continue;
                 };
                 let moved = word.unpark();
                 if moved || tell == Tell::All {
-                    futex.wake(&word.0.0, 1);
+                    futex.wake(&word.word, 1);
                 }
                 woken += u32::from(moved);
             }
@@ -419,6 +474,6 @@ impl<'a> Parking<'a> {
 
     /// What workers sleep on, for the same.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
-        self.words.iter().map(|word| &word.0.0)
+        self.words.iter().map(|word| &word.word)
     }
 }

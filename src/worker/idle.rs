@@ -8,6 +8,7 @@ use crate::protocol::control::Control;
 use crate::sync::kernel::KernelFutex;
 use crate::sync::{Duty, Group};
 use crate::sys::cpu;
+use crate::worker::place::Place;
 
 /// How long a worker looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -18,12 +19,8 @@ const LONGEST_SPIN: Duration = Duration::from_millis(2);
 const DISTURBED: Duration = Duration::from_micros(200);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
-/// On a busy machine a worker that moves is moved back: this bounds what it costs.
-const BETWEEN_MOVES: Duration = Duration::from_millis(2);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
-/// A worker that wakes up looks where so many others are, which costs up to a line's trip each.
-const MOST_PEERS: usize = 64;
 
 /// What else there is to do, and so who could do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,10 +47,7 @@ pub(crate) struct Idle<'a> {
     patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
-    /// There is a core for each worker, and another worker that could be in this one's way.
-    spreads: bool,
-    /// When this worker last left a core to somebody else.
-    moved: Option<Instant>,
+    place: Place<'a>,
 }
 
 impl<'a> Idle<'a> {
@@ -71,8 +65,7 @@ impl<'a> Idle<'a> {
             longest,
             patience: SPIN.min(longest),
             yields,
-            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
-            moved: None,
+            place: Place::new(control, me, cores),
         }
     }
 
@@ -92,18 +85,20 @@ impl<'a> Idle<'a> {
             };
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(began, limit, &has_work) {
+            if self.spin(&mut began, limit, &has_work) {
                 return;
             }
+            // Until it says so it counts as awake, so that work may come meanwhile.
+            self.place.lie_down();
             parking.announce(self.me);
-            if !has_work() {
+            let sleeps = !has_work();
+            if sleeps {
                 pass_on();
                 parking.sleep(self.me, &KernelFutex, None);
-                self.spread();
             }
-            let now = Instant::now();
-            self.learn(now - began);
-            began = now;
+            self.learn(began.elapsed());
+            self.place.get_up(sleeps);
+            began = Instant::now();
         }
     }
 
@@ -167,58 +162,9 @@ impl<'a> Idle<'a> {
         }
     }
 
-    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
-    /// for it on one core and leave them there, each with half of it and the other core idle;
-    /// then this worker moves.
-    fn make_way(&mut self) {
-        let here = self.note_core();
-        if !(self.control.waiter_spins_on(here) && self.leave_core()) {
-            cpu::yield_now();
-        }
-    }
-
-    /// Leaves a core that runs another worker. The kernel wakes whoever slept on the core where he
-    /// was last, also when a busy one is there and others are free: two workers that met on one
-    /// would share it for good.
-    ///
-    /// For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
-    /// there, and would make the worker come back.
-    fn spread(&mut self) {
-        let here = self.note_core();
-        let parking = self.control.parking();
-        let meets = |peer: &u16| {
-            let gauge = self.control.gauge(*peer).filter(|gauge| gauge.is_on(here));
-            *peer != self.me && gauge.is_some() && !parking.is_asleep(*peer)
-        };
-        let may = self.spreads && self.control.has_jobs();
-        if may && (0..self.control.workers() as u16).any(|peer| meets(&peer)) {
-            self.leave_core();
-        }
-    }
-
-    /// Goes to another core, unless it did lately. Whether it did now.
-    fn leave_core(&mut self) -> bool {
-        let may = |then: Instant| then.elapsed() >= BETWEEN_MOVES;
-        let leaves = self.moved.is_none_or(may);
-        if leaves {
-            cpu::leave_core();
-            self.note_core();
-            self.moved = Some(Instant::now());
-        }
-        leaves
-    }
-
-    /// Says which core runs this worker.
-    fn note_core(&self) -> u32 {
-        let here = cpu::current();
-        if let Some(gauge) = self.control.gauge(self.me) {
-            gauge.set_core(here);
-        }
-        here
-    }
-
     /// Looks for work until there is some or the time since it `began` is up; at least once.
-    fn spin(&mut self, began: Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
+    /// What it takes to leave a core is no waiting, and `began` moves by it.
+    fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let mut waited = Duration::ZERO;
         for round in 1_u32.. {
             for _ in 0..LOOKS {
@@ -237,7 +183,7 @@ impl<'a> Idle<'a> {
                 return false;
             }
             if self.yields && round.is_multiple_of(PATIENCE) {
-                self.make_way();
+                *began += self.place.make_way();
             }
         }
         false
