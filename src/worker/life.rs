@@ -222,6 +222,7 @@ impl Server<'_> {
             ..
         } = self;
         let takes_tasks = is_open && has_room;
+        let claimed = || takes_tasks.then(|| rounds.passed(control)).flatten();
         let is_called = || {
             let tasks = takes_tasks && rounds.see_tasks(control);
             tasks || is_open && (control.board().join(seen).is_some() || tenure.is_dismissed())
@@ -239,10 +240,10 @@ impl Server<'_> {
                 }
             };
             let is_roused = || futures.has_ended() || futures.is_asked();
-            idle.wait(|| is_called() || is_roused(), pass_on);
+            idle.wait(|| is_called() || is_roused(), pass_on, claimed);
         }
         #[cfg(not(feature = "tokio"))]
-        idle.wait(is_called, || ());
+        idle.wait(is_called, || (), claimed);
     }
 
     /// While there are futures, whose code may run at any time: nothing that this thread has just
