@@ -189,7 +189,9 @@ fn an_object_lives_as_long_as_its_last_handle_in_any_process() {
         }
         assert_eq!(process.wait().is_err(), ends_by_death);
         // What a dead process had goes once its death was seen, which nobody here waits for.
+        let began = std::time::Instant::now();
         while handle.open().is_ok() {
+            assert!(began.elapsed() < PATIENCE, "it is there for ever");
             std::thread::yield_now();
         }
     }

@@ -57,7 +57,7 @@ fn the_control_is_written_twice() {
     let task = pool.spawn((), |()| (1_u64, ramp(0), ramp(1))).unwrap();
     let result = task.wait().unwrap();
     assert!(is_ramp(&result.1, 0) && is_ramp(&result.2, 1));
-    // Both were made there, and the second was copied behind the first.
+    // Both were made there, and there was no room for the second behind the first.
     assert!(committed(&pool) > 4 * SIZE, "{}", committed(&pool));
 }
 
@@ -208,6 +208,98 @@ fn what_a_task_keeps_stays_as_it_is_and_so_does_its_result() {
         assert!(is_ramp(&task.wait().unwrap(), from));
     }
     assert_eq!(committed(&pool), most, "what was kept has been given back");
+}
+
+/// Wipes what it held, as one does with secrets.
+#[derive(rkyv::Archive, rkyv::Serialize)]
+struct Wiped {
+    numbers: ResultVec<u64>,
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.numbers.fill(0);
+    }
+}
+
+#[test]
+fn what_is_done_to_the_value_afterwards_does_not_reach_the_result() {
+    let pool = pool();
+    for from in 1..4_u64 {
+        let task = pool.spawn(from, |from| Wiped {
+            numbers: ramp(from.to_native()),
+        });
+        assert!(is_ramp(&task.unwrap().wait().unwrap().numbers, from));
+        // The other thread has it for itself as soon as it was written out.
+        let task = pool.spawn(from, |from| {
+            let made = Arc::new(ramp(from.to_native()));
+            let mut other = Arc::clone(&made);
+            std::thread::spawn(move || {
+                loop {
+                    if let Some(numbers) = Arc::get_mut(&mut other) {
+                        return numbers.fill(0);
+                    }
+                    std::thread::yield_now();
+                }
+            });
+            made
+        });
+        assert!(is_ramp(&task.unwrap().wait().unwrap(), from));
+    }
+}
+
+/// Makes the list that it is archived as while it is written out.
+struct Made;
+
+impl<F> rkyv::with::ArchiveWith<F> for Made {
+    type Archived = gristmill::ArchivedResultVec<u64>;
+    type Resolver = (gristmill::ResultVecResolver, u64);
+
+    fn resolve_with(_: &F, (resolver, _): Self::Resolver, out: rkyv::Place<Self::Archived>) {
+        rkyv::Archive::resolve(&ramp(9), resolver, out);
+    }
+}
+
+impl<F, S> rkyv::with::SerializeWith<F, S> for Made
+where
+    S: rkyv::rancor::Fallible + ?Sized,
+    ResultVec<u64>: rkyv::Serialize<S>,
+{
+    fn serialize_with(_: &F, serializer: &mut S) -> Result<Self::Resolver, S::Error> {
+        let made = ramp(9);
+        let resolver = rkyv::Serialize::serialize(&made, serializer)?;
+        Ok((resolver, made[0]))
+    }
+}
+
+#[derive(rkyv::Archive, rkyv::Serialize)]
+struct Passing {
+    #[rkyv(with = Made)]
+    first: (),
+    #[rkyv(with = Made)]
+    second: (),
+    rest: Vec<u64>,
+}
+
+#[test]
+fn one_that_is_made_and_dropped_while_it_is_written_out_arrives() {
+    let pool = pool();
+    let mut most = 0;
+    for (round, more) in [0, 10, 100_000, 0, 10, 100_000_u64].into_iter().enumerate() {
+        let task = pool.spawn(more, |more| Passing {
+            first: (),
+            second: (),
+            rest: vec![3; more.to_native() as usize],
+        });
+        let passing = task.unwrap().wait().unwrap();
+        assert!(is_ramp(&passing.first, 9) && is_ramp(&passing.second, 9));
+        assert!(passing.rest.len() as u64 == more && passing.rest.iter().all(|&x| x == 3));
+        drop(passing);
+        match round {
+            0..3 => most = committed(&pool),
+            _ => assert_eq!(committed(&pool), most, "in round {round}"),
+        }
+    }
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub(crate) struct Small {
 }
 
 impl ReplyBytes {
+    /// How a tiny one is aligned, wherever it moves.
+    pub(crate) const TINY_ALIGN: usize = align_of::<Tiny>();
+
     /// Moves a small reply out of shared memory.
     #[inline]
     pub(crate) fn small(source: &[u8]) -> Self {
@@ -90,7 +93,22 @@ impl ReplyBytes {
         Self::Part { whole, range }
     }
 
-    /// The same, where an archive of this alignment may lie, which may move with the value.
+    /// A tiny one of several results in a block, with what is around it, so that it moves by whole
+    /// words: a copy of exactly its bytes would be written in small pieces and read in large ones,
+    /// for which the processor waits until they have left its store buffer.
+    #[inline]
+    pub(crate) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
+        let at = range.start / align_of::<Tiny>() * align_of::<Tiny>();
+        let bytes: [u8; TINY] = block.get(at..at + TINY)?.try_into().ok()?;
+        let (start, end) = (range.start - at, range.end.checked_sub(at)?);
+        (start < end && end <= TINY).then_some(Self::Tiny(Tiny {
+            bytes,
+            start: start as u8,
+            end: end as u8,
+        }))
+    }
+
+    /// Where an archive of this alignment may lie, which may move with the value.
     #[inline]
     pub(crate) fn aligned_to(self, align: usize) -> Self {
         match &self {

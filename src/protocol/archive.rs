@@ -169,8 +169,7 @@ pub(crate) unsafe fn write<T: Payload>(
     capacity: usize,
 ) -> Result<Fit, ArchiveError> {
     // SAFETY: the caller's promise.
-    let sink = unsafe { Sink::new(destination, capacity, 0) };
-    Ok(serialize(value, sink)?.0)
+    Ok(unsafe { serialize(value, destination, capacity, 0, false) }?.0)
 }
 
 /// As [`write`], or else behind what the value has in a block that was lent: then it comes to lie
@@ -185,8 +184,7 @@ pub(crate) unsafe fn write_or_move<T: Payload>(
     capacity: usize,
 ) -> Result<(Fit, Option<u64>), ArchiveError> {
     // SAFETY: the caller's promise.
-    let sink = unsafe { Sink::new(destination, capacity, 0) };
-    serialize(value, sink.movable())
+    unsafe { serialize(value, destination, capacity, 0, true) }
 }
 
 /// Archives the value into `place` behind the `position` bytes that are in use; what comes back
@@ -200,12 +198,33 @@ pub(crate) fn append<T: Payload>(
 ) -> Result<Fit, ArchiveError> {
     let capacity = place.len();
     // SAFETY: the place is borrowed for this call alone.
-    let sink = unsafe { Sink::new(NonNull::from(place).cast(), capacity, position) };
-    Ok(serialize(value, sink)?.0)
+    Ok(unsafe {
+        serialize(
+            value,
+            NonNull::from(place).cast(),
+            capacity,
+            position,
+            false,
+        )
+    }?
+    .0)
 }
 
-/// What became of it, and the block that was lent in which it lies, if it does in one.
-fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<(Fit, Option<u64>), ArchiveError> {
+/// What became of it, and the block that was lent in which it lies, if it may and does lie in one.
+///
+/// The sink is made here, in its place: moved, it would be read before the processor has written
+/// it, which takes as long as the rest of a small value.
+///
+/// # Safety
+///
+/// As for [`Sink::new`].
+unsafe fn serialize<T: Payload>(
+    value: &T,
+    destination: NonNull<u8>,
+    capacity: usize,
+    position: usize,
+    may_move: bool,
+) -> Result<(Fit, Option<u64>), ArchiveError> {
     const {
         assert!(
             align_of::<T::Archived>() <= ALIGN,
@@ -215,6 +234,8 @@ fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<(Fit, Option<u64>), Ar
     let mut inline = [MaybeUninit::uninit(); INLINE_BYTES];
     // SAFETY: `inline` lives to the end of this call and is named nowhere else in it.
     let scratch = unsafe { Scratch::new(&mut inline) };
+    // SAFETY: the caller's promise.
+    let sink = unsafe { Sink::new(destination, capacity, position, may_move) };
     let mut serializer = Serializer::new(sink, scratch, Unshare);
     match rkyv::api::serialize_using::<_, rancor::Error>(value, &mut serializer) {
         Ok(_) => {

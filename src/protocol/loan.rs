@@ -13,11 +13,16 @@ use core::mem::transmute;
 use core::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+use crate::primitive::atomic::{AtomicU64, Ordering};
+
 /// Has memory to lend.
 pub(crate) trait Lender {
     /// A writable block of at least `size` bytes, aligned to 64; nobody else has it until it is
     /// given back.
     fn lend(&self, size: usize) -> Option<Loan>;
+    /// The block is part of an archive in the making, and stays where it is until that is done,
+    /// whatever becomes of whoever has it. Whether it was lent here.
+    fn pin(&self, ticket: u64) -> bool;
     /// Whoever had the block has gone.
     fn take_back(&self, ticket: u64);
 }
@@ -36,14 +41,22 @@ thread_local! {
 
 /// Loans that ended where there was no lender: in another thread, or after the task.
 static ENDED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+/// How many these are, for those who need not look at them.
+static ENDED_COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the lender of this thread aside when it is dropped.
-struct Reset(Option<NonNull<dyn Lender>>);
+/// Gives this thread the lender back that it had, when it is dropped.
+#[must_use]
+pub(crate) struct Reset(Option<NonNull<dyn Lender>>);
 
 impl Drop for Reset {
     fn drop(&mut self) {
         LENDER.set(self.0);
     }
+}
+
+/// Until what this gives is dropped, nobody lends anything in this thread.
+pub(crate) fn none() -> Reset {
+    Reset(LENDER.take())
 }
 
 /// Runs `body` with a lender.
@@ -66,16 +79,29 @@ pub(crate) fn take(size: usize) -> Option<Loan> {
     ask(|lender| lender.lend(size)).flatten()
 }
 
+/// Has the block stay where it is until the task ends; whether it was lent by this thread's lender.
+pub(crate) fn pin(ticket: u64) -> bool {
+    ask(|lender| lender.pin(ticket)).unwrap_or(false)
+}
+
 /// The loan has ended.
 pub(crate) fn end(ticket: u64) {
     if ask(|lender| lender.take_back(ticket)).is_none() {
         let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push(ticket);
+        // ORDERING: Relaxed; the lock orders the list, and who sees this late looks next time.
+        ENDED_COUNT.store(ended.len() as u64, Ordering::Relaxed);
     }
 }
 
 /// The loans that ended where there was no lender, since the last time.
 pub(crate) fn ended_elsewhere() -> Vec<u64> {
+    // ORDERING: Relaxed; see `end`.
+    if ENDED_COUNT.load(Ordering::Relaxed) == 0 {
+        return Vec::new();
+    }
     let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    // ORDERING: Relaxed; see `end`.
+    ENDED_COUNT.store(0, Ordering::Relaxed);
     core::mem::take(&mut *ended)
 }

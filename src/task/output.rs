@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 use crate::error::TaskError;
 use crate::pool::reply::ReplyBytes;
@@ -50,6 +50,20 @@ impl<R: Payload> TaskOutput<R> {
         let bytes = bytes.aligned_to(align_of::<R::Archived>());
         let root = offset_in(&bytes, archive::access::<R>(bytes.bytes())?);
         Ok(Self {
+            bytes,
+            root,
+            result: PhantomData,
+        })
+    }
+
+    /// A tiny one of several in a block, if it is an archive.
+    #[inline]
+    pub(super) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
+        let source = block.get(range.clone())?;
+        let archived = core::ptr::from_ref(archive::access::<R>(source).ok()?);
+        let root = archived.addr().wrapping_sub(source.as_ptr().addr());
+        let bytes = ReplyBytes::tiny_part(block, range)?;
+        (align_of::<R::Archived>() <= ReplyBytes::TINY_ALIGN).then_some(Self {
             bytes,
             root,
             result: PhantomData,

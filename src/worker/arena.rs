@@ -49,6 +49,7 @@ const PAGE_SIZE: u64 = 64 << 10;
 const SMALLEST: u64 = 64;
 /// Blocks of 64 bytes to 32 KiB.
 const CLASSES: usize = 10;
+const LARGEST: u64 = SMALLEST << (CLASSES - 1);
 /// How much is committed at a time, so that small results rarely meet the kernel.
 const COMMIT_STEP: u64 = 256 << 10;
 /// The same of blocks for replies: these are few, as the parent takes the lowest slots first.
@@ -176,7 +177,8 @@ impl<'a> Arena<'a> {
     /// A committed and writable block of at least `size` bytes for a result, 64-byte aligned, and
     /// its offset in the region. One that is to be sealed: until [`Arena::seal`], or the next.
     pub(crate) fn allocate(&mut self, size: usize) -> Option<(u64, NonNull<u8>)> {
-        let shelf = match (size as u64) < SEALED_BYTES {
+        // What takes a run of pages is opened and closed, also where the parent copies it.
+        let shelf = match (size as u64) < SEALED_BYTES.min(LARGEST + 1) {
             true => Shelf::Window,
             false => Shelf::Vault,
         };
@@ -410,5 +412,6 @@ impl<'a> Arena<'a> {
     fn take_back(&mut self) {
         let freed = self.freed;
         freed.take(|offset| self.release(offset));
+        self.end_those_elsewhere();
     }
 }

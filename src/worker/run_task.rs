@@ -160,7 +160,7 @@ fn perform(
         futures: &mut server.futures,
     };
     let caught = loan::with(arena, || body(&mut call));
-    server.state.end_loan(caught.is_err());
+    loan::with(arena, || server.state.end_loan(caught.is_err()));
     let outcome = match caught {
         Ok(Ok(())) => place.land().map(|()| place.settled).map_err(Ok),
         Ok(Err(fault)) => Err(Ok(fault)),
@@ -172,6 +172,7 @@ fn perform(
         place.give_up();
     }
     let mut arena = arena.borrow_mut();
+    arena.unpin();
     let mut report = |report: &PanicReport| arena.write_report(report).unwrap_or_default();
     Some(match outcome {
         Ok(settled) => Reply {
@@ -230,17 +231,19 @@ impl Place<'_, '_> {
     /// A result that lies in what was lent to it has it for itself now, or moves, if the task kept
     /// that.
     fn land(&mut self) -> Result<(), TaskFault> {
-        let settled = self.loan.take();
-        let settled = settled.and_then(|ticket| self.arena.borrow_mut().take_settled(ticket));
-        match settled {
-            None => {}
-            Some(Ok(offset)) => self.settled.offset = offset,
-            Some(Err(kept)) => {
-                let size = self.settled.size as usize;
+        let Some(ticket) = self.loan.take() else {
+            return Ok(());
+        };
+        let size = self.settled.size as usize;
+        let pinned = self.arena.borrow_mut().take_pinned(ticket);
+        match pinned.ok_or_else(|| TaskFault::Refused("its memory was not lent to it".into()))? {
+            Ok(offset) => self.settled.offset = offset,
+            Err(kept) => {
                 self.settled = Span::default();
                 let block = self.allocate(size)?;
-                // SAFETY: what was lent is at least that large, as the archive lies in it; the
-                // other block was just allocated with this size.
+                // SAFETY: the archive lies in what was lent, so that is at least as large; whoever
+                // has it reads it at most, as it is pinned. The other block was just allocated with
+                // this size.
                 unsafe { block.copy_from_nonoverlapping(kept, size) };
                 self.settle(size);
             }
@@ -252,7 +255,7 @@ impl Place<'_, '_> {
     fn give_up(&mut self) {
         let loan = self.loan.take();
         let mut arena = self.arena.borrow_mut();
-        let lent = loan.and_then(|ticket| arena.take_settled(ticket)?.ok());
+        let lent = loan.and_then(|ticket| arena.take_pinned(ticket)?.ok());
         let given = self.given.take().map(|(offset, _)| offset);
         for offset in lent.into_iter().chain(given).chain([self.settled.offset]) {
             arena.release(offset);
@@ -310,7 +313,6 @@ impl ReplyPlace for Place<'_, '_> {
     }
 
     fn settle_loan(&mut self, ticket: u64, size: usize) {
-        self.arena.borrow_mut().settle_loan(ticket);
         self.loan = Some(ticket);
         // Where it is turns out when whoever has it goes.
         self.settled = Span {

@@ -19,6 +19,7 @@ use rkyv::validation::{ArchiveContext, ArchiveContextExt};
 use rkyv::{Archive, Deserialize, Place, Portable, RelPtr, Serialize, munge::munge};
 
 use super::{ALIGN, Encoder, LIMIT, Restorer};
+use crate::primitive::flag::Flag;
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::loan;
 
@@ -32,11 +33,12 @@ const SLACK: usize = 4096;
 /// task that returns it, alone or first in a struct, a tuple or a `Result`, makes no copy. The
 /// caller reads it as a slice of `T`, through a [`TaskOutput`](crate::TaskOutput).
 ///
-/// That holds for the first one in a result, of 16 KiB and more (on aarch64 64 KiB), made while the
-/// task runs by [`Pool::spawn`](crate::Pool::spawn) and its kin. Anywhere else (in a map's items,
-/// in futures, in the program itself, when the worker's arena is full) it is memory of the process
-/// as a `Vec`'s is, and is copied as that is. It can be kept beyond its task, in the worker's state
-/// for example, and is then copied whenever it is part of a result.
+/// That holds for the first one in a result, if it has 16 KiB or more (on aarch64 64 KiB), was made
+/// while the task runs by [`Pool::spawn`](crate::Pool::spawn) or its kin, no list or string with
+/// bytes of its own comes before it, and what comes after it takes no more than 4 KiB. Others are
+/// copied, as a `Vec` is; those made elsewhere (in a map's items, in futures, in the program, when
+/// the worker's arena is full) are memory of the process like it, too. One that a task keeps,
+/// in the worker's state for example, is copied into each result that it is part of.
 ///
 /// A result, and so this, holds a little less than 2 GiB. What is larger, or written by several
 /// workers at once, is the output of a job: [`Pool::par_map_into`](crate::Pool::par_map_into).
@@ -73,6 +75,9 @@ enum Home<T> {
         block: NonNull<T>,
         len: usize,
         size: usize,
+        /// Set when the block is part of an archive, or was to be: nobody writes to its elements
+        /// from then on.
+        is_pinned: Flag,
     },
 }
 
@@ -105,6 +110,7 @@ impl<T: Pod> ResultVec<T> {
                 block: loan.block.cast(),
                 len,
                 size: loan.size,
+                is_pinned: Flag::new(),
             }),
             None => Self(Home::Own(vec![T::zeroed(); len])),
         }
@@ -150,6 +156,11 @@ impl<T> Deref for ResultVec<T> {
 
 impl<T> DerefMut for ResultVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        if let Home::Lent { is_pinned, .. } = &self.0
+            && is_pinned.is_raised()
+        {
+            self.leave();
+        }
         match &mut self.0 {
             Home::Own(elements) => elements,
             // SAFETY: as in `deref`, and this is borrowed for writing.
@@ -157,6 +168,23 @@ impl<T> DerefMut for ResultVec<T> {
                 slice::from_raw_parts_mut(block.as_ptr(), *len)
             },
         }
+    }
+}
+
+impl<T> ResultVec<T> {
+    /// Moves out of a block that an archive lies in.
+    #[cold]
+    fn leave(&mut self) {
+        let mut own = Vec::with_capacity(self.len());
+        // SAFETY: there is room for so many, which any bytes are: elements were `Pod` when they
+        // were made, so they may be copied, too.
+        unsafe {
+            ptr::copy_nonoverlapping(self.as_ptr(), own.as_mut_ptr(), self.len());
+        }
+        // SAFETY: they were just written.
+        unsafe { own.set_len(self.len()) };
+        // The loan ends with what is dropped here.
+        *self = Self(Home::Own(own));
     }
 }
 
@@ -248,19 +276,20 @@ impl<T: Pod> Serialize<Encoder> for ResultVec<T> {
             ticket,
             block,
             size,
+            ref is_pinned,
             ..
         } = self.0
+            && encoder.writer.may_move()
+            && loan::pin(ticket)
         {
-            // SAFETY: the loan is this one's. Behind its elements nobody reads or writes, and they
-            // are part of the archive from now on: whoever writes that ends up with the block only
-            // once this has gone.
-            let moves = unsafe {
+            is_pinned.raise();
+            // SAFETY: the loan is this one's, and the lender keeps it until the archive is done
+            // with. Nobody writes to the elements any more, and behind them nobody reads or writes.
+            unsafe {
                 let used = size_of_val(&**self);
-                encoder.writer.move_to(ticket, block.cast(), size, used)
-            };
-            if moves {
-                return Ok(ResultVecResolver(0));
+                encoder.writer.move_to(ticket, block.cast(), size, used);
             }
+            return Ok(ResultVecResolver(0));
         }
         encoder.align_for::<T>()?;
         let position = encoder.pos();

@@ -22,7 +22,7 @@ pub struct Sink {
     /// Bytes asked for so far, at most [`LIMIT`].
     position: usize,
     overran_limit: bool,
-    /// Whether the bytes may lie elsewhere, if they are there already.
+    /// Whether the bytes may lie in a block that was lent, if their first part does already.
     may_move: bool,
     /// The loan that they lie in now.
     moved: Option<u64>,
@@ -34,45 +34,45 @@ impl Sink {
     /// `destination` is valid for writes of `capacity` bytes for as long as the sink is used, and
     /// nobody else reads or writes there meanwhile. The first `position` bytes are in use.
     #[inline]
-    pub(super) unsafe fn new(destination: NonNull<u8>, capacity: usize, position: usize) -> Self {
+    pub(super) unsafe fn new(
+        destination: NonNull<u8>,
+        capacity: usize,
+        position: usize,
+        may_move: bool,
+    ) -> Self {
         Self {
             destination,
             capacity,
             position,
             overran_limit: false,
-            may_move: false,
+            may_move,
             moved: None,
         }
     }
 
-    /// The bytes may lie in a block that was lent, in which their first part is already.
+    /// Whether the archive may go on in a block that was lent: nothing of it is written yet.
     #[inline]
-    pub(super) fn movable(mut self) -> Self {
-        self.may_move = true;
-        self
+    pub(super) fn may_move(&self) -> bool {
+        self.may_move && self.position == 0 && self.moved.is_none()
     }
 
-    /// Goes on in a block whose first `used` bytes are the first of the archive; whether it does.
+    /// Goes on in a block whose first `used` bytes are the first of the archive.
     ///
     /// # Safety
     ///
-    /// `block` is aligned to [`ALIGN`](super::ALIGN) and valid for `capacity` bytes for as long as
-    /// the sink is used, and nobody else writes there meanwhile, nor reads behind those in use.
+    /// It may. `block` is aligned to [`ALIGN`](super::ALIGN) and valid for `capacity` bytes for as
+    /// long as the archive is, and nobody else writes there, nor reads behind those in use.
     pub(super) unsafe fn move_to(
         &mut self,
         ticket: u64,
         block: NonNull<u8>,
         capacity: usize,
         used: usize,
-    ) -> bool {
-        let moves = self.may_move && self.position == 0 && self.moved.is_none();
-        if moves {
-            self.destination = block;
-            self.capacity = capacity;
-            self.position = used;
-            self.moved = Some(ticket);
-        }
-        moves
+    ) {
+        self.destination = block;
+        self.capacity = capacity;
+        self.position = used;
+        self.moved = Some(ticket);
     }
 
     pub(super) fn moved(&self) -> Option<u64> {

@@ -291,6 +291,14 @@ impl<A> Flow<A> {
 }
 
 impl<A: Payload> Flow<A> {
+    /// The next outcome, if it is a tiny result and there already.
+    #[inline]
+    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TaskOutput<R>)> {
+        let next = self.current.as_mut()?.next_tiny()?;
+        self.yielded += 1;
+        Some(next)
+    }
+
     /// The next outcome; without a context, blocks until it is there or it is too late.
     pub(super) fn advance<S: Source<Item = A>, R: Payload>(
         &mut self,

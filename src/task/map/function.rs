@@ -4,6 +4,7 @@ use crate::protocol::archive::{self, Payload};
 use crate::protocol::batch::{Items, Results};
 use crate::protocol::closure::summon;
 use crate::protocol::context::Context;
+use crate::protocol::loan;
 use crate::protocol::range::bytes_of;
 use crate::protocol::task::{TaskCall, TaskFault};
 use crate::sys::clock;
@@ -31,6 +32,8 @@ where
     let block = bytes_of(call.region, call.task.arguments);
     let items = Items::read(block).ok_or(TaskFault::BadArguments)?;
     let context = call.context::<C, M>();
+    // Results are copied into the batch's block, which has the arena for itself.
+    let _none = loan::none();
     let began = clock::now();
     let mut looked = clock::ticks();
     let mut results = Results::new(call.place, items.len(), size_of::<R::Archived>())?;

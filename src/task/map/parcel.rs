@@ -68,6 +68,25 @@ impl Parcel {
         self.first + self.next as u64
     }
 
+    /// The next item's index and result, if it is a tiny one: what most maps give.
+    #[inline]
+    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TaskOutput<R>)> {
+        let Content::Results { block, room } = &self.content else {
+            return None;
+        };
+        if self.next == self.count {
+            return None;
+        }
+        let bytes = block.bytes();
+        let (range, Verdict::Value) = find_result(bytes, *room, self.next)? else {
+            return None;
+        };
+        let result = TaskOutput::tiny_part(bytes, &range)?;
+        let index = self.index();
+        self.next += 1;
+        Some((index, result))
+    }
+
     /// The next item's index and outcome.
     pub(super) fn next<R: Payload>(
         &mut self,

@@ -37,7 +37,21 @@ macro_rules! stream {
                 self.flow.in_flight()
             }
 
+            /// What is there already is made where the caller takes it: each move of a result
+            /// takes as long as all the rest.
+            #[inline]
             fn advance(
+                &mut self,
+                context: Option<&mut Context<'_>>,
+                deadline: Option<Instant>,
+            ) -> Poll<Option<$item>> {
+                match self.flow.next_tiny() {
+                    Some((index, result)) => Poll::Ready(Some($convert((index, Ok(result))))),
+                    None => self.advance_slowly(context, deadline),
+                }
+            }
+
+            fn advance_slowly(
                 &mut self,
                 context: Option<&mut Context<'_>>,
                 deadline: Option<Instant>,
@@ -100,6 +114,7 @@ macro_rules! stream {
         impl<I: Iterator<Item: Payload>, R: Payload> Iterator for Blocking<$name<Items<I>, R>> {
             type Item = $item;
 
+            #[inline]
             fn next(&mut self) -> Option<Self::Item> {
                 match self.0.advance(None, None) {
                     Poll::Ready(item) => item,
@@ -156,6 +171,7 @@ stream!(AsCompleted, (u64, Result<TaskOutput<R>, TaskError>), |it| {
     it
 });
 
+#[inline]
 fn named<R: Payload>(
     (index, outcome): (u64, Result<TaskOutput<R>, TaskError>),
 ) -> Result<TaskOutput<R>, ItemError> {

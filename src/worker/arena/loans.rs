@@ -30,17 +30,14 @@ struct Lent {
 enum State {
     /// Somebody has it.
     Out,
-    /// It holds a result, and somebody has it still.
-    Settled,
-    /// It holds a result, and whoever had it has gone.
+    /// It is part of an archive, and somebody has it still: who does not write to it any more.
+    Pinned,
+    /// It is part of an archive, and whoever had it has gone.
     Done,
 }
 
 impl Arena<'_> {
     fn lend(&mut self, size: usize) -> Option<Loan> {
-        for ticket in loan::ended_elsewhere() {
-            self.end(ticket);
-        }
         let offset = self.find(Shelf::Vault, size as u64)?;
         let pages = offset..(offset + size as u64).next_multiple_of(PAGE_BYTES);
         let block = self.region.pointer(offset, size)?;
@@ -73,18 +70,25 @@ impl Arena<'_> {
         })
     }
 
+    /// Ends the loans that ended where this arena was not at hand.
+    pub(super) fn end_those_elsewhere(&mut self) {
+        for ticket in loan::ended_elsewhere() {
+            self.end(ticket);
+        }
+    }
+
     fn end(&mut self, ticket: u64) {
         let loans = &mut self.loans.0;
         let Some(index) = loans.iter().position(|lent| lent.ticket == ticket) else {
             return;
         };
         match loans[index].state {
-            State::Settled => loans[index].state = State::Done,
+            State::Pinned => loans[index].state = State::Done,
             State::Out => {
                 let pages = loans.swap_remove(index).pages;
                 let offset = pages.start;
                 match self.holds_result {
-                    // One that is being written: a batch's.
+                    // Another one, which is being written.
                     true => insist(self.region.protect(pages)),
                     false => self.shelve(pages, false),
                 }
@@ -101,38 +105,55 @@ impl Arena<'_> {
         self.holds_result = holds_result;
     }
 
-    /// What was lent under this ticket holds a result.
-    pub(crate) fn settle_loan(&mut self, ticket: u64) {
+    fn pin(&mut self, ticket: u64) -> bool {
         let lent = self.loans.0.iter_mut().find(|lent| lent.ticket == ticket);
-        if let Some(lent) = lent.filter(|lent| lent.state == State::Out) {
-            lent.state = State::Settled;
+        match lent {
+            Some(lent) if lent.state == State::Out => {
+                lent.state = State::Pinned;
+                true
+            }
+            _ => false,
         }
     }
 
-    /// The block that holds a result, if whoever had it has gone: it is the result's now. Else
+    /// The block with an archive in it, if whoever had it has gone: it is the result's now. Else
     /// the bytes, which stay lent.
-    pub(crate) fn take_settled(&mut self, ticket: u64) -> Option<Result<u64, NonNull<u8>>> {
+    pub(crate) fn take_pinned(&mut self, ticket: u64) -> Option<Result<u64, NonNull<u8>>> {
         let loans = &mut self.loans.0;
         let index = loans.iter().position(|lent| lent.ticket == ticket)?;
-        let lent = &mut loans[index];
-        match lent.state {
-            State::Done => {
-                let pages = loans.swap_remove(index).pages;
-                let offset = pages.start;
-                self.shelve(pages, true);
-                Some(Ok(offset))
-            }
-            State::Settled | State::Out => {
-                lent.state = State::Out;
-                Some(Err(lent.block))
+        if loans[index].state != State::Done {
+            return Some(Err(loans[index].block));
+        }
+        let pages = loans.swap_remove(index).pages;
+        let offset = pages.start;
+        self.shelve(pages, true);
+        Some(Ok(offset))
+    }
+
+    /// Of what was pinned and came to no result: what somebody has stays lent, the rest is free.
+    pub(crate) fn unpin(&mut self) {
+        let mut free = Vec::new();
+        for lent in &mut self.loans.0 {
+            match lent.state {
+                State::Out => {}
+                State::Pinned => lent.state = State::Out,
+                State::Done => {
+                    lent.state = State::Out;
+                    free.push(lent.ticket);
+                }
             }
         }
+        free.into_iter().for_each(|ticket| self.end(ticket));
     }
 }
 
 impl Lender for RefCell<Arena<'_>> {
     fn lend(&self, size: usize) -> Option<Loan> {
         self.borrow_mut().lend(size)
+    }
+
+    fn pin(&self, ticket: u64) -> bool {
+        self.borrow_mut().pin(ticket)
     }
 
     fn take_back(&self, ticket: u64) {

@@ -134,15 +134,17 @@ impl Bare {
         assert_eq!(unsafe { libc::pthread_mutex_unlock(self.pthread()) }, 0);
     }
 
-    /// Waits for the lock of a holder that dies; whether it did. Nobody has the lock afterwards.
-    pub(super) fn inherit(&self) -> bool {
+    /// Waits for the lock of a holder that dies, if it does; the time that took. Nobody has the
+    /// lock afterwards.
+    pub(super) fn inherit(&self, number: u64) -> Option<u64> {
         // SAFETY: it was made.
         let got = unsafe { libc::pthread_mutex_lock(self.pthread()) };
+        let took = self.took(number);
         // SAFETY: this thread has it, if the holder died.
         let died = got == libc::EOWNERDEAD
             && unsafe { libc::pthread_mutex_consistent(self.pthread()) } == 0;
         self.unlock();
-        died
+        took.filter(|_| died)
     }
 
     fn wait(&self, way: Way, number: u32) {

@@ -28,7 +28,7 @@ fn serve(names: Vec<Name>) -> Served {
             number += 1;
             reach(&step, 2 * number);
             let took = match way {
-                Way::Pthread => bare.inherit().then(|| bare.took(number)).flatten(),
+                Way::Pthread => bare.inherit(number),
                 _ => match mutex.lock_blocking() {
                     Err(LockError::Poisoned(guard)) => {
                         let now = now();
@@ -102,10 +102,11 @@ pub(crate) fn inherit(way: Way, count: usize, waits: Duration) -> Result<Work, S
                 let waits = Duration::from_nanos(arguments.2.to_native());
                 hold(&names.collect::<Vec<_>>(), arguments.1.to_native(), waits);
             });
-            if holder.is_ok_and(|holder| holder.wait().is_ok()) {
+            if holder.is_ok_and(|holder| holder.wait().is_err()) {
+                reach(&step, 2 * number + 1);
+            } else {
                 return Turn::new(f64::NAN, false);
             }
-            reach(&step, 2 * number + 1);
         }
         let right = partner.end() == Some(count as u64);
         let samples = (0..count).map_while(|_| times.try_recv().ok());

@@ -106,7 +106,7 @@ fn bytes(crew: &Crew) -> Row {
         .freeze();
     let what = "x·a+b into a fresh output, a MiB of input, by the size of the input";
     let mut row = Row::new("k/bytes", what).bytes(2 * MIB).aim(FLAT);
-    let least = whole.slice(..1);
+    let least = whole.slice(..MIB / 8);
     for size in sizes {
         let (pool, input) = (Arc::clone(&pool), whole.slice(..size / 8));
         let least = least.clone();
@@ -123,7 +123,8 @@ fn bytes(crew: &Crew) -> Row {
                     output.as_ref().is_ok_and(|output| is_axpy(&input, output))
                 })
             }));
-            // A worker leaves an output when it begins with another: that is this size's to pay.
+            // A worker leaves an output when it begins with another: that is this size's to pay,
+            // with a call that takes two of them.
             let (next, leaving) = timed(|| pool.par_map(&least, |x| x.axpy()).wait());
             all.right &= next.is_ok();
             all.time = (all.time + leaving / times as f64) / mib;
