@@ -53,6 +53,10 @@ impl Engine {
         // The dead no longer count as awake, so what is submitted before they are replaced wakes
         // somebody else.
         self.parking().vacate(dead.index());
+        if let Some(gauge) = control.gauge(dead.index()) {
+            // No peer makes way for it.
+            gauge.set_core(None);
+        }
         if let Some(record) = control.record(dead.index()) {
             // ORDERING: Relaxed; a hint.
             record.load.store(u32::MAX, Ordering::Relaxed);

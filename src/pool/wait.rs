@@ -79,7 +79,7 @@ impl Engine {
             return true;
         }
         let control = self.control();
-        control.note_waiter(Some(cpu::current()));
+        control.note_waiter(cpu::current());
         let found = self.look_until(entry, limit);
         control.note_waiter(None);
         found

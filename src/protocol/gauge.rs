@@ -2,7 +2,8 @@
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
-/// One worker's gauge: 64 bytes on a line of its own, written by that worker alone.
+/// One worker's gauge: 64 bytes on a line of its own, written by that worker alone; once that is
+/// dead, by the parent.
 ///
 /// ```text
 /// 0     8       16       24       32          40     48      56     64
@@ -11,7 +12,7 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 /// now   63   60 59        48 47        32 31            0
 ///       [ kind ][   chunk   ][ slot, job ][ generation  ]
 /// ```
-/// core: the core that ran the worker when it looked last, plus one
+/// core: the core that ran the worker when it looked last, plus one; 0 while it sleeps
 ///
 /// The counts go on when the worker is replaced, `now` and the arena begin anew.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl Gauge {
     pub(crate) fn begin(&self) {
         self.set_now(Work::Nothing);
         self.set_arena(ArenaUse::default());
-        self.core.store(0, Ordering::Relaxed);
+        self.set_core(None);
     }
 
     /// By the worker: it begins this.
@@ -125,9 +126,11 @@ impl Gauge {
         }
     }
 
-    /// By the worker: this core runs it.
-    pub(crate) fn set_core(&self, core: u32) {
-        self.core.store(u64::from(core) + 1, Ordering::Relaxed);
+    /// By the worker: this core runs it, or none does, as far as is known. By the parent, once the
+    /// worker is dead: none.
+    pub(crate) fn set_core(&self, core: Option<u32>) {
+        let bits = core.map_or(0, |core| u64::from(core) + 1);
+        self.core.store(bits, Ordering::Relaxed);
     }
 
     /// Whether this core ran the worker when it looked last: a hint.

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::Futex;
 use crate::primitive::atomic::AtomicU32;
-use crate::sys::futex;
+use crate::sys::{cpu, futex};
 
 /// Waits and wakes across processes.
 #[derive(Clone, Copy, Debug)]
@@ -18,5 +18,9 @@ impl Futex for KernelFutex {
 
     fn wake(&self, word: &AtomicU32, count: u32) {
         futex::wake(word, count);
+    }
+
+    fn here(&self) -> Option<u32> {
+        cpu::current()
     }
 }

@@ -1,7 +1,9 @@
 //! Parking: idle workers spin, then sleep; a submitter wakes one, unless one is awake anyway.
 //!
 //! ```text
-//! word of a worker, on a line of its own:  AWAKE -> PARKED -> AWAKE (itself, or a waker)
+//! a worker's, on a line of its own:   byte 0 [ word ][ core ]
+//! word: AWAKE -> PARKED -> AWAKE (itself, or a waker)
+//! core: where it went to sleep, plus one; 0: it did not say
 //! spinning, parked: one bit a worker
 //! ```
 //!
@@ -31,18 +33,21 @@
 use core::time::Duration;
 
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
-use crate::primitive::line::Line;
 use crate::primitive::prefetch;
 
 use super::Futex;
+use super::sentry::SentryWord;
 
 const AWAKE: u32 = 0;
 const PARKED: u32 = 1;
 
-/// What one worker sleeps on.
+/// What one worker sleeps on, and where.
 #[derive(Debug)]
-#[repr(C)]
-pub(crate) struct ParkWord(Line<AtomicU32>);
+#[repr(C, align(64))]
+pub(crate) struct ParkWord {
+    word: AtomicU32,
+    core: AtomicU32,
+}
 
 #[cfg(not(gristmill_loom))]
 const _: () = assert!(size_of::<ParkWord>() == 64);
@@ -50,27 +55,39 @@ const _: () = assert!(size_of::<ParkWord>() == 64);
 impl ParkWord {
     /// Awake; to be written in place.
     pub(crate) fn new() -> Self {
-        Self(Line(AtomicU32::new(AWAKE)))
+        Self {
+            word: AtomicU32::new(AWAKE),
+            core: AtomicU32::new(0),
+        }
     }
 
     fn park(&self) {
         // ORDERING: P2, Release; who sees the worker parked sees that it has let go of its work
         // (`is_asleep`). For wakers the bits that follow and the fence after them publish it.
-        self.0.0.store(PARKED, Ordering::Release);
+        self.word.store(PARKED, Ordering::Release);
+    }
+
+    /// Whether the worker went to sleep on a core that is not among these, which it joins.
+    fn is_apart(&self, cores: &mut u64) -> bool {
+        // Relaxed: a hint.
+        let core = self.core.load(Ordering::Relaxed);
+        let bit = 1 << (core % 64);
+        let is_apart = core != 0 && *cores & bit == 0;
+        *cores |= bit;
+        is_apart
     }
 
     /// PARKED -> AWAKE. False: somebody else woke it.
     fn unpark(&self) -> bool {
         // Relaxed: the worker that wakes looks for work, which has its own publication.
-        self.0
-            .0
+        self.word
             .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
     fn is_parked(&self) -> bool {
         // Relaxed: the kernel compares once more, and work has its own publication.
-        self.0.0.load(Ordering::Relaxed) == PARKED
+        self.word.load(Ordering::Relaxed) == PARKED
     }
 }
 
@@ -125,10 +142,11 @@ pub(crate) struct Parking<'a> {
     words: &'a [ParkWord],
     spinning: &'a [AtomicU64],
     parked: &'a [AtomicU64],
+    sentry: &'a SentryWord,
 }
 
 impl<'a> Parking<'a> {
-    /// A view of a parking place that lies in the three.
+    /// A view of a parking place that lies in the four.
     ///
     /// # Panics
     /// Unless each bitmap has a bit for each word.
@@ -136,6 +154,7 @@ impl<'a> Parking<'a> {
         words: &'a [ParkWord],
         spinning: &'a [AtomicU64],
         parked: &'a [AtomicU64],
+        sentry: &'a SentryWord,
     ) -> Self {
         let needed = words.len().div_ceil(64);
         assert!(spinning.len() == needed && parked.len() == needed);
@@ -143,6 +162,7 @@ impl<'a> Parking<'a> {
             words,
             spinning,
             parked,
+            sentry,
         }
     }
 
@@ -190,6 +210,23 @@ impl<'a> Parking<'a> {
         }
     }
 
+    /// Worker: on this core it will go to sleep, if it does.
+    pub(crate) fn lie_down(&self, me: u16, core: Option<u32>) {
+        let core = core.map_or(0, |core| core.wrapping_add(1));
+        // Relaxed: a hint.
+        self.words[me as usize].core.store(core, Ordering::Relaxed);
+    }
+
+    /// Whether this worker sleeps, and went to sleep on this core: a hint.
+    pub(crate) fn sleeps_on(&self, index: u16, core: u32) -> bool {
+        let word = self.words.get(index as usize);
+        // Relaxed: a hint.
+        word.is_some_and(|word| {
+            let lies = word.core.load(Ordering::Relaxed);
+            lies != 0 && lies == core.wrapping_add(1) && word.is_parked()
+        })
+    }
+
     /// Worker: about to sleep. Look for work once more, then `sleep`, or be `busy`.
     pub(crate) fn announce(&self, me: u16) {
         self.words[me as usize].park();
@@ -199,15 +236,43 @@ impl<'a> Parking<'a> {
         fence_after_rmw();
     }
 
+    /// Worker, after `announce`: stands sentry, unless somebody does, or nobody is awake whom it
+    /// could spare a wake-up. Whether it does; then it sleeps for a short time only, reports, and
+    /// in the end leaves its post.
+    pub(crate) fn mount_guard(&self, me: u16) -> bool {
+        self.awake() > 0 && self.sentry.mount(me)
+    }
+
+    /// The sentry: claims go on briskly. False: it was woken or relieved, and leaves its post.
+    pub(crate) fn report_brisk(&self, me: u16) -> bool {
+        self.words[me as usize].is_parked() && self.sentry.report_brisk(me)
+    }
+
+    /// The sentry leaves its post. It looks for work afterwards, and sleeps or is `busy`.
+    pub(crate) fn leave_post(&self, me: u16) {
+        self.sentry.leave(me);
+        // ORDERING: P3, SeqCst; fence F2 above: whoever relied on the sentry published before it.
+        // Model: a_sentry_that_lies_down_sees_the_work.
+        fence_after_rmw();
+    }
+
+    /// How many workers do not sleep: a hint.
+    pub(crate) fn awake(&self) -> u32 {
+        // Relaxed: a hint.
+        let count = |bits: &AtomicU64| bits.load(Ordering::Relaxed).count_ones();
+        let asleep: u32 = self.parked.iter().map(count).sum();
+        (self.words.len() as u32).saturating_sub(asleep)
+    }
+
     /// Worker: sleeps until woken or until `timeout` passed. Then `spin`.
     pub(crate) fn sleep(&self, me: u16, futex: &impl Futex, timeout: Option<Duration>) {
         let word = &self.words[me as usize];
         if timeout.is_some() {
-            futex.wait(&word.0.0, PARKED, timeout);
+            futex.wait(&word.word, PARKED, timeout);
             return;
         }
         while word.is_parked() {
-            futex.wait(&word.0.0, PARKED, None);
+            futex.wait(&word.word, PARKED, None);
         }
     }
 
@@ -241,6 +306,19 @@ impl<'a> Parking<'a> {
         self.unpark(group, tasks.saturating_sub(awake), Tell::Moved, futex)
     }
 
+    /// As `wake`, but wakes nobody while `enough` workers are awake, busy or not, and a sentry
+    /// says that they claim tasks briskly: it looks after what is left to them.
+    pub(crate) fn wake_unless_enough(&self, tasks: u32, enough: u32, futex: &impl Futex) -> u32 {
+        // ORDERING: P1, SeqCst; fence F1 above. Models: a_sentry_that_lies_down_sees_the_work,
+        // a_sentry_that_finds_work_passes_the_wake_on.
+        fence_after_rmw();
+        let missing = tasks.saturating_sub(self.spinners());
+        if missing > 0 && self.sentry.is_brisk() && self.awake() >= enough {
+            return 0;
+        }
+        self.unpark(Group::ALL, missing, Tell::Moved, futex)
+    }
+
     /// Wakes this worker if it sleeps, for work that nobody else may do. The caller has just
     /// published the work with a read-modify-write.
     pub(crate) fn wake_worker(&self, index: u16, futex: &impl Futex) -> bool {
@@ -251,7 +329,7 @@ impl<'a> Parking<'a> {
         };
         let moved = word.unpark();
         if moved {
-            futex.wake(&word.0.0, 1);
+            futex.wake(&word.word, 1);
         }
         moved
     }
@@ -283,6 +361,7 @@ impl<'a> Parking<'a> {
     /// Parent: makes a reaped worker's place that of an awake one.
     pub(crate) fn reset(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
+            self.sentry.leave(index);
             word.unpark();
             clear(self.spinning, index);
             clear(self.parked, index);
@@ -301,6 +380,7 @@ impl<'a> Parking<'a> {
     /// submitter that sees all asleep turns to those who are.
     pub(crate) fn vacate(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
+            self.sentry.leave(index);
             word.unpark();
             set(self.parked, index);
             clear(self.spinning, index);
@@ -318,7 +398,7 @@ impl<'a> Parking<'a> {
     pub(crate) fn is_asleep(&self, index: u16) -> bool {
         let word = self.words.get(index as usize);
         // ORDERING: P2, Acquire; pairs with the Release in `park`.
-        word.is_some_and(|word| word.0.0.load(Ordering::Acquire) == PARKED)
+        word.is_some_and(|word| word.word.load(Ordering::Acquire) == PARKED)
     }
 
     /// Wakes this worker if it is parked. The caller has just told it something with a
@@ -328,7 +408,7 @@ impl<'a> Parking<'a> {
         fence_after_rmw();
         if let Some(word) = self.words.get(index as usize) {
             word.unpark();
-            futex.wake(&word.0.0, 1);
+            futex.wake(&word.word, 1);
         }
     }
 
@@ -348,10 +428,11 @@ impl<'a> Parking<'a> {
                 bits.swap(0, Ordering::Relaxed);
             }
         }
+        self.sentry.clear();
         for (index, word) in (0..).zip(self.words) {
             // Relaxed: the kernel orders it before the sleeper's own look at the word.
-            word.0.0.swap(AWAKE, Ordering::Relaxed);
-            futex.wake(&word.0.0, 1);
+            word.word.swap(AWAKE, Ordering::Relaxed);
+            futex.wake(&word.word, 1);
             if is_vacant(index) {
                 set(self.parked, index);
             }
@@ -364,13 +445,36 @@ impl<'a> Parking<'a> {
         for bits in self.spinning.iter().chain(self.parked) {
             bits.store(0, Ordering::Relaxed);
         }
+        self.sentry.clear();
         for (index, word) in (0..).zip(self.words) {
-            word.0.0.store(AWAKE, Ordering::Relaxed);
+            word.word.store(AWAKE, Ordering::Relaxed);
             set(self.parked, index);
         }
     }
 
+    /// Wakes as many as are wanted: first those who went to sleep each on a core of its own, and
+    /// not on the caller's. The kernel wakes a sleeper where he lay if that core has nothing to do,
+    /// and mostly also if it has: the caller, and who was woken on the same one before, are in his
+    /// way.
     fn unpark(&self, group: Group, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
+        let first = match futex.here() {
+            Some(here) if tell == Tell::Moved && wanted > 0 => {
+                let mut cores = 1 << (here.wrapping_add(1) % 64);
+                self.unpark_those(group, wanted, tell, futex, |word| word.is_apart(&mut cores))
+            }
+            _ => 0,
+        };
+        first + self.unpark_those(group, wanted - first, tell, futex, |_| true)
+    }
+
+    fn unpark_those(
+        &self,
+        group: Group,
+        wanted: u32,
+        tell: Tell,
+        futex: &impl Futex,
+        mut are: impl FnMut(&ParkWord) -> bool,
+    ) -> u32 {
         let mut woken = 0;
         for (base, bits) in (0..).step_by(64).zip(self.parked) {
             // Relaxed: see the fence of the caller.
@@ -378,12 +482,12 @@ impl<'a> Parking<'a> {
             while bits != 0 && woken < wanted {
                 let index: usize = base + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let Some(word) = self.words.get(index) else {
+                let Some(word) = self.words.get(index).filter(|word| are(word)) else {
                     continue;
                 };
                 let moved = word.unpark();
                 if moved || tell == Tell::All {
-                    futex.wake(&word.0.0, 1);
+                    futex.wake(&word.word, 1);
                 }
                 woken += u32::from(moved);
             }
@@ -417,8 +521,9 @@ impl<'a> Parking<'a> {
         self.spinning.iter().chain(self.parked)
     }
 
-    /// What workers sleep on, for the same.
+    /// What workers sleep on, and who stands sentry, for the same.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
-        self.words.iter().map(|word| &word.0.0)
+        let words = self.words.iter().map(|word| &word.word);
+        words.chain([self.sentry.word()])
     }
 }

@@ -24,10 +24,28 @@ impl Futex for Ledger {
     }
 }
 
+/// The same, and the caller runs on this core.
+struct At<'a>(&'a Ledger, u32);
+
+impl Futex for At<'_> {
+    fn wait(&self, word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+        self.0.wait(word, expected, timeout);
+    }
+
+    fn wake(&self, word: &AtomicU32, count: u32) {
+        self.0.wake(word, count);
+    }
+
+    fn here(&self) -> Option<u32> {
+        Some(self.1)
+    }
+}
+
 struct Place {
     words: Vec<ParkWord>,
     spinning: Vec<AtomicU64>,
     parked: Vec<AtomicU64>,
+    sentry: SentryWord,
     kernel: Ledger,
 }
 
@@ -42,12 +60,13 @@ impl Place {
             words: (0..workers).map(|_| ParkWord::new()).collect(),
             spinning: bits(),
             parked: bits(),
+            sentry: SentryWord::new(),
             kernel: Ledger::default(),
         }
     }
 
     fn parking(&self) -> Parking<'_> {
-        Parking::new(&self.words, &self.spinning, &self.parked)
+        Parking::new(&self.words, &self.spinning, &self.parked, &self.sentry)
     }
 
     /// The workers that the kernel was asked to wake since the last time.
@@ -82,6 +101,41 @@ fn as_many_are_woken_as_tasks_find_nobody_awake() {
     assert_eq!(parking.busy(3, Group::ALL), Duty::None, "two others spin");
     assert_eq!(parking.busy(65, Group::ALL), Duty::None);
     assert_eq!(parking.busy(69, Group::ALL), Duty::WakeAnother);
+}
+
+#[test]
+fn who_lies_apart_is_woken_first() {
+    let place = Place::new(70);
+    let parking = place.parking();
+    let lie_down = || {
+        let cores = [
+            (0, Some(2)),
+            (3, Some(1)),
+            (4, None),
+            (65, Some(1)),
+            (69, Some(0)),
+        ];
+        for (me, core) in cores {
+            parking.lie_down(me, core);
+            parking.announce(me);
+        }
+    };
+    lie_down();
+    assert_eq!(parking.wake(1, &At(&place.kernel, 2)), 1);
+    assert_eq!(place.woken(), [3], "the first one lies where the caller is");
+    assert_eq!(parking.wake(3, &At(&place.kernel, 2)), 3);
+    assert_eq!(
+        place.woken(),
+        [69, 0, 4],
+        "worker 3 is on its way to core 1"
+    );
+    lie_down();
+    assert_eq!(parking.wake(9, &At(&place.kernel, 2)), 5, "everybody, once");
+    assert_eq!(place.woken(), [3, 69, 0, 4, 65]);
+    lie_down();
+    assert_eq!(parking.busy(3, Group::ALL), Duty::WakeAnother);
+    assert_eq!(parking.wake_all(&At(&place.kernel, 2)), 4);
+    assert_eq!(place.woken(), [0, 4, 65, 69]);
 }
 
 #[test]

@@ -3,35 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::sched::{sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
-
 /// How many cores this process may keep busy: affinity and the quota of its control group counted.
 /// One where the kernel does not say.
 pub(crate) fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The core that runs this thread right now; a hint, for it may move at any time.
-pub(crate) fn current() -> u32 {
+/// The core that runs this thread right now; a hint, for it may move at any time. `None` where the
+/// kernel does not say.
+pub(crate) fn current() -> Option<u32> {
     // SAFETY: the call takes no argument and touches no memory of ours.
     let core = unsafe { libc::sched_getcpu() };
-    u32::try_from(core).unwrap_or(u32::MAX)
-}
-
-/// Has the kernel move this thread to another core, if it may run on one; it may come back.
-pub(crate) fn leave_core() {
-    let this = Pid::from_raw(0);
-    let Ok(all) = sched_getaffinity(this) else {
-        return;
-    };
-    let mut others = all;
-    // A core beyond the set's size is none that we may run on.
-    let _ = others.unset(current() as usize);
-    // Refused where there is no other; then this thread stays, which was only a wish.
-    if sched_setaffinity(this, &others).is_ok() {
-        let _ = sched_setaffinity(this, &all);
-    }
+    u32::try_from(core).ok()
 }
 
 /// Lets whoever waits for this core run first.

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "system calls")]
 
+pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod environment;

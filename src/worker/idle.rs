@@ -8,6 +8,7 @@ use crate::protocol::control::Control;
 use crate::sync::kernel::KernelFutex;
 use crate::sync::{Duty, Group};
 use crate::sys::cpu;
+use crate::worker::place::Place;
 
 /// How long a worker looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(50);
@@ -18,12 +19,13 @@ const LONGEST_SPIN: Duration = Duration::from_millis(2);
 const DISTURBED: Duration = Duration::from_micros(200);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
-/// On a busy machine a worker that moves is moved back: this bounds what it costs.
-const BETWEEN_MOVES: Duration = Duration::from_millis(2);
+/// How long the sentry sleeps at a time: a task may wait for twice as long behind one that takes
+/// long, while other workers sleep.
+const WATCH: Duration = Duration::from_millis(2);
+/// A worker that claims a task in less time is brisk: to wake another would cost as much as ten.
+const BRISK: Duration = Duration::from_micros(4);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
-/// A worker that wakes up looks where so many others are, which costs up to a line's trip each.
-const MOST_PEERS: usize = 64;
 
 /// What else there is to do, and so who could do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Idle<'a> {
     is_spinning: bool,
     /// How many workers may spin at a time: one core fewer than there are is left for the
     /// submitter, who spins as well while it waits.
+    ///
+    /// And how many awake are enough while they are brisk, for the same reason.
     most_spinners: u32,
     /// How long this worker looks for work at most.
     longest: Duration,
@@ -50,10 +54,7 @@ pub(crate) struct Idle<'a> {
     patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
-    /// There is a core for each worker, and another worker that could be in this one's way.
-    spreads: bool,
-    /// When this worker last left a core to somebody else.
-    moved: Option<Instant>,
+    place: Place<'a>,
 }
 
 impl<'a> Idle<'a> {
@@ -71,14 +72,19 @@ impl<'a> Idle<'a> {
             longest,
             patience: SPIN.min(longest),
             yields,
-            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
-            moved: None,
+            place: Place::new(control, me, cores),
         }
     }
 
     /// Waits until there seems to be work. Before it sleeps it calls `pass_on`, which sees to work
-    /// that is there but not for this worker: a submitter may have counted on it.
-    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool, pass_on: impl Fn()) {
+    /// that is there but not for this worker: a submitter may have counted on it. What has been
+    /// `claimed` so far it asks for if it stands sentry; `None`: it may not.
+    pub(crate) fn wait(
+        &mut self,
+        has_work: impl Fn() -> bool,
+        pass_on: impl Fn(),
+        claimed: impl Fn() -> Option<u64>,
+    ) {
         let parking = self.control.parking();
         let mut began = Instant::now();
         loop {
@@ -92,19 +98,47 @@ impl<'a> Idle<'a> {
             };
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(began, limit, &has_work) {
+            if self.spin(&mut began, limit, &has_work) {
                 return;
             }
+            // Until it says so it counts as awake, so that work may come meanwhile.
+            self.place.lie_down();
             parking.announce(self.me);
-            if !has_work() {
+            let sleeps = !has_work();
+            if sleeps {
                 pass_on();
-                parking.sleep(self.me, &KernelFutex, None);
-                self.spread();
+                if !(self.stand_sentry(&claimed) && has_work()) {
+                    parking.sleep(self.me, &KernelFutex, None);
+                }
             }
-            let now = Instant::now();
-            self.learn(now - began);
-            began = now;
+            self.learn(began.elapsed());
+            self.place.get_up(sleeps);
+            began = Instant::now();
         }
+    }
+
+    /// Stands sentry while claims go on briskly, if nobody does; whether it did.
+    fn stand_sentry(&self, claimed: impl Fn() -> Option<u64>) -> bool {
+        let parking = self.control.parking();
+        let Some(mut before) = claimed() else {
+            return false;
+        };
+        if !parking.mount_guard(self.me) {
+            return false;
+        }
+        let mut began = Instant::now();
+        loop {
+            parking.sleep(self.me, &KernelFutex, Some(WATCH));
+            let claims = claimed().map_or(0, |now| now.wrapping_sub(replace(&mut before, now)));
+            let passed = replace(&mut began, Instant::now()).elapsed();
+            let pace = BRISK.as_nanos() * u128::from(claims);
+            let is_brisk = pace >= passed.as_nanos() * u128::from(parking.awake());
+            if claims == 0 || !is_brisk || !parking.report_brisk(self.me) {
+                break;
+            }
+        }
+        parking.leave_post(self.me);
+        true
     }
 
     /// Work came after this time: whether it is worth looking longer for the next.
@@ -158,7 +192,9 @@ impl<'a> Idle<'a> {
     fn wake_for(&self, more: More) {
         let parking = self.control.parking();
         let More { tasks, chunks } = more;
-        if tasks {
+        if tasks && self.group == Group::ALL {
+            parking.wake_unless_enough(1, self.most_spinners, &KernelFutex);
+        } else if tasks {
             parking.wake_among(self.group, 1, &KernelFutex);
         }
         // A peer that was just woken for tasks takes chunks as well.
@@ -167,58 +203,9 @@ impl<'a> Idle<'a> {
         }
     }
 
-    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
-    /// for it on one core and leave them there, each with half of it and the other core idle;
-    /// then this worker moves.
-    fn make_way(&mut self) {
-        let here = self.note_core();
-        if !(self.control.waiter_spins_on(here) && self.leave_core()) {
-            cpu::yield_now();
-        }
-    }
-
-    /// Leaves a core that runs another worker. The kernel wakes whoever slept on the core where he
-    /// was last, also when a busy one is there and others are free: two workers that met on one
-    /// would share it for good.
-    ///
-    /// For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
-    /// there, and would make the worker come back.
-    fn spread(&mut self) {
-        let here = self.note_core();
-        let parking = self.control.parking();
-        let meets = |peer: &u16| {
-            let gauge = self.control.gauge(*peer).filter(|gauge| gauge.is_on(here));
-            *peer != self.me && gauge.is_some() && !parking.is_asleep(*peer)
-        };
-        let may = self.spreads && self.control.has_jobs();
-        if may && (0..self.control.workers() as u16).any(|peer| meets(&peer)) {
-            self.leave_core();
-        }
-    }
-
-    /// Goes to another core, unless it did lately. Whether it did now.
-    fn leave_core(&mut self) -> bool {
-        let may = |then: Instant| then.elapsed() >= BETWEEN_MOVES;
-        let leaves = self.moved.is_none_or(may);
-        if leaves {
-            cpu::leave_core();
-            self.note_core();
-            self.moved = Some(Instant::now());
-        }
-        leaves
-    }
-
-    /// Says which core runs this worker.
-    fn note_core(&self) -> u32 {
-        let here = cpu::current();
-        if let Some(gauge) = self.control.gauge(self.me) {
-            gauge.set_core(here);
-        }
-        here
-    }
-
     /// Looks for work until there is some or the time since it `began` is up; at least once.
-    fn spin(&mut self, began: Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
+    /// What it takes to leave a core is no waiting, and `began` moves by it.
+    fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let mut waited = Duration::ZERO;
         for round in 1_u32.. {
             for _ in 0..LOOKS {
@@ -237,7 +224,7 @@ impl<'a> Idle<'a> {
                 return false;
             }
             if self.yields && round.is_multiple_of(PATIENCE) {
-                self.make_way();
+                *began += self.place.make_way();
             }
         }
         false

@@ -30,6 +30,7 @@ mod echo;
 #[cfg(feature = "tokio")]
 mod futures;
 mod idle;
+mod place;
 mod privilege;
 mod rounds;
 mod run_range;

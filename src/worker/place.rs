@@ -1,0 +1,205 @@
+//! Which core runs this worker, and when it leaves it for another.
+//!
+//! The kernel wakes a sleeper on the core where he was last, also when a busy one is there and
+//! others are free: two workers that met on one would share it for good. So each says in its gauge
+//! where it runs, as long as it is awake, and beside its parking word where it sleeps, by which
+//! those who wake choose (`sync/parking.rs`). Whoever finds a peer on its core leaves for one where
+//! nobody is.
+//!
+//! For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
+//! there, and would make the worker come back.
+
+use std::time::{Duration, Instant};
+
+use crate::protocol::control::Control;
+use crate::sys::affinity::Affinity;
+use crate::sys::cpu;
+
+/// On a busy machine a worker that moves is moved back: this bounds what it costs.
+const BETWEEN_MOVES: Duration = Duration::from_millis(2);
+/// A worker that wakes up looks where so many others are, which costs up to a line's trip each.
+const MOST_PEERS: usize = 64;
+
+/// A worker's place among the cores.
+pub(super) struct Place<'a> {
+    peers: Peers<'a>,
+    affinity: Affinity,
+    /// There is a core for each worker, and another worker that could be in this one's way.
+    spreads: bool,
+    /// When this worker last left a core to somebody else.
+    moved: Option<Instant>,
+}
+
+/// The other workers, seen by one.
+#[derive(Clone, Copy)]
+struct Peers<'a> {
+    control: &'a Control,
+    me: u16,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(control: &'a Control, me: u16, cores: usize) -> Self {
+        Self {
+            peers: Peers { control, me },
+            affinity: Affinity::default(),
+            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
+            moved: None,
+        }
+    }
+
+    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
+    /// for it on one core and leave them there, each with half of it and the other core idle;
+    /// then this worker moves. How long that took.
+    pub(super) fn make_way(&mut self) -> Duration {
+        let peers = self.peers;
+        let here = peers.note();
+        if here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
+            let began = Instant::now();
+            if self.leave(here, |core| peers.run_on(core)) {
+                return began.elapsed();
+            }
+        }
+        cpu::yield_now();
+        Duration::ZERO
+    }
+
+    /// Before this worker sleeps: it should not lie where a peer does, for both may be woken at
+    /// once.
+    pub(super) fn lie_down(&mut self) {
+        let peers = self.peers;
+        let mut here = peers.note();
+        if self.may_spread()
+            && here.is_some_and(|here| peers.sleep_on(here))
+            && self.leave(here, |core| peers.run_on(core) || peers.sleep_on(core))
+        {
+            here = peers.note();
+        }
+        peers.control.parking().lie_down(peers.me, here);
+        peers.say(None);
+    }
+
+    /// After it lay down; if it slept, it leaves a core that runs another worker.
+    pub(super) fn get_up(&mut self, slept: bool) {
+        let peers = self.peers;
+        let here = peers.note();
+        if slept && self.may_spread() && here.is_some_and(|here| peers.run_on(here)) {
+            self.leave(here, |core| peers.run_on(core));
+        }
+    }
+
+    fn may_spread(&self) -> bool {
+        self.spreads && self.peers.control.has_jobs()
+    }
+
+    /// Goes to a core that is not taken, unless it did lately. Whether it did now.
+    fn leave(&mut self, here: Option<u32>, is_taken: impl Fn(u32) -> bool) -> bool {
+        let may = |then: Instant| then.elapsed() >= BETWEEN_MOVES;
+        if !self.moved.is_none_or(may) {
+            return false;
+        }
+        let is_free = |core| Some(core) != here && !is_taken(core);
+        // While it is on its way it is nowhere: a peer there would make way for it in vain.
+        self.peers.say(None);
+        let leaves = self.affinity.leave_for(is_free);
+        self.moved = Some(Instant::now());
+        self.peers.note();
+        leaves
+    }
+}
+
+impl Peers<'_> {
+    /// Says which core runs this worker.
+    fn note(self) -> Option<u32> {
+        let here = cpu::current();
+        self.say(here);
+        here
+    }
+
+    fn say(self, core: Option<u32>) {
+        if let Some(gauge) = self.control.gauge(self.me) {
+            gauge.set_core(core);
+        }
+    }
+
+    /// Whether one of them said last that it runs there, and has not gone to sleep since.
+    fn run_on(self, core: u32) -> bool {
+        let is_there = |peer| {
+            let gauge = self.control.gauge(peer);
+            gauge.is_some_and(|gauge| gauge.is_on(core))
+        };
+        self.others().any(is_there)
+    }
+
+    /// Whether one of them sleeps, and lay down there.
+    fn sleep_on(self, core: u32) -> bool {
+        let parking = self.control.parking();
+        self.others().any(|peer| parking.sleeps_on(peer, core))
+    }
+
+    fn others(self) -> impl Iterator<Item = u16> {
+        (0..self.control.workers() as u16).filter(move |&peer| peer != self.me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::region::Region;
+    use crate::protocol::control::CONTROL_SIZE;
+    use crate::protocol::image::ImageId;
+    use crate::protocol::lanes::Shape;
+
+    const WORKERS: usize = 3;
+
+    fn region() -> Region {
+        let shape = Shape::new(WORKERS, 1);
+        let region = Region::create(CONTROL_SIZE as u64).unwrap();
+        region.commit(0..Control::used(shape)).unwrap();
+        Control::create(&region, WORKERS, shape, &ImageId::current()).unwrap();
+        region
+    }
+
+    #[test]
+    fn a_peer_runs_where_it_says_until_it_lies_down() {
+        let region = region();
+        let control = Control::of(&region).unwrap();
+        let peers = Peers { control, me: 0 };
+        let there = |core| (peers.run_on(core), peers.sleep_on(core));
+        assert_eq!(there(0), (false, false), "nobody has said anything");
+        control.gauge(1).unwrap().set_core(Some(7));
+        assert_eq!(there(7), (true, false));
+        control.gauge(0).unwrap().set_core(Some(5));
+        assert_eq!(there(5), (false, false), "that is this worker itself");
+
+        let mut place = Place::new(control, 1, 1);
+        place.lie_down();
+        assert_eq!(there(7), (false, false), "not yet asleep");
+        control.parking().lie_down(1, Some(6));
+        control.parking().announce(1);
+        assert_eq!(there(6), (false, true));
+        control.parking().spin(1);
+        assert_eq!(
+            there(6),
+            (false, false),
+            "woken, and it runs who knows where"
+        );
+        place.get_up(false);
+        let runs = (0..1 << 16).any(|core| peers.run_on(core));
+        assert_eq!(runs, cpu::current().is_some(), "it has said where it is");
+    }
+
+    #[test]
+    fn where_nobody_knows_the_core_nobody_shares_it() {
+        let region = region();
+        let control = Control::of(&region).unwrap();
+        let peers = Peers { control, me: 0 };
+        for peer in [1, 2] {
+            control.gauge(peer).unwrap().set_core(None);
+            control.parking().lie_down(peer, None);
+            control.parking().announce(peer);
+        }
+        for core in [0, 1, u32::MAX] {
+            assert!(!peers.run_on(core) && !peers.sleep_on(core));
+        }
+    }
+}
