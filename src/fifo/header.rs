@@ -179,8 +179,8 @@ impl FifoHeader {
 impl Position {
     pub(super) fn load(&self, places: u32) -> Place {
         // ORDERING: F3, Acquire; whoever moved it here saw the words of all places before it, so
-        // that whoever sees our place used sees those used, too, after a fence (`pass`). (A sender's
-        // own fence, which follows, would do: no model can tell it from Relaxed.)
+        // that whoever sees our place used sees those used, too, after a fence (`pass`). The fence
+        // of a sender, which follows, would do as well: no model tells it from Relaxed.
         let seen = Place::from_bits(self.0.0.load(Ordering::Acquire));
         // An index beyond the places was written by nobody honest; it must lead nowhere.
         match seen.index < places {
