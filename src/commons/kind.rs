@@ -41,6 +41,18 @@ pub(crate) fn know(kinds: &[&'static Kind]) {
     }
 }
 
+/// Until it is dropped, no other thread is at what this process knows of kinds and regions: so that
+/// a test may fork a child that uses them.
+#[cfg(test)]
+pub(crate) fn still() -> impl Sized {
+    let regions = crate::commons::seat::REGIONS.lock();
+    let kinds = KINDS.lock();
+    (
+        regions.unwrap_or_else(PoisonError::into_inner),
+        kinds.unwrap_or_else(PoisonError::into_inner),
+    )
+}
+
 pub(super) fn find(id: u32) -> Option<&'static Kind> {
     let known = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
     known.iter().copied().find(|kind| kind.id == id)

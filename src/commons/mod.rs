@@ -26,6 +26,8 @@ mod threads;
 mod waiting;
 
 pub use kind::Object;
+#[cfg(test)]
+pub(crate) use kind::still;
 pub(crate) use kind::{Kind, know, signature};
 pub(crate) use layout::MEMBERS;
 pub use region::Region;

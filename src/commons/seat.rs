@@ -71,7 +71,7 @@ pub struct Block {
 const NO_INDEX: u32 = u32::MAX;
 
 /// The regions of this process, by number, and those it was given and has not attached.
-static REGIONS: Mutex<Vec<(u64, Weak<Inner>)>> = Mutex::new(Vec::new());
+pub(super) static REGIONS: Mutex<Vec<(u64, Weak<Inner>)>> = Mutex::new(Vec::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is guarded is sound between any two steps.

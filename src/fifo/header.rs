@@ -179,8 +179,8 @@ impl FifoHeader {
 impl Position {
     pub(super) fn load(&self, places: u32) -> Place {
         // ORDERING: F3, Acquire; whoever moved it here saw the words of all places before it, so
-        // that whoever sees our place used sees those used, too, after a fence (`pass`).
-        // Model: nothing_is_sent_behind_one_who_came_too_late.
+        // that whoever sees our place used sees those used, too, after a fence (`pass`). The fence
+        // of a sender, which follows, would do as well: no model tells it from Relaxed.
         let seen = Place::from_bits(self.0.0.load(Ordering::Acquire));
         // An index beyond the places was written by nobody honest; it must lead nowhere.
         match seen.index < places {
@@ -192,8 +192,8 @@ impl Position {
     /// Moves it past `place`, if it is there.
     pub(super) fn pass(&self, place: Place, places: u32) {
         // ORDERING: F3, Release; the words of the places before are seen (`load`); each exchange
-        // carries on the release of those before it. No model tells it from Relaxed within four
-        // preemptions: it rests on the argument at `load`.
+        // carries on the release of those before it. Model:
+        // nothing_is_sent_behind_one_who_stands_still.
         let _ = self.0.0.compare_exchange(
             place.to_bits(),
             place.next(places).to_bits(),

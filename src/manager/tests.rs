@@ -12,7 +12,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::latch::Patience;
 use super::*;
-use crate::commons::{Region, know};
+use crate::commons::{Region, know, still};
 use crate::error::RegionError;
 
 pub(super) const LONG: Duration = Duration::from_secs(60);
@@ -26,9 +26,12 @@ pub(super) fn region() -> Region {
 #[expect(unsafe_code, reason = "forks")]
 pub(super) fn child(region: &Region, body: impl FnOnce(Region)) -> Pid {
     let file = region.as_fd().try_clone_to_owned().unwrap();
+    let still = still();
     // SAFETY: the child allocates, which the C library allows, starts threads of its own, waits for
-    // none of its parent's, and ends without unwinding.
-    match unsafe { fork() }.unwrap() {
+    // none of its parent's, whose locks are ours, and ends without unwinding.
+    let forked = unsafe { fork() }.unwrap();
+    drop(still);
+    match forked {
         ForkResult::Child => {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 body(Region::attach(file).unwrap());
