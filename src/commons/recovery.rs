@@ -10,11 +10,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::commons::kind;
-use crate::commons::member::Live;
+use crate::commons::member::{Live, Member};
 use crate::commons::object::{Entry, Stage};
 use crate::commons::region::{Core, Inner};
 use crate::commons::seat::Seat;
 use crate::commons::space::BlockName;
+use crate::commons::threads;
 use crate::memory::owner::{Owner, Word};
 use crate::primitive::atomic::Ordering;
 use crate::sys::pidfd::PidFd;
@@ -22,6 +23,13 @@ use crate::sys::pidfd::PidFd;
 const HELD: u8 = 1;
 /// Between two looks at one who is at it: he is a few microseconds from done, or stopped.
 const PAUSE: Duration = Duration::from_millis(1);
+
+impl Seat {
+    /// Takes care of members that have died and that no watcher has found yet; whether of any.
+    pub(crate) fn bury_the_dead(&self) -> bool {
+        self.core().bury_the_dead()
+    }
+}
 
 impl Core {
     /// Takes care of what a dead member leaves, unless somebody else has.
@@ -40,6 +48,16 @@ impl Core {
         }
         self.leave_office();
         self.call_everybody();
+    }
+
+    /// Looks for dead members now, rather than when their watchers hear of it; whether there were
+    /// any.
+    pub(super) fn bury_the_dead(&self) -> bool {
+        let members = self.tables().members.iter().filter_map(Member::live);
+        let others = members.filter(|live| live.owner != self.me);
+        let dead: Vec<Live> = others.filter(|live| threads::is_gone(*live)).collect();
+        dead.iter().for_each(|dead| self.recover(*dead));
+        !dead.is_empty()
     }
 
     fn knows_all_kinds(&self) -> bool {

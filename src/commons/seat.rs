@@ -273,7 +273,7 @@ impl Seat {
     }
 
     #[inline]
-    fn core(&self) -> &Core {
+    pub(super) fn core(&self) -> &Core {
         &self.held.inner.core
     }
 

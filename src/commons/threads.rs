@@ -157,6 +157,16 @@ fn look(core: &Core, poller: &Poller, watched: &mut HashMap<usize, Watched>) -> 
     dead
 }
 
+/// Whether the member's process has ended.
+pub(super) fn is_gone(live: Live) -> bool {
+    match PidFd::open(live.pid) {
+        Ok(process) if is_it(live) => process.is_dead(false).unwrap_or(false),
+        // Without a descriptor nothing is known of it.
+        Err(error) if error.errno != Errno::ESRCH => false,
+        Ok(_) | Err(_) => true,
+    }
+}
+
 /// Whether the process of that number is still the member: it may have gone to another one before
 /// it was opened.
 fn is_it(live: Live) -> bool {

@@ -96,6 +96,43 @@ impl StreamHeader {
         self.writer.0.end(turn);
     }
 
+    /// Whether there is room in a ring of `size` bytes; for who has no turn: it may be otherwise by
+    /// now.
+    pub(crate) fn has_room(&self, size: usize) -> bool {
+        // Relaxed, this one first: what is full by an earlier count of what was written is full.
+        let written = self.writer.0.count.load(Ordering::Relaxed);
+        // Relaxed: who finds room asks again when it has the turn.
+        let read = self.reader.0.count.load(Ordering::Relaxed);
+        written.wrapping_sub(read) < size as u64
+    }
+
+    /// Whether there is room that the last writer left, who has ended its turn a moment ago: others
+    /// who found the turn taken may wait for a wake-up that came before. Then wake writers.
+    pub(crate) fn left_room(&self, size: usize) -> bool {
+        // ORDERING: S5, SeqCst; as in `left_bytes`.
+        fence_after_rmw();
+        self.has_room(size)
+    }
+
+    /// Whether there are bytes; for who has no turn: it may be otherwise by now.
+    pub(crate) fn has_bytes(&self) -> bool {
+        // Relaxed, this one first: what is empty by an earlier count of what was read is empty.
+        let read = self.reader.0.count.load(Ordering::Relaxed);
+        // Relaxed: who finds bytes asks again when it has the turn.
+        let written = self.writer.0.count.load(Ordering::Relaxed);
+        written != read
+    }
+
+    /// Whether there are bytes that the last reader left, who has ended its turn a moment ago:
+    /// others who found the turn taken may wait for a wake-up that came before. Then wake readers.
+    pub(crate) fn left_bytes(&self) -> bool {
+        // ORDERING: S5, SeqCst; after the end of the turn. Whoever waits fences before it looks at
+        // the turn (`WaitSet::prepare`): it finds the turn ended, or we find what it was woken for.
+        // Model: who_found_the_turn_taken_does_not_sleep_beside_bytes.
+        fence_after_rmw();
+        self.has_bytes()
+    }
+
     /// The reader's turn, unless somebody has it.
     pub(crate) fn begin_read(&self, me: Owner) -> Option<Turn> {
         self.reader.0.begin(me)

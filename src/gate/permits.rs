@@ -258,12 +258,12 @@ impl<'a> Permits<'a> {
             return Made::TooFew;
         }
         let account = self.account(me.index().into());
-        // ORDERING: Relaxed; whatever the thread before did with the note, settling sees: it looks
-        // at this note or at a later one, by Acquire, and a claim continues what `let_go` released.
+        // ORDERING: G3, Acquire; what the thread before did with the note is over (`let_go`), and
+        // the word is seen as far as that thread moved it: else it could be taken for an older one.
         let claimed = account.note.compare_exchange(
             Note::NONE.0,
             Note::CLAIMED.0,
-            Ordering::Relaxed,
+            Ordering::Acquire,
             Ordering::Relaxed,
         );
         if claimed.is_err() {

@@ -117,9 +117,7 @@ fn readers_hold_what_they_read_and_their_death_lets_go() {
     map.remove(&1).unwrap();
     assert!(matches!(map.insert(&1, &bytes(4)), Err(ShareError::Held)));
     slay(victim);
-    while let Err(error) = map.insert(&1, &bytes(4)) {
-        assert!(matches!(error, ShareError::Held), "{error}");
-        thread::yield_now();
-    }
+    // Whether or not its death was noticed by now.
+    map.insert(&1, &bytes(4)).unwrap();
     assert!(map.get(&1).unwrap().unwrap().iter().all(|&byte| byte == 4));
 }

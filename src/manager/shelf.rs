@@ -166,25 +166,43 @@ impl Shelf {
     pub(super) fn write<R>(
         &self,
         patience: Patience,
-        act: impl FnOnce(&Writer<'_>) -> Result<R, ShareError>,
+        act: impl Fn(&Writer<'_>) -> Result<R, ShareError>,
     ) -> Result<R, ShareError> {
-        let latched = latch(&self.seat).take(&self.seat, patience)?;
-        self.act(&latched, act)
+        let write = || {
+            let latched = latch(&self.seat).take(&self.seat, patience)?;
+            self.act(&latched, &act)
+        };
+        match write() {
+            Err(error) if self.may_go_on_after(&error) => write(),
+            outcome => outcome,
+        }
     }
 
     /// The same, in a task: what is done is done within one poll.
     pub(super) async fn write_async<R>(
         &self,
-        act: impl FnOnce(&Writer<'_>) -> Result<R, ShareError>,
+        act: impl Fn(&Writer<'_>) -> Result<R, ShareError>,
     ) -> Result<R, ShareError> {
-        let latched = latch(&self.seat).take_async(&self.seat).await?;
-        self.act(&latched, act)
+        let write = async || {
+            let latched = latch(&self.seat).take_async(&self.seat).await?;
+            self.act(&latched, &act)
+        };
+        match write().await {
+            Err(error) if self.may_go_on_after(&error) => write().await,
+            outcome => outcome,
+        }
+    }
+
+    /// Whether readers kept room from a writer who have died, which nobody had seen yet.
+    fn may_go_on_after(&self, error: &ShareError) -> bool {
+        let lacks_room = matches!(error, ShareError::Held | ShareError::NoRoom { .. });
+        lacks_room && self.seat.bury_the_dead()
     }
 
     fn act<R>(
         &self,
         _latched: &Latched<'_>,
-        act: impl FnOnce(&Writer<'_>) -> Result<R, ShareError>,
+        act: impl Fn(&Writer<'_>) -> Result<R, ShareError>,
     ) -> Result<R, ShareError> {
         let writer = Writer::begin(self.table(), self.kind);
         act(&writer)

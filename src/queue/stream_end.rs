@@ -140,6 +140,10 @@ impl Stream {
         if front.header.is_closed() {
             return Some(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        // Who took the turn for nothing would have to wake others, and be woken by itself.
+        if !front.header.has_room(self.size()) {
+            return None;
+        }
         let turn = front.header.begin_write(me)?;
         let mut written = 0;
         for _ in 0..2 {
@@ -160,7 +164,9 @@ impl Stream {
         }
         front.header.end_write(turn);
         // Another writer may have found our turn taken.
-        self.seat.wake_all(&front.writers);
+        if written > 0 || front.header.left_room(self.size()) {
+            self.seat.wake_all(&front.writers);
+        }
         if written == 0 {
             return None;
         }
@@ -180,6 +186,9 @@ impl Stream {
         let front = self.front();
         // Asked first: what was written before the end is seen afterwards.
         let closed = front.header.is_closed();
+        if !front.header.has_bytes() {
+            return closed.then_some(Ok(0));
+        }
         let turn = front.header.begin_read(me)?;
         let mut read = 0;
         for _ in 0..2 {
@@ -199,7 +208,9 @@ impl Stream {
             read += size;
         }
         front.header.end_read(turn);
-        self.seat.wake_all(&front.readers);
+        if read > 0 || front.header.left_bytes() {
+            self.seat.wake_all(&front.readers);
+        }
         match read {
             0 => closed.then_some(Ok(0)),
             read => {

@@ -16,6 +16,7 @@ pub(crate) mod lockword;
 #[cfg(all(test, gristmill_loom))]
 mod model;
 mod parking;
+mod parkword;
 pub(crate) mod reentrant;
 #[cfg(all(test, gristmill_loom))]
 mod reentrant_model;
@@ -34,7 +35,8 @@ use core::time::Duration;
 use crate::primitive::atomic::AtomicU32;
 
 pub(crate) use doorbell::Doorbell;
-pub(crate) use parking::{Duty, Group, ParkWord, Parking};
+pub(crate) use parking::{Duty, Group, Parking};
+pub(crate) use parkword::ParkWord;
 pub(crate) use sentry::SentryWord;
 
 /// The kernel's wait queue on a word, as the algorithms need it.

@@ -1,9 +1,7 @@
 //! Parking: idle workers spin, then sleep; a submitter wakes one, unless one is awake anyway.
 //!
 //! ```text
-//! a worker's, on a line of its own:   byte 0 [ word ][ core ]
-//! word: AWAKE -> PARKED -> AWAKE (itself, or a waker)
-//! core: where it went to sleep, plus one; 0: it did not say
+//! word of each worker: AWAKE -> PARKED -> AWAKE (itself, or a waker); see `parkword.rs`
 //! spinning, parked: one bit a worker
 //! ```
 //!
@@ -32,64 +30,12 @@
 
 use core::time::Duration;
 
-use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::primitive::prefetch;
 
 use super::Futex;
+use super::parkword::{AWAKE, PARKED, ParkWord};
 use super::sentry::SentryWord;
-
-const AWAKE: u32 = 0;
-const PARKED: u32 = 1;
-
-/// What one worker sleeps on, and where.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct ParkWord {
-    word: AtomicU32,
-    core: AtomicU32,
-}
-
-#[cfg(not(gristmill_loom))]
-const _: () = assert!(size_of::<ParkWord>() == 64);
-
-impl ParkWord {
-    /// Awake; to be written in place.
-    pub(crate) fn new() -> Self {
-        Self {
-            word: AtomicU32::new(AWAKE),
-            core: AtomicU32::new(0),
-        }
-    }
-
-    fn park(&self) {
-        // ORDERING: P2, Release; who sees the worker parked sees that it has let go of its work
-        // (`is_asleep`). For wakers the bits that follow and the fence after them publish it.
-        self.word.store(PARKED, Ordering::Release);
-    }
-
-    /// Whether the worker went to sleep on a core that is not among these, which it joins.
-    fn is_apart(&self, cores: &mut u64) -> bool {
-        // Relaxed: a hint.
-        let core = self.core.load(Ordering::Relaxed);
-        let bit = 1 << (core % 64);
-        let is_apart = core != 0 && *cores & bit == 0;
-        *cores |= bit;
-        is_apart
-    }
-
-    /// PARKED -> AWAKE. False: somebody else woke it.
-    fn unpark(&self) -> bool {
-        // Relaxed: the worker that wakes looks for work, which has its own publication.
-        self.word
-            .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    fn is_parked(&self) -> bool {
-        // Relaxed: the kernel compares once more, and work has its own publication.
-        self.word.load(Ordering::Relaxed) == PARKED
-    }
-}
 
 /// What a worker owes when it stops being idle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -429,6 +375,8 @@ impl<'a> Parking<'a> {
             }
         }
         self.sentry.clear();
+        // Whoever relied on a bit or on the sentry published before, or sees none by now.
+        fence_after_rmw();
         for (index, word) in (0..).zip(self.words) {
             // Relaxed: the kernel orders it before the sleeper's own look at the word.
             word.word.swap(AWAKE, Ordering::Relaxed);
@@ -457,13 +405,14 @@ impl<'a> Parking<'a> {
     /// and mostly also if it has: the caller, and who was woken on the same one before, are in his
     /// way.
     fn unpark(&self, group: Group, wanted: u32, tell: Tell, futex: &impl Futex) -> u32 {
-        let first = match futex.here() {
-            Some(here) if tell == Tell::Moved && wanted > 0 => {
-                let mut cores = 1 << (here.wrapping_add(1) % 64);
-                self.unpark_those(group, wanted, tell, futex, |word| word.is_apart(&mut cores))
-            }
-            _ => 0,
-        };
+        if wanted == 0 {
+            return 0;
+        }
+        let here = (tell == Tell::Moved).then(|| futex.here()).flatten();
+        let first = here.map_or(0, |here| {
+            let mut cores = 1 << (here.wrapping_add(1) % 64);
+            self.unpark_those(group, wanted, tell, futex, |word| word.joins(&mut cores))
+        });
         first + self.unpark_those(group, wanted - first, tell, futex, |_| true)
     }
 
@@ -522,7 +471,9 @@ impl<'a> Parking<'a> {
     }
 
     /// What workers sleep on, and who stands sentry, for the same.
-    pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
+    pub(crate) fn words(
+        &self,
+    ) -> impl Iterator<Item = &'a crate::primitive::atomic::AtomicU32> + use<'a> {
         let words = self.words.iter().map(|word| &word.word);
         words.chain([self.sentry.word()])
     }

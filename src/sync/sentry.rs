@@ -16,7 +16,8 @@
 //! - The sentry leaves its post (S1) before it looks for work for the last time, with a fence in
 //!   between (F2 of `parking.rs`). A submitter makes work visible, fences (F1) and then reads the
 //!   word. If it still finds the bit, F1 comes before F2, and the sentry sees the work.
-//! - At its post it looks at the work each time it wakes up, and takes it unless claims go on.
+//! - At its post it looks at the claims each time it wakes up, and leaves for the work unless they
+//!   go on.
 //! - If it dies, its post is freed once it is reaped, and then all sleepers are woken.
 
 use crate::primitive::atomic::{AtomicU32, Ordering};

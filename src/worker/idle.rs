@@ -131,9 +131,8 @@ impl<'a> Idle<'a> {
             parking.sleep(self.me, &KernelFutex, Some(WATCH));
             let claims = claimed().map_or(0, |now| now.wrapping_sub(replace(&mut before, now)));
             let passed = replace(&mut began, Instant::now()).elapsed();
-            let pace = BRISK.as_nanos() * u128::from(claims);
-            let is_brisk = pace >= passed.as_nanos() * u128::from(parking.awake());
-            if claims == 0 || !is_brisk || !parking.report_brisk(self.me) {
+            let is_brisk = is_brisk(claims, passed, parking.awake());
+            if !is_brisk || !parking.report_brisk(self.me) {
                 break;
             }
         }
@@ -192,13 +191,16 @@ impl<'a> Idle<'a> {
     fn wake_for(&self, more: More) {
         let parking = self.control.parking();
         let More { tasks, chunks } = more;
-        if tasks && self.group == Group::ALL {
-            parking.wake_unless_enough(1, self.most_spinners, &KernelFutex);
-        } else if tasks {
-            parking.wake_among(self.group, 1, &KernelFutex);
-        }
+        let woken = match (tasks, self.group == Group::ALL) {
+            (true, true) => parking.wake_unless_enough(1, self.most_spinners, &KernelFutex),
+            (true, false) => {
+                parking.wake_among(self.group, 1, &KernelFutex);
+                0
+            }
+            (false, _) => 0,
+        };
         // A peer that was just woken for tasks takes chunks as well.
-        if chunks && !(tasks && self.group == Group::ALL) {
+        if chunks && woken == 0 {
             parking.wake(1, &KernelFutex);
         }
     }
@@ -228,5 +230,27 @@ impl<'a> Idle<'a> {
             }
         }
         false
+    }
+}
+
+/// Whether so many workers that are awake have claimed so many tasks in less time than it takes to
+/// wake another. One of them at least was there: somebody claimed.
+fn is_brisk(claims: u64, passed: Duration, awake: u32) -> bool {
+    let pace = BRISK.as_nanos() * u128::from(claims);
+    claims > 0 && pace >= passed.as_nanos() * u128::from(awake.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_brisk_by_the_workers_that_are_awake() {
+        let time = BRISK * 1000;
+        assert!(is_brisk(1000, time, 1) && !is_brisk(999, time, 1));
+        assert!(is_brisk(2000, time, 2) && !is_brisk(1999, time, 2));
+        // Nobody is awake just now.
+        assert!(is_brisk(1000, time, 0) && !is_brisk(1, time, 0) && !is_brisk(0, time, 0));
+        assert!(!is_brisk(0, Duration::ZERO, 1));
     }
 }

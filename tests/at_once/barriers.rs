@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use gristmill::{Barrier, BarrierError, BarrierWait};
 use proptest::prelude::*;
 
-use super::log::{Call, Log, Shared};
+use super::log::{Call, Log, PATIENCE, Shared};
 use super::order::call;
 use super::watch::watch;
 use super::{Name, block_on, cases, open, plays, region, start};
@@ -155,19 +154,18 @@ fn fault(calls: &[Wait], parties: usize) -> Option<&'static str> {
 /// Whoever waits lacks others: so many come that a round is complete.
 fn complete(barrier: &Barrier, log: &Log, waiting: u32) -> Vec<Wait> {
     let count = barrier.parties() - waiting;
-    let marks: Vec<_> = (0..count).map(|_| std::cell::Cell::new(0)).collect();
-    let begun: Vec<_> = marks.iter().map(|_| log.tick()).collect();
-    let waits = marks
-        .iter()
-        .map(|mark| barrier.wait_with(|| mark.set(log.tick())));
-    let answers = block_on(join_all(waits));
-    let all = begun.into_iter().zip(answers).zip(marks);
-    all.map(|((begun, answer), mark)| {
+    let wait = || {
+        let (mark, begun) = (std::cell::Cell::new(0), log.tick());
+        let wait = barrier.wait_with(|| mark.set(log.tick()));
+        let answer = wait.wait_timeout(PATIENCE);
         let mut wait = call((Do::Wait, 0), Some(outcome(answer)), begun, log.tick());
         wait.mark = mark.get();
         wait
+    };
+    std::thread::scope(|scope| {
+        let waits: Vec<_> = (0..count).map(|_| scope.spawn(wait)).collect();
+        waits.into_iter().map(|wait| wait.join().unwrap()).collect()
     })
-    .collect()
 }
 
 fn check(parties: u32, plays: &[Vec<u8>; 3]) {

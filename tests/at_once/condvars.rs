@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use gristmill::{Condvar, Mutex, MutexGuard};
 use proptest::prelude::*;
 
-use super::log::{Aside, Call, PROCESSES, Shared};
+use super::log::{Aside, Call, PATIENCE, PROCESSES, Shared};
 use super::order::call;
 use super::watch::watch;
 use super::{Name, block_on, cases, open, plays, region, start};
@@ -194,7 +194,7 @@ proptest! {
         let processes = start(&region, &names, &plays, play);
         let mut own = Vec::new();
         watch(&log, &processes, &plays, &TABLE, |at, is_still| {
-            let mut guard = data.lock_blocking().unwrap();
+            let mut guard = data.lock_timeout(PATIENCE).unwrap();
             let (tokens, phase) = whole(*guard);
             let waits = |call: &Call<(Do, u64)>| match call.act.0 {
                 Do::Take | Do::Await => tokens == 0,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gristmill::{ShareError, SharedList, SharedMap};
 use proptest::prelude::*;
 
-use super::log::{PROCESSES, Shared};
+use super::log::{PATIENCE, PROCESSES, Shared};
 use super::order::{assert_order, call, has_an_order};
 use super::{Name, cases, open, plays, region, start};
 
@@ -171,7 +171,7 @@ fn check(plays: &[Vec<u8>; PROCESSES], is_list: bool) {
         false => start(&region, &names, plays, play_map),
     };
     for process in processes {
-        process.wait().unwrap();
+        process.wait_timeout(PATIENCE).expect("it ends").unwrap();
     }
     let histories = [0, 1, 2].map(|who: usize| log.calls(who, &TABLE, &plays[who]));
     match is_list {

@@ -4,7 +4,7 @@
 use gristmill::{Array, ArrayGuard, ShareError, Value};
 use proptest::prelude::*;
 
-use super::log::{Call, PROCESSES, Shared};
+use super::log::{Call, PATIENCE, PROCESSES, Shared};
 use super::order::{assert_order, call, has_an_order};
 use super::{Name, block_on, cases, open, plays, region, start};
 
@@ -138,12 +138,12 @@ fn check(plays: &[Vec<u8>; PROCESSES], kill_at: Option<u64>, is_array: bool) {
     };
     if let Some(moment) = kill_at {
         while log.now() < moment && processes[0].is_alive() {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         processes[0].kill().unwrap();
     }
     for (who, process) in processes.iter().enumerate() {
-        let ended = process.wait();
+        let ended = process.wait_timeout(PATIENCE).expect("it ends");
         assert!(
             ended.is_ok() || (kill_at.is_some() && who == 0),
             "{ended:?}"

@@ -49,6 +49,6 @@ pub(crate) fn watch<A: Copy + std::fmt::Debug>(
         }
     }
     for process in processes {
-        process.wait().unwrap();
+        process.wait_timeout(PATIENCE).expect("it ends").unwrap();
     }
 }

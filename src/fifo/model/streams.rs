@@ -91,3 +91,43 @@ fn turns_hand_on_the_count() {
         assert_eq!(got, wanted);
     });
 }
+
+/// One finds nothing to read, and bytes come while it has the turn.
+#[test]
+fn who_found_the_turn_taken_does_not_sleep_beside_bytes() {
+    explore(|| {
+        let pipe = Pipe::new(2);
+        // Whether somebody waits, and how often it was woken.
+        let waits = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        let wake = |waits: &(AtomicU64, AtomicU64)| {
+            fence_after_rmw();
+            if waits.0.load(Ordering::Relaxed) != 0 {
+                waits.1.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let (first, its_waits) = (Arc::clone(&pipe), Arc::clone(&waits));
+        let first = thread::spawn(move || {
+            let found = first.get(member(0));
+            if found.is_some() || first.header.left_bytes() {
+                wake(&its_waits);
+            }
+            found
+        });
+        let (other, its_waits) = (Arc::clone(&pipe), Arc::clone(&waits));
+        let other = thread::spawn(move || {
+            its_waits.0.swap(1, Ordering::Relaxed);
+            fence_after_rmw();
+            // Empty, taken, or one to read.
+            other
+                .header
+                .has_bytes()
+                .then(|| other.get(member(1)))
+                .flatten()
+        });
+        assert!(pipe.put(member(2), 7));
+        wake(&waits);
+        let found = (first.join().unwrap(), other.join().unwrap());
+        let was_woken = waits.1.load(Ordering::Relaxed) > 0;
+        assert!(found.1.is_some() || was_woken || !pipe.header.has_bytes());
+    });
+}
