@@ -34,7 +34,8 @@
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
-//!   [`spawn_result`](Pool::spawn_result) for functions that can fail.
+//!   [`spawn_result`](Pool::spawn_result) for functions that can fail; [`ResultVec`] for large
+//!   results, written where they are read.
 //! - One function in one process of its own, without a pool: [`Process`]; [`Worker`], which brings
 //!   back its result; [`ProcessBuilder`].
 //! - Who takes which task: [`priority`](TaskBuilder::priority), [`sticky`](TaskBuilder::sticky)
@@ -317,6 +318,8 @@ pub use pool::{
 pub use pool::{Sandbox, Violation};
 #[cfg(not(gristmill_loom))]
 pub use process::{Join, Process, ProcessBuilder, Worker};
+#[cfg(not(gristmill_loom))]
+pub use protocol::archive::result_vec::{ArchivedResultVec, ResultVec, ResultVecResolver};
 #[cfg(not(gristmill_loom))]
 pub use protocol::archive::{ArchiveError, Payload, Restore};
 #[cfg(not(gristmill_loom))]

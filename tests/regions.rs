@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gristmill::{
-    Error, Handle, OnDeath, Pool, Process, Queue, RecvError, Region, RegionError, Rkyv, Worker,
+    Error, Handle, Mutex, OnDeath, Pool, Process, Queue, RecvError, Region, RegionError, Rkyv,
+    Worker,
 };
 
 /// Far more than any of this takes.
@@ -142,6 +143,56 @@ fn a_handle_leads_nowhere_once_its_queue_has_gone() {
         odd.open(),
         Err(Error::Region(RegionError::Foreign { .. }))
     ));
+}
+
+#[test]
+fn an_object_lives_as_long_as_its_last_handle_in_any_process() {
+    let region = Region::new(4 << 20).unwrap();
+    let orders = Queue::<u64>::new(&region, 4).unwrap();
+    let answers = Queue::<u64>::new(&region, 4).unwrap();
+    for ends_by_death in [false, true] {
+        let mutex = Mutex::new(&region, 5_u64).unwrap();
+        let handle = mutex.handle();
+        let names = [
+            handle.words(),
+            orders.handle().words(),
+            answers.handle().words(),
+        ];
+        let process = Process::builder().region(&region);
+        let process = process.spawn((names, ends_by_death), |arguments| {
+            let name = |index: usize| two(&arguments.0[index]);
+            let (orders, answers): (Queue<u64>, Queue<u64>) = (open(name(1)), open(name(2)));
+            let mutex: Mutex<u64> = open(name(0));
+            answers
+                .send_blocking(*mutex.lock_blocking().unwrap())
+                .unwrap();
+            orders.recv_blocking().unwrap();
+            if arguments.1 {
+                std::process::abort();
+            }
+            drop(mutex);
+            answers.send_blocking(0).unwrap();
+            orders.recv_blocking().unwrap();
+        });
+        let process = process.unwrap();
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), 5);
+        drop(mutex);
+        // The other one has it, so it is there, and the same.
+        *handle.open().unwrap().lock_timeout(PATIENCE).unwrap() += 1;
+        assert_eq!(*handle.open().unwrap().lock_timeout(PATIENCE).unwrap(), 6);
+        orders.send_blocking(1).unwrap();
+        if !ends_by_death {
+            assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), 0);
+            let gone = handle.open().unwrap_err();
+            assert!(matches!(gone, Error::Region(RegionError::Gone)), "{gone}");
+            orders.send_blocking(1).unwrap();
+        }
+        assert_eq!(process.wait().is_err(), ends_by_death);
+        // What a dead process had goes once its death was seen, which nobody here waits for.
+        while handle.open().is_ok() {
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! 63          1    0
 //! [ how often ][ set ]
 //! ```
-//! Who waits has looked at the count before: so it gets through when the event was set since, even
-//! if it was cleared again before the waiter came to look.
+//! Who waits has looked at the word before: so it gets through when the event was set then or
+//! since, even if it was cleared again before the waiter came to look.
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
 
@@ -68,10 +68,14 @@ impl EventWord {
         self.word.load(Ordering::Acquire) & SET != 0
     }
 
-    /// The moment from which a set counts.
+    /// The moment from which a set counts: this one, or that of the set that it still shows, so
+    /// that a clear that comes before the first look takes nothing back.
     pub(crate) fn now(&self) -> Since {
         // ORDERING: Relaxed; only compared.
-        Since(self.word.load(Ordering::Relaxed) & !SET)
+        match self.word.load(Ordering::Relaxed) {
+            word if word & SET != 0 => Since((word & !SET).wrapping_sub(ONCE)),
+            word => Since(word),
+        }
     }
 
     /// Whether it is set, or was set since then.

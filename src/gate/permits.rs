@@ -258,11 +258,12 @@ impl<'a> Permits<'a> {
             return Made::TooFew;
         }
         let account = self.account(me.index().into());
-        // ORDERING: G3, Acquire; what the thread before did with the note is over (`let_go`).
+        // ORDERING: Relaxed; whatever the thread before did with the note, settling sees: it looks
+        // at this note or at a later one, by Acquire, and a claim continues what `let_go` released.
         let claimed = account.note.compare_exchange(
             Note::NONE.0,
             Note::CLAIMED.0,
-            Ordering::Acquire,
+            Ordering::Relaxed,
             Ordering::Relaxed,
         );
         if claimed.is_err() {
@@ -294,9 +295,11 @@ impl<'a> Permits<'a> {
                 }
             };
             let turn = now.turn().wrapping_add(1);
-            // ORDERING: Relaxed; published by the exchange.
             let note = Note::new(change, count, turn);
-            account.note.store(note.0, Ordering::Relaxed);
+            // ORDERING: G3, Release; whoever finds it in place of the note before sees the tallies
+            // that settling has brought up. (The exchange publishes what it says.) Model:
+            // a_later_note_says_that_the_one_before_was_carried_out.
+            account.note.store(note.0, Ordering::Release);
             let next = Central::new(free, me.index() as u8, turn);
             // ORDERING: G2, Release; publishes the note, and what was done before a permit became
             // free to whoever takes it, who has loaded the same word by Acquire. Models:
@@ -329,7 +332,7 @@ impl<'a> Permits<'a> {
     fn carry_out(&self, now: Central) -> bool {
         let account = self.account(now.member());
         // ORDERING: G3, Acquire; if it is of another turn, the tallies were written before it was
-        // let go of (`let_go`).
+        // let go of (`let_go`), or written over (`make_noted`).
         let note = Note(account.note.load(Ordering::Acquire));
         let Some(change) = note.change().filter(|_| note.turn() == now.turn()) else {
             return true;

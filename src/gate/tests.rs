@@ -22,6 +22,23 @@ fn an_event_lets_through_whoever_waited_when_it_was_set() {
     assert!(!event.has_passed(event.now()));
 }
 
+#[test]
+fn an_event_that_is_set_lets_through_who_looks_after_the_clear() {
+    let event = EventWord::new();
+    for _ in 0..2 {
+        event.set();
+        let asked = event.now();
+        event.clear();
+        assert!(event.has_passed(asked), "it was set when it was asked for");
+        let asked = event.now();
+        assert!(!event.has_passed(asked));
+        event.set();
+        event.set();
+        event.clear();
+        assert!(event.has_passed(asked));
+    }
+}
+
 struct Memory {
     head: PermitHead,
     accounts: Vec<Account>,

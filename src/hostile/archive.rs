@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use std::collections::{BTreeMap, HashMap};
 
 use super::source::{Aligned, Source};
+use crate::protocol::archive::result_vec::ResultVec;
 use crate::protocol::archive::{self, Fit, Payload, Restore};
 use crate::protocol::context::{Context, ContextReader, Rkyv};
 use crate::shared::SharedSlice;
@@ -32,7 +33,7 @@ pub fn archive(data: &[u8]) {
     let which = source.byte();
     let aligned = Aligned::new(data.get(1..).unwrap_or_default());
     let bytes = aligned.bytes();
-    match which % 9 {
+    match which % 10 {
         0 => round_trip::<u64>(bytes),
         1 => round_trip::<String>(bytes),
         2 => round_trip::<Vec<u8>>(bytes),
@@ -41,7 +42,8 @@ pub fn archive(data: &[u8]) {
         5 => round_trip::<BTreeMap<String, Vec<u16>>>(bytes),
         6 => round_trip::<HashMap<u32, String>>(bytes),
         7 => round_trip::<Shape>(bytes),
-        _ => read_context(bytes),
+        8 => read_context(bytes),
+        _ => round_trip::<Option<(ResultVec<u32>, ResultVec<u8>)>>(bytes),
     }
 }
 

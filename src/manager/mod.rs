@@ -7,8 +7,6 @@
 
 mod array;
 #[cfg(test)]
-mod at_once_tests;
-#[cfg(test)]
 mod death_tests;
 mod directory;
 mod entry;

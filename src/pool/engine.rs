@@ -328,11 +328,18 @@ impl Engine {
         self.guard(self.hub.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Wakes workers for so many new tasks and chunks.
-    fn wake(&self, workers: u32) {
-        if workers > 0 {
-            self.count_wake_ups(self.parking().wake(workers, &KernelFutex));
-        }
+    /// Wakes workers for so many new chunks and tasks.
+    fn wake(&self, chunks: u32, tasks: u32) {
+        let parking = self.parking();
+        self.count_wake_ups(match (chunks, tasks) {
+            (0, 0) => 0,
+            // This thread has a core as well.
+            (0, _) => {
+                let others = u32::try_from(self.config.cores).map_or(u32::MAX, |cores| cores - 1);
+                parking.wake_unless_enough(tasks, others.max(1), &KernelFutex)
+            }
+            _ => parking.wake(chunks.saturating_add(tasks), &KernelFutex),
+        });
     }
 
     fn count_wake_ups(&self, woken: u32) {
@@ -394,12 +401,14 @@ impl Drop for HubGuard<'_> {
         if self.aftermath.is_waking() {
             // All that most submissions leave.
             let workers = mem::take(&mut self.aftermath.workers);
+            let tasks = mem::take(&mut self.aftermath.tasks);
             self.hub = None;
-            self.engine.wake(workers);
+            self.engine.wake(workers, tasks);
             return;
         }
         let Aftermath {
             workers,
+            tasks,
             needs_one,
             wakers,
             asked,
@@ -424,8 +433,8 @@ impl Drop for HubGuard<'_> {
                 }
             };
         }
-        if workers > 0 {
-            self.engine.wake(workers);
+        if workers > 0 || tasks > 0 {
+            self.engine.wake(workers, tasks);
         } else if needs_one {
             woken += u32::from(parking.wake_if_all_sleep(&KernelFutex));
         }

@@ -397,7 +397,7 @@ impl Hub {
     pub(super) fn wake_takers(&mut self, lane: Lane) {
         let shape = self.lanes.shape();
         match shape.takers(lane) {
-            Takers::Queue(_) if shape.queues() == 1 => self.wake_workers(1),
+            Takers::Queue(_) if shape.queues() == 1 => self.aftermath.tasks += 1,
             takers => self.aftermath.takers.push(takers),
         }
     }
@@ -418,6 +418,8 @@ impl Hub {
 pub(super) struct Aftermath {
     /// How many workers what was published keeps busy.
     pub(super) workers: u32,
+    /// How many tasks, beside that, were published that any worker may take.
+    pub(super) tasks: u32,
     /// Whether something was published that can wait for a worker that is awake, if one is.
     pub(super) needs_one: bool,
     /// Whose outcomes have come.

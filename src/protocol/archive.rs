@@ -25,6 +25,7 @@ use rkyv::validation::archive::ArchiveValidator;
 use rkyv::validation::shared::SharedValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
+pub(crate) mod result_vec;
 mod scratch;
 mod sink;
 #[cfg(test)]
@@ -169,7 +170,23 @@ pub(crate) unsafe fn write<T: Payload>(
 ) -> Result<Fit, ArchiveError> {
     // SAFETY: the caller's promise.
     let sink = unsafe { Sink::new(destination, capacity, 0) };
-    serialize(value, sink)
+    Ok(serialize(value, sink)?.0)
+}
+
+/// As [`write`], or else behind what the value has in a block that was lent: then it comes to lie
+/// in that block, from its start, and the block's ticket is told.
+///
+/// # Safety
+///
+/// As for [`write`].
+pub(crate) unsafe fn write_or_move<T: Payload>(
+    value: &T,
+    destination: NonNull<u8>,
+    capacity: usize,
+) -> Result<(Fit, Option<u64>), ArchiveError> {
+    // SAFETY: the caller's promise.
+    let sink = unsafe { Sink::new(destination, capacity, 0) };
+    serialize(value, sink.movable())
 }
 
 /// Archives the value into `place` behind the `position` bytes that are in use; what comes back
@@ -184,10 +201,11 @@ pub(crate) fn append<T: Payload>(
     let capacity = place.len();
     // SAFETY: the place is borrowed for this call alone.
     let sink = unsafe { Sink::new(NonNull::from(place).cast(), capacity, position) };
-    serialize(value, sink)
+    Ok(serialize(value, sink)?.0)
 }
 
-fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<Fit, ArchiveError> {
+/// What became of it, and the block that was lent in which it lies, if it does in one.
+fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<(Fit, Option<u64>), ArchiveError> {
     const {
         assert!(
             align_of::<T::Archived>() <= ALIGN,
@@ -201,11 +219,11 @@ fn serialize<T: Payload>(value: &T, sink: Sink) -> Result<Fit, ArchiveError> {
     match rkyv::api::serialize_using::<_, rancor::Error>(value, &mut serializer) {
         Ok(_) => {
             let bytes = rkyv::ser::Positional::pos(&serializer.writer);
-            Ok(if serializer.writer.fits() {
-                Fit::Written(bytes)
-            } else {
-                Fit::Needs(bytes)
-            })
+            let fit = match serializer.writer.fits() {
+                true => Fit::Written(bytes),
+                false => Fit::Needs(bytes),
+            };
+            Ok((fit, serializer.writer.moved()))
         }
         Err(error) => Err(refusal::<T>(&serializer.writer, &error)),
     }

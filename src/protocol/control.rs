@@ -43,7 +43,7 @@ pub(crate) use crate::protocol::record::{Order, Orders, Status, WorkerRecord};
 use crate::protocol::settings::SettingsPage;
 use crate::protocol::task::{INLINE_OFFSET, TaskBody};
 use crate::ring::{Cell, DoneBits, Lane, LaneRing, Ring, RingHeader, Slot};
-use crate::sync::{Doorbell, ParkWord, Parking};
+use crate::sync::{Doorbell, ParkWord, Parking, SentryWord};
 
 /// The most workers that a pool may have.
 pub(crate) const WORKERS: usize = 1024;
@@ -107,6 +107,7 @@ struct Writable {
     counts: [JobCounts; JOBS],
     chunks: [Chunk; JOBS * CHUNKS],
     gauges: [Gauge; WORKERS],
+    sentry: SentryWord,
     lanes: [LaneRing; LANES],
 }
 
@@ -174,6 +175,8 @@ impl Control {
             WORKERS,
             ParkWord::new,
         )?;
+        let sentry = writable(offset_of!(Writable, sentry));
+        Self::fill::<SentryWord>(region, sentry, 1, SentryWord::new)?;
         Self::fill::<RingHeader>(
             region,
             writable(offset_of!(Writable, ring)),
@@ -358,6 +361,7 @@ impl Control {
             &self.writable.parks[..places],
             &self.writable.spinning[..bits],
             &self.writable.parked[..bits],
+            &self.writable.sentry,
         )
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod lanes;
 pub(crate) mod life;
+pub(crate) mod loan;
 pub(crate) mod name;
 pub(crate) mod panic;
 pub(crate) mod range;

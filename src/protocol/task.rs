@@ -162,6 +162,9 @@ pub(crate) trait ReplyPlace {
     fn announce(&mut self);
     /// The first `size` bytes of the block given last are the reply.
     fn settle(&mut self, size: usize);
+    /// The first `size` bytes of the block that was lent under this ticket are the reply, once
+    /// whoever had it has gone.
+    fn settle_loan(&mut self, ticket: u64, size: usize);
 }
 
 /// Where a task finds what its worker keeps for tasks.
@@ -241,12 +244,16 @@ impl<'a> TaskCall<'a> {
     pub(crate) fn reply<R: Payload>(&mut self, result: &R) -> Result<(), TaskFault> {
         let (inline, capacity) = self.place.inline();
         // SAFETY: the worker's block for this slot is this task's until it completes.
-        let size = match unsafe { archive::write(result, inline, capacity) }? {
-            Fit::Written(size) => {
+        let size = match unsafe { archive::write_or_move(result, inline, capacity) }? {
+            (Fit::Written(size), None) => {
                 self.place.settle(size);
                 return Ok(());
             }
-            Fit::Needs(size) => size,
+            (Fit::Written(size), Some(ticket)) => {
+                self.place.settle_loan(ticket, size);
+                return Ok(());
+            }
+            (Fit::Needs(size), _) => size,
         };
         let block = self.place.allocate(size)?;
         // SAFETY: the block was just allocated with this size, in memory that is ours to write.

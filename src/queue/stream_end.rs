@@ -125,6 +125,9 @@ impl Stream {
     }
 
     /// Writes what there is room for, in at most two pieces.
+    ///
+    /// All who wait are woken, here and in `read`: a task that gave up a read still stands in the
+    /// list, since it is the end that does, and one that does not look would keep a wake-up.
     pub(super) fn write(&self, bytes: &[u8]) -> Attempt {
         if bytes.is_empty() {
             return Some(Ok(0));
@@ -157,11 +160,11 @@ impl Stream {
         }
         front.header.end_write(turn);
         // Another writer may have found our turn taken.
-        self.seat.wake_one(&front.writers);
+        self.seat.wake_all(&front.writers);
         if written == 0 {
             return None;
         }
-        self.seat.wake_one(&front.readers);
+        self.seat.wake_all(&front.readers);
         Some(Ok(written))
     }
 
@@ -196,11 +199,11 @@ impl Stream {
             read += size;
         }
         front.header.end_read(turn);
-        self.seat.wake_one(&front.readers);
+        self.seat.wake_all(&front.readers);
         match read {
             0 => closed.then_some(Ok(0)),
             read => {
-                self.seat.wake_one(&front.writers);
+                self.seat.wake_all(&front.writers);
                 Some(Ok(read))
             }
         }

@@ -259,6 +259,12 @@ impl Hints<'_> {
         (seen.is_full() && seen.ahead_of(lap) == 0).then(|| seen.slot())
     }
 
+    /// Where the head is.
+    pub(super) fn passed(self) -> u64 {
+        // Relaxed: a hint.
+        self.header.head.0.load(Ordering::Relaxed)
+    }
+
     /// Asks for the lines that the next `push` will touch.
     pub(super) fn expect_push(self) {
         // Relaxed: a guess.

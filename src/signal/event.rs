@@ -45,10 +45,10 @@ pub(crate) static EVENT: Kind = Kind {
 /// handle in any process.
 ///
 /// # What is guaranteed
-/// A wait ends if the event is set, or was set after the wait was asked for: a set that is followed
-/// by a clear lets everybody through who waited then, however late they come to look. (Python's
-/// event may leave them waiting.) What was written before [`set`](Self::set) is seen after the
-/// wait.
+/// A wait ends if the event is set, was set when the wait was asked for, or was set since: a set
+/// that is followed by a clear lets everybody through who waited then, however late they come to
+/// look. (Python's event may leave them waiting.) What was written before [`set`](Self::set) is
+/// seen after the wait.
 ///
 /// # When a process dies
 /// Nobody has an event, so nothing is to be taken back. A process that dies while it waits takes no
@@ -140,7 +140,8 @@ impl Event {
         self.front().word.is_set()
     }
 
-    /// Waits until it is set. A set counts from this call on, before the future is first polled.
+    /// Waits until it is set. A set counts from this call on, before the future is first polled,
+    /// and so does that it is set now.
     pub fn wait(&self) -> EventWaiting<'_> {
         EventWaiting {
             event: self,

@@ -20,6 +20,9 @@ pub(crate) mod reentrant;
 #[cfg(all(test, gristmill_loom))]
 mod reentrant_model;
 pub(crate) mod rwlock;
+mod sentry;
+#[cfg(all(test, gristmill_loom))]
+mod sentry_model;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
 pub(crate) mod waitset;
@@ -32,6 +35,7 @@ use crate::primitive::atomic::AtomicU32;
 
 pub(crate) use doorbell::Doorbell;
 pub(crate) use parking::{Duty, Group, ParkWord, Parking};
+pub(crate) use sentry::SentryWord;
 
 /// The kernel's wait queue on a word, as the algorithms need it.
 pub(crate) trait Futex {

@@ -13,7 +13,7 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::model::{explore, explore_bounded};
 
 /// A wait queue for all words: wakes too many, which is allowed.
-struct Queue {
+pub(super) struct Queue {
     lock: Mutex<()>,
     sleepers: Condvar,
 }
@@ -43,27 +43,29 @@ impl Futex for Queue {
 }
 
 /// A parking place with a heap of work.
-struct Memory {
+pub(super) struct Memory {
     words: Vec<ParkWord>,
     spinning: Vec<AtomicU64>,
     parked: Vec<AtomicU64>,
-    queue: Queue,
-    work: AtomicU64,
+    sentry: SentryWord,
+    pub(super) queue: Queue,
+    pub(super) work: AtomicU64,
 }
 
 impl Memory {
-    fn new(workers: usize) -> Arc<Self> {
+    pub(super) fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             words: (0..workers).map(|_| ParkWord::new()).collect(),
             spinning: vec![AtomicU64::new(0)],
             parked: vec![AtomicU64::new(0)],
+            sentry: SentryWord::new(),
             queue: Queue::new(),
             work: AtomicU64::new(0),
         })
     }
 
-    fn parking(&self) -> Parking<'_> {
-        Parking::new(&self.words, &self.spinning, &self.parked)
+    pub(super) fn parking(&self) -> Parking<'_> {
+        Parking::new(&self.words, &self.spinning, &self.parked, &self.sentry)
     }
 
     fn submit(&self) {
@@ -72,7 +74,7 @@ impl Memory {
     }
 
     /// Looks first, as `Ring::claim` does: a failed look is no read-modify-write.
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         let seen = self.work.load(Ordering::Relaxed);
         seen != 0
             && self
@@ -90,7 +92,7 @@ impl Memory {
     }
 
     /// An idle worker, until it found one piece of work; how the pool uses all this.
-    fn idle(&self, me: u16) {
+    pub(super) fn idle(&self, me: u16) {
         loop {
             self.parking().spin(me);
             if self.take() {

@@ -36,6 +36,7 @@ use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 use crate::primitive::prefetch;
 
 use super::Futex;
+use super::sentry::SentryWord;
 
 const AWAKE: u32 = 0;
 const PARKED: u32 = 1;
@@ -141,10 +142,11 @@ pub(crate) struct Parking<'a> {
     words: &'a [ParkWord],
     spinning: &'a [AtomicU64],
     parked: &'a [AtomicU64],
+    sentry: &'a SentryWord,
 }
 
 impl<'a> Parking<'a> {
-    /// A view of a parking place that lies in the three.
+    /// A view of a parking place that lies in the four.
     ///
     /// # Panics
     /// Unless each bitmap has a bit for each word.
@@ -152,6 +154,7 @@ impl<'a> Parking<'a> {
         words: &'a [ParkWord],
         spinning: &'a [AtomicU64],
         parked: &'a [AtomicU64],
+        sentry: &'a SentryWord,
     ) -> Self {
         let needed = words.len().div_ceil(64);
         assert!(spinning.len() == needed && parked.len() == needed);
@@ -159,6 +162,7 @@ impl<'a> Parking<'a> {
             words,
             spinning,
             parked,
+            sentry,
         }
     }
 
@@ -232,6 +236,34 @@ impl<'a> Parking<'a> {
         fence_after_rmw();
     }
 
+    /// Worker, after `announce`: stands sentry, unless somebody does, or nobody is awake whom it
+    /// could spare a wake-up. Whether it does; then it sleeps for a short time only, reports, and
+    /// in the end leaves its post.
+    pub(crate) fn mount_guard(&self, me: u16) -> bool {
+        self.awake() > 0 && self.sentry.mount(me)
+    }
+
+    /// The sentry: claims go on briskly. False: it was woken or relieved, and leaves its post.
+    pub(crate) fn report_brisk(&self, me: u16) -> bool {
+        self.words[me as usize].is_parked() && self.sentry.report_brisk(me)
+    }
+
+    /// The sentry leaves its post. It looks for work afterwards, and sleeps or is `busy`.
+    pub(crate) fn leave_post(&self, me: u16) {
+        self.sentry.leave(me);
+        // ORDERING: P3, SeqCst; fence F2 above: whoever relied on the sentry published before it.
+        // Model: a_sentry_that_lies_down_sees_the_work.
+        fence_after_rmw();
+    }
+
+    /// How many workers do not sleep: a hint.
+    pub(crate) fn awake(&self) -> u32 {
+        // Relaxed: a hint.
+        let count = |bits: &AtomicU64| bits.load(Ordering::Relaxed).count_ones();
+        let asleep: u32 = self.parked.iter().map(count).sum();
+        (self.words.len() as u32).saturating_sub(asleep)
+    }
+
     /// Worker: sleeps until woken or until `timeout` passed. Then `spin`.
     pub(crate) fn sleep(&self, me: u16, futex: &impl Futex, timeout: Option<Duration>) {
         let word = &self.words[me as usize];
@@ -272,6 +304,19 @@ impl<'a> Parking<'a> {
             })
             .sum();
         self.unpark(group, tasks.saturating_sub(awake), Tell::Moved, futex)
+    }
+
+    /// As `wake`, but wakes nobody while `enough` workers are awake, busy or not, and a sentry
+    /// says that they claim tasks briskly: it looks after what is left to them.
+    pub(crate) fn wake_unless_enough(&self, tasks: u32, enough: u32, futex: &impl Futex) -> u32 {
+        // ORDERING: P1, SeqCst; fence F1 above. Models: a_sentry_that_lies_down_sees_the_work,
+        // a_sentry_that_finds_work_passes_the_wake_on.
+        fence_after_rmw();
+        let missing = tasks.saturating_sub(self.spinners());
+        if missing > 0 && self.sentry.is_brisk() && self.awake() >= enough {
+            return 0;
+        }
+        self.unpark(Group::ALL, missing, Tell::Moved, futex)
     }
 
     /// Wakes this worker if it sleeps, for work that nobody else may do. The caller has just
@@ -316,6 +361,7 @@ impl<'a> Parking<'a> {
     /// Parent: makes a reaped worker's place that of an awake one.
     pub(crate) fn reset(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
+            self.sentry.leave(index);
             word.unpark();
             clear(self.spinning, index);
             clear(self.parked, index);
@@ -334,6 +380,7 @@ impl<'a> Parking<'a> {
     /// submitter that sees all asleep turns to those who are.
     pub(crate) fn vacate(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
+            self.sentry.leave(index);
             word.unpark();
             set(self.parked, index);
             clear(self.spinning, index);
@@ -381,6 +428,7 @@ impl<'a> Parking<'a> {
                 bits.swap(0, Ordering::Relaxed);
             }
         }
+        self.sentry.clear();
         for (index, word) in (0..).zip(self.words) {
             // Relaxed: the kernel orders it before the sleeper's own look at the word.
             word.word.swap(AWAKE, Ordering::Relaxed);
@@ -397,6 +445,7 @@ impl<'a> Parking<'a> {
         for bits in self.spinning.iter().chain(self.parked) {
             bits.store(0, Ordering::Relaxed);
         }
+        self.sentry.clear();
         for (index, word) in (0..).zip(self.words) {
             word.word.store(AWAKE, Ordering::Relaxed);
             set(self.parked, index);
@@ -472,8 +521,9 @@ impl<'a> Parking<'a> {
         self.spinning.iter().chain(self.parked)
     }
 
-    /// What workers sleep on, for the same.
+    /// What workers sleep on, and who stands sentry, for the same.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'a AtomicU32> + use<'a> {
-        self.words.iter().map(|word| &word.word)
+        let words = self.words.iter().map(|word| &word.word);
+        words.chain([self.sentry.word()])
     }
 }

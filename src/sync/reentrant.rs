@@ -59,7 +59,8 @@ impl ReentrantWords {
             return None;
         }
         // ORDERING: Relaxed; see above. It may be of a later hold, and of a task elsewhere that has
-        // our number: `deepen` then finds the depth of that hold, or none, and fails.
+        // our number: `deepen` then finds the depth of that hold, or none, and fails. Model:
+        // a_task_that_shares_a_number_with_a_living_owner_is_kept_out.
         let is_mine = self.task.load(Ordering::Relaxed) == task;
         (is_mine && self.deepen(hold)).then_some(hold)
     }

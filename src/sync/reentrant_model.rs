@@ -18,9 +18,10 @@ struct Guarded {
     data: UnsafeCell<u64>,
 }
 
-/// The one process here, with as many tasks as there are numbers, and one that died.
+/// A process with as many tasks as there are numbers, one that died, and one that lives.
 const ME: Owner = Owner::new(0, 1);
 const DEAD: Owner = Owner::new(1, 1);
+const OTHER: Owner = Owner::new(2, 1);
 
 impl Guarded {
     fn new() -> Arc<Self> {
@@ -126,6 +127,31 @@ fn a_task_that_shares_a_number_with_the_dead_is_kept_out() {
         guarded.try_add(1);
         other.join().unwrap();
         assert_eq!(guarded.try_add(3), 1, "it is free again");
+    });
+}
+
+#[test]
+fn a_task_that_shares_a_number_with_a_living_owner_is_kept_out() {
+    // A task that looks at the hold of its process finds, by the time that it looks whose it is,
+    // the number of a task of another process, which is its own, too.
+    explore(|| {
+        let guarded = Guarded::new();
+        let hold = guarded.lock(1);
+        let looks = Arc::clone(&guarded);
+        let looks = thread::spawn(move || {
+            if looks.words.try_lock(ME, 2).is_some() {
+                looks.write();
+            }
+        });
+        let follows = Arc::clone(&guarded);
+        let follows = thread::spawn(move || {
+            follows.words.unlock(hold, false);
+            if follows.words.try_lock(OTHER, 2).is_some() {
+                follows.write();
+            }
+        });
+        looks.join().unwrap();
+        follows.join().unwrap();
     });
 }
 

@@ -45,6 +45,7 @@ struct Place {
     words: Vec<ParkWord>,
     spinning: Vec<AtomicU64>,
     parked: Vec<AtomicU64>,
+    sentry: SentryWord,
     kernel: Ledger,
 }
 
@@ -59,12 +60,13 @@ impl Place {
             words: (0..workers).map(|_| ParkWord::new()).collect(),
             spinning: bits(),
             parked: bits(),
+            sentry: SentryWord::new(),
             kernel: Ledger::default(),
         }
     }
 
     fn parking(&self) -> Parking<'_> {
-        Parking::new(&self.words, &self.spinning, &self.parked)
+        Parking::new(&self.words, &self.spinning, &self.parked, &self.sentry)
     }
 
     /// The workers that the kernel was asked to wake since the last time.

@@ -16,6 +16,8 @@ use crate::protocol::remote;
 /// is the worker's again when this is dropped; it stays valid when the worker dies and when the
 /// pool is dropped.
 ///
+/// A large result need not be written twice: see [`ResultVec`](crate::ResultVec).
+///
 /// # Examples
 ///
 /// ```

@@ -11,6 +11,8 @@
 //!   here whenever user code runs, but for the block of the last result if nobody has it any more:
 //!   so what the parent has checked stays as it was checked, and a worker whose results are taken
 //!   and dropped one by one makes no system call for them.
+//! - What is lent to user code, to fill it, lies in the vault as well and is writable until it is
+//!   a result or given back: nobody else has it.
 //! - Smaller results, which the parent copies when it harvests, and reports of panics lie in the
 //!   *window*, which is always writable.
 
@@ -35,9 +37,11 @@ use crate::sys::failure::SysError;
 use crate::sys::process;
 use crate::worker::privilege::insist;
 
+mod loans;
 mod runs;
 mod slab;
 
+use loans::Loans;
 use runs::Runs;
 use slab::Slab;
 
@@ -96,6 +100,7 @@ pub(crate) struct Arena<'a> {
     /// The pages of the vault that are writable, and whether they hold a result.
     open: Range<u64>,
     holds_result: bool,
+    loans: Loans,
 }
 
 impl fmt::Debug for Arena<'_> {
@@ -128,6 +133,7 @@ impl<'a> Arena<'a> {
             partial: Default::default(),
             open: 0..0,
             holds_result: false,
+            loans: Loans::default(),
             range,
         })
     }
@@ -178,20 +184,24 @@ impl<'a> Arena<'a> {
     }
 
     fn allocate_on(&mut self, shelf: Shelf, size: usize) -> Option<(u64, NonNull<u8>)> {
-        self.take_back();
         let size = (size as u64).max(SMALLEST);
-        let class = (size.next_power_of_two() / SMALLEST).trailing_zeros() as usize;
-        let offset = if class < CLASSES {
-            self.small(shelf, class)
-        } else {
-            self.run(size)
-        }?;
+        let offset = self.find(shelf, size)?;
         if shelf == Shelf::Vault && self.open(offset, size).is_err() {
             self.release(offset);
             return None;
         }
         let block = self.region.pointer(offset, usize::try_from(size).ok()?)?;
         Some((offset, block))
+    }
+
+    /// A committed block.
+    fn find(&mut self, shelf: Shelf, size: u64) -> Option<u64> {
+        self.take_back();
+        let class = (size.next_power_of_two() / SMALLEST).trailing_zeros() as usize;
+        match class < CLASSES {
+            true => self.small(shelf, class),
+            false => self.run(size),
+        }
     }
 
     /// Before user code runs: what it is not to change becomes read-only.
@@ -315,8 +325,10 @@ impl<'a> Arena<'a> {
     fn cut_page(&mut self, shelf: Shelf, class: usize) -> Option<u32> {
         let allocation = self.runs.allocate(1)?;
         let page = self.page_at(allocation.offset);
-        // What is open may have been given back and be this page: `close` must not meet it later.
-        self.close();
+        // What is open and free may be this page: `close` must not meet it later.
+        if !self.holds_result {
+            self.close();
+        }
         let ready =
             self.commit(page.end) && (shelf == Shelf::Vault || self.region.unprotect(page).is_ok());
         if !ready {

@@ -19,6 +19,11 @@ const LONGEST_SPIN: Duration = Duration::from_millis(2);
 const DISTURBED: Duration = Duration::from_micros(200);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
+/// How long the sentry sleeps at a time: a task may wait for twice as long behind one that takes
+/// long, while other workers sleep.
+const WATCH: Duration = Duration::from_millis(2);
+/// A worker that claims a task in less time is brisk: to wake another would cost as much as ten.
+const BRISK: Duration = Duration::from_micros(4);
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
 
@@ -40,6 +45,8 @@ pub(crate) struct Idle<'a> {
     is_spinning: bool,
     /// How many workers may spin at a time: one core fewer than there are is left for the
     /// submitter, who spins as well while it waits.
+    ///
+    /// And how many awake are enough while they are brisk, for the same reason.
     most_spinners: u32,
     /// How long this worker looks for work at most.
     longest: Duration,
@@ -70,8 +77,14 @@ impl<'a> Idle<'a> {
     }
 
     /// Waits until there seems to be work. Before it sleeps it calls `pass_on`, which sees to work
-    /// that is there but not for this worker: a submitter may have counted on it.
-    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool, pass_on: impl Fn()) {
+    /// that is there but not for this worker: a submitter may have counted on it. What has been
+    /// `claimed` so far it asks for if it stands sentry; `None`: it may not.
+    pub(crate) fn wait(
+        &mut self,
+        has_work: impl Fn() -> bool,
+        pass_on: impl Fn(),
+        claimed: impl Fn() -> Option<u64>,
+    ) {
         let parking = self.control.parking();
         let mut began = Instant::now();
         loop {
@@ -94,12 +107,38 @@ impl<'a> Idle<'a> {
             let sleeps = !has_work();
             if sleeps {
                 pass_on();
-                parking.sleep(self.me, &KernelFutex, None);
+                if !(self.stand_sentry(&claimed) && has_work()) {
+                    parking.sleep(self.me, &KernelFutex, None);
+                }
             }
             self.learn(began.elapsed());
             self.place.get_up(sleeps);
             began = Instant::now();
         }
+    }
+
+    /// Stands sentry while claims go on briskly, if nobody does; whether it did.
+    fn stand_sentry(&self, claimed: impl Fn() -> Option<u64>) -> bool {
+        let parking = self.control.parking();
+        let Some(mut before) = claimed() else {
+            return false;
+        };
+        if !parking.mount_guard(self.me) {
+            return false;
+        }
+        let mut began = Instant::now();
+        loop {
+            parking.sleep(self.me, &KernelFutex, Some(WATCH));
+            let claims = claimed().map_or(0, |now| now.wrapping_sub(replace(&mut before, now)));
+            let passed = replace(&mut began, Instant::now()).elapsed();
+            let pace = BRISK.as_nanos() * u128::from(claims);
+            let is_brisk = pace >= passed.as_nanos() * u128::from(parking.awake());
+            if claims == 0 || !is_brisk || !parking.report_brisk(self.me) {
+                break;
+            }
+        }
+        parking.leave_post(self.me);
+        true
     }
 
     /// Work came after this time: whether it is worth looking longer for the next.
@@ -153,7 +192,9 @@ impl<'a> Idle<'a> {
     fn wake_for(&self, more: More) {
         let parking = self.control.parking();
         let More { tasks, chunks } = more;
-        if tasks {
+        if tasks && self.group == Group::ALL {
+            parking.wake_unless_enough(1, self.most_spinners, &KernelFutex);
+        } else if tasks {
             parking.wake_among(self.group, 1, &KernelFutex);
         }
         // A peer that was just woken for tasks takes chunks as well.

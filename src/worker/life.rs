@@ -5,6 +5,7 @@
     reason = "takes over descriptors, and calls the function that the parent named"
 )]
 
+use core::cell::RefCell;
 use core::error::Error;
 #[cfg(feature = "tokio")]
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub(crate) struct Server<'a> {
     pub(crate) region: &'a Region,
     pub(crate) control: &'a Control,
     pub(crate) gauge: &'a Gauge,
-    pub(crate) arena: Arena<'a>,
+    /// In a cell, for user code borrows of it while a task runs.
+    pub(crate) arena: RefCell<Arena<'a>>,
     pub(crate) bell: Bell<'a>,
     pub(crate) privilege: Privilege<'a>,
     pub(crate) seen: Seen,
@@ -159,7 +161,7 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
         region,
         control,
         gauge,
-        arena,
+        arena: RefCell::new(arena),
         bell: Bell::new(control.doorbell(), &event),
         privilege,
         seen: Seen::new(),
@@ -220,6 +222,7 @@ impl Server<'_> {
             ..
         } = self;
         let takes_tasks = is_open && has_room;
+        let claimed = || takes_tasks.then(|| rounds.passed(control)).flatten();
         let is_called = || {
             let tasks = takes_tasks && rounds.see_tasks(control);
             tasks || is_open && (control.board().join(seen).is_some() || tenure.is_dismissed())
@@ -237,10 +240,10 @@ impl Server<'_> {
                 }
             };
             let is_roused = || futures.has_ended() || futures.is_asked();
-            idle.wait(|| is_called() || is_roused(), pass_on);
+            idle.wait(|| is_called() || is_roused(), pass_on, claimed);
         }
         #[cfg(not(feature = "tokio"))]
-        idle.wait(is_called, || ());
+        idle.wait(is_called, || (), claimed);
     }
 
     /// While there are futures, whose code may run at any time: nothing that this thread has just
@@ -248,7 +251,7 @@ impl Server<'_> {
     pub(crate) fn guard_from_futures(&mut self) {
         if self.has_futures() {
             self.privilege.revoke();
-            self.arena.seal();
+            self.arena.get_mut().seal();
         }
     }
 
@@ -298,7 +301,7 @@ impl Server<'_> {
         idle.leave(|| rounds.see_more(control, control.board().join(seen).is_some()));
         self.tenure.report(Status::Ending);
         self.privilege.revoke();
-        self.arena.seal();
+        self.arena.get_mut().seal();
         self.state.discard();
         if let Some(exit) = self.exit {
             // SAFETY: the parent named a `fn()`, and the handshake has shown that it runs the same
@@ -333,7 +336,7 @@ impl Server<'_> {
         #[cfg(feature = "tokio")]
         self.let_others_go_first();
         if let Some(slot) = self.rounds.expect(self.control) {
-            self.arena.expect_reply(slot);
+            self.arena.borrow().expect_reply(slot);
         }
         if let Some(claim) = self.rounds.claim(self.control, self.me) {
             run_task::run(self, claim);

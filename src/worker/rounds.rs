@@ -92,6 +92,20 @@ impl Rounds {
         self.lanes.iter().any(waits)
     }
 
+    /// How many tasks were taken out of the lanes that all workers share, to be compared with what
+    /// it was before; `None` where there are several queues.
+    pub(crate) fn passed(&self, control: &Control) -> Option<u64> {
+        let [high, _own, normal, low] = self.lanes;
+        let passed = |lanes: &[Lane]| {
+            let each = lanes.iter().map(|&lane| control.lane(lane).passed());
+            each.fold(0, u64::wrapping_add)
+        };
+        (self.group == Group::ALL).then(|| match control.lanes_in_use() {
+            true => passed(&[high, normal, low]),
+            false => passed(&[normal]),
+        })
+    }
+
     /// Whether there seems to be a task that others of this worker's queue may take as well.
     #[cfg(feature = "tokio")]
     pub(crate) fn see_shared_tasks(&self, control: &Control) -> bool {

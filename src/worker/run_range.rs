@@ -68,7 +68,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 server.futures.be_busy();
                 let job = body.load();
                 server.privilege.admit(job.output);
-                server.arena.seal();
+                server.arena.get_mut().seal();
                 *prepared.insert(job)
             }
         };
@@ -81,7 +81,11 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             Ok(()) => Outcome::Done,
             Err(report) => {
                 error_hook::notify(|| report.clone().into());
-                let place = server.arena.write_report(&report).unwrap_or_default();
+                let place = server
+                    .arena
+                    .get_mut()
+                    .write_report(&report)
+                    .unwrap_or_default();
                 // ORDERING: Relaxed; `complete` releases it with the chunk's word.
                 board
                     .chunk(joined.job, chunk)

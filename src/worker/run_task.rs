@@ -5,9 +5,11 @@
     reason = "calls the function that the parent named; moves results that outgrow their block"
 )]
 
+use core::cell::RefCell;
 use core::ptr::NonNull;
 
 use crate::protocol::gauge::Work;
+use crate::protocol::loan;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::Span;
 use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
@@ -43,7 +45,7 @@ pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
     let task = Task::load(server.control.task(claim.slot));
     server.rounds.glance(server.control);
     server.privilege.revoke();
-    server.arena.seal();
+    server.arena.get_mut().seal();
     if task.timed {
         Task::start(slot, clock::now());
     }
@@ -90,7 +92,7 @@ pub(crate) fn answer(server: &mut Server<'_>) -> bool {
         let claim = ended.claim;
         // What is written out here is code of the program's own.
         server.privilege.revoke();
-        server.arena.seal();
+        server.arena.get_mut().seal();
         let reply = perform(server, claim, ended.task, |call| match ended.outcome {
             Ok(Ok(answer)) => panic::catch(|| answer(call)),
             Ok(Err(fault)) => Ok(Err(fault)),
@@ -107,7 +109,7 @@ pub(crate) fn answer(server: &mut Server<'_>) -> bool {
 
 fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
     let ring = server.control.ring();
-    reply.store(server.arena.reply(claim.slot), claim.generation);
+    reply.store(server.arena.get_mut().reply(claim.slot), claim.generation);
     server.guard_from_futures();
     let outcome = match reply.verdict {
         Verdict::Value => Outcome::Done,
@@ -115,7 +117,7 @@ fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
     };
     // Of small results the arena knows nothing.
     if reply.place.size > REPLY_SIZE as u64 {
-        server.gauge.set_arena(server.arena.usage());
+        server.gauge.set_arena(server.arena.get_mut().usage());
     }
     server.gauge.count_task();
     server
@@ -125,7 +127,7 @@ fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
         server.control.done().set(claim.slot);
         server.bell.ring();
     } else if reply.place.size > 0 && reply.verdict != Verdict::NoRoom {
-        server.arena.release(reply.place.offset);
+        server.arena.get_mut().release(reply.place.offset);
     }
 }
 
@@ -136,15 +138,17 @@ fn perform(
     task: Task,
     body: impl FnOnce(&mut TaskCall<'_>) -> Result<Result<(), TaskFault>, PanicReport>,
 ) -> Option<Reply> {
-    let block = server.arena.reply(claim.slot);
+    let arena = &server.arena;
+    let block = arena.borrow_mut().reply(claim.slot);
     let mut place = Place {
-        region_offset: ReplyBlock::inline_offset(server.arena.span(), claim.slot),
-        arena: &mut server.arena,
+        region_offset: ReplyBlock::inline_offset(arena.borrow().span(), claim.slot),
+        arena,
         block,
         generation: claim.generation,
         inline: None,
         given: None,
         settled: Span::default(),
+        loan: None,
     };
     place.inline = server.region.pointer(place.region_offset, REPLY_SIZE);
     let mut call = TaskCall {
@@ -155,17 +159,26 @@ fn perform(
         #[cfg(feature = "tokio")]
         futures: &mut server.futures,
     };
-    let caught = body(&mut call);
+    let caught = loan::with(arena, || body(&mut call));
     server.state.end_loan(caught.is_err());
-    let (settled, given) = (place.settled, place.given);
-    let fault = match caught {
-        Ok(Ok(())) => {
-            return Some(Reply {
-                place: settled,
-                verdict: Verdict::Value,
-            });
-        }
-        Ok(Err(fault)) => match fault {
+    let outcome = match caught {
+        Ok(Ok(())) => place.land().map(|()| place.settled).map_err(Ok),
+        Ok(Err(fault)) => Err(Ok(fault)),
+        Err(report) => Err(Err(report)),
+    };
+    if outcome.is_err() {
+        // Also a result that was complete, when dropping its value panicked. What lies in the
+        // slot's block is none of these, which the arena knows.
+        place.give_up();
+    }
+    let mut arena = arena.borrow_mut();
+    let mut report = |report: &PanicReport| arena.write_report(report).unwrap_or_default();
+    Some(match outcome {
+        Ok(settled) => Reply {
+            place: settled,
+            verdict: Verdict::Value,
+        },
+        Err(Ok(fault)) => match fault {
             #[cfg(feature = "tokio")]
             TaskFault::Deferred => return None,
             #[cfg(feature = "tokio")]
@@ -180,42 +193,71 @@ fn perform(
                 verdict: Verdict::NoRoom,
             },
             TaskFault::Refused(message) => {
-                let report = PanicReport {
+                let told = PanicReport {
                     message,
                     ..PanicReport::default()
                 };
                 Reply {
-                    place: server.arena.write_report(&report).unwrap_or_default(),
+                    place: report(&told),
                     verdict: Verdict::Refused,
                 }
             }
         },
-        Err(report) => {
-            error_hook::notify(|| report.clone().into());
+        Err(Err(told)) => {
+            error_hook::notify(|| told.clone().into());
             Reply {
-                place: server.arena.write_report(&report).unwrap_or_default(),
+                place: report(&told),
                 verdict: Verdict::Panicked,
             }
         }
-    };
-    // Also a result that was complete, when dropping its value panicked. What lies in
-    // the slot's block is none of these, which the arena knows.
-    let given = given.map(|(offset, _)| offset);
-    for offset in given.into_iter().chain([settled.offset]) {
-        server.arena.release(offset);
-    }
-    Some(fault)
+    })
 }
 
 /// Where this task's result goes.
 struct Place<'a, 'r> {
     region_offset: u64,
-    arena: &'a mut Arena<'r>,
+    arena: &'a RefCell<Arena<'r>>,
     block: &'a ReplyBlock,
     generation: u32,
     inline: Option<NonNull<u8>>,
     given: Option<(u64, NonNull<u8>)>,
     settled: Span,
+    /// The result lies in what was lent to it.
+    loan: Option<u64>,
+}
+
+impl Place<'_, '_> {
+    /// A result that lies in what was lent to it has it for itself now, or moves, if the task kept
+    /// that.
+    fn land(&mut self) -> Result<(), TaskFault> {
+        let settled = self.loan.take();
+        let settled = settled.and_then(|ticket| self.arena.borrow_mut().take_settled(ticket));
+        match settled {
+            None => {}
+            Some(Ok(offset)) => self.settled.offset = offset,
+            Some(Err(kept)) => {
+                let size = self.settled.size as usize;
+                self.settled = Span::default();
+                let block = self.allocate(size)?;
+                // SAFETY: what was lent is at least that large, as the archive lies in it; the
+                // other block was just allocated with this size.
+                unsafe { block.copy_from_nonoverlapping(kept, size) };
+                self.settle(size);
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no result after all.
+    fn give_up(&mut self) {
+        let loan = self.loan.take();
+        let mut arena = self.arena.borrow_mut();
+        let lent = loan.and_then(|ticket| arena.take_settled(ticket)?.ok());
+        let given = self.given.take().map(|(offset, _)| offset);
+        for offset in lent.into_iter().chain(given).chain([self.settled.offset]) {
+            arena.release(offset);
+        }
+    }
 }
 
 impl ReplyPlace for Place<'_, '_> {
@@ -227,10 +269,11 @@ impl ReplyPlace for Place<'_, '_> {
     }
 
     fn allocate(&mut self, size: usize) -> Result<NonNull<u8>, TaskFault> {
-        let Some((offset, block)) = self.arena.allocate(size) else {
+        let mut arena = self.arena.borrow_mut();
+        let Some((offset, block)) = arena.allocate(size) else {
             return Err(TaskFault::NoRoom {
                 wanted: size as u64,
-                available: self.arena.available(),
+                available: arena.available(),
             });
         };
         self.given = Some((offset, block));
@@ -245,14 +288,14 @@ impl ReplyPlace for Place<'_, '_> {
             unsafe { block.copy_from_nonoverlapping(bytes, used.min(size)) };
             // Before the old block goes: there is never a moment without one to be found.
             self.announce();
-            self.arena.release(offset);
+            self.arena.borrow_mut().release(offset);
         }
         Ok(block)
     }
 
     fn announce(&mut self) {
         if let Some((offset, _)) = self.given {
-            let inside = offset.saturating_sub(self.arena.span().offset);
+            let inside = offset.saturating_sub(self.arena.borrow().span().offset);
             self.block.announce(self.generation, inside);
         }
     }
@@ -262,6 +305,16 @@ impl ReplyPlace for Place<'_, '_> {
         let offset = given.map_or(self.region_offset, |(offset, _)| offset);
         self.settled = Span {
             offset,
+            size: size as u64,
+        };
+    }
+
+    fn settle_loan(&mut self, ticket: u64, size: usize) {
+        self.arena.borrow_mut().settle_loan(ticket);
+        self.loan = Some(ticket);
+        // Where it is turns out when whoever has it goes.
+        self.settled = Span {
+            offset: 0,
             size: size as u64,
         };
     }

@@ -36,6 +36,7 @@ fn nothing_is_sent_behind_one_who_came_too_late() {
         });
         let receiver = Arc::clone(&memory);
         let receiver = thread::spawn(move || {
+            others_first();
             receiver.fifo().close();
             look(&receiver)
         });

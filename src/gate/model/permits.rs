@@ -168,6 +168,26 @@ fn the_limit_is_kept_between_threads_of_one() {
     });
 }
 
+/// The one who adds meets a note that was written for the next turn already.
+#[test]
+fn a_later_note_says_that_the_one_before_was_carried_out() {
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(1, 2);
+        let [one, two] = [(); 2].map(|()| Arc::clone(&memory));
+        let one = thread::spawn(move || {
+            let made = one.permits().make(ONE, Change::Add, 1);
+            let _ = one.permits().make(ONE, Change::Take, 1);
+            made
+        });
+        let two = thread::spawn(move || {
+            others_first();
+            two.permits().make(TWO, Change::Add, 1)
+        });
+        let both = [one.join().unwrap(), two.join().unwrap()];
+        assert_ne!(both, [Made::Done; 2]);
+    });
+}
+
 /// Threads of one process take turns at its note.
 #[test]
 fn a_note_is_one_thread_s_at_a_time() {

@@ -15,7 +15,7 @@ use crate::protocol::range::Span;
 use crate::protocol::reply::ReplyBlock;
 use crate::protocol::task::TaskBody;
 use crate::ring::{Cell, DoneBits, Ring, RingHeader, Slot};
-use crate::sync::{Doorbell, Futex, ParkWord, Parking};
+use crate::sync::{Doorbell, Futex, ParkWord, Parking, SentryWord};
 
 pub(super) const SLOTS: usize = 4;
 pub(super) const CHUNKS: usize = 4;
@@ -30,6 +30,7 @@ struct Words {
     spinning: [AtomicU64; 1],
     parked: [AtomicU64; 1],
     parks: [ParkWord; WORKERS],
+    sentry: SentryWord,
     ring: RingHeader,
     cells: [Cell; 2 * SLOTS],
     slots: [Slot; SLOTS],
@@ -80,6 +81,7 @@ impl Stage {
             spinning: [AtomicU64::new(0)],
             parked: [AtomicU64::new(0)],
             parks: std::array::from_fn(|_| ParkWord::new()),
+            sentry: SentryWord::new(),
             ring: RingHeader::new(),
             cells: std::array::from_fn(|_| Cell::new()),
             slots: std::array::from_fn(|_| Slot::new()),
@@ -123,7 +125,7 @@ impl Stage {
                 &words.chunks,
             ),
             chunks: CHUNKS as u32,
-            parking: Parking::new(&words.parks, &words.spinning, &words.parked),
+            parking: Parking::new(&words.parks, &words.spinning, &words.parked, &words.sentry),
         }
     }
 

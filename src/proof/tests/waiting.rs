@@ -83,6 +83,45 @@ fn going_to_sleep_survives_death_at_every_instruction() {
 }
 
 #[test]
+fn standing_sentry_survives_death_at_every_instruction() {
+    // The third worker is busy, which is enough for a submitter while somebody stands sentry.
+    let submit = |stage: &Stage, books: &mut Books| {
+        let view = stage.view();
+        ensure!(books.submit(view, 50)?, "no room");
+        view.parking.wake_unless_enough(1, 1, &stage.kernel());
+        Ok(())
+    };
+    let (stage, books) = with_tasks(0);
+    put_to_sleep(&stage);
+    let not_all_asleep = |stage: &Stage, books: &mut Books| {
+        let waiting = books.waiting(stage.view());
+        let asleep = [ME, OTHER].map(|worker| stage.kernel().is_asleep(worker));
+        ensure!(
+            waiting == 0 || asleep != [true; 2],
+            "it fell asleep over {waiting} tasks"
+        );
+        Ok(())
+    };
+    let mut sweep = Sweep::new("stand sentry", 1200, &stage, books);
+    sweep.meanwhile = vec![&submit];
+    sweep.afterwards = &not_all_asleep;
+    sweep.holds(|| {
+        let view = stage.view();
+        view.parking.announce(ME);
+        if view.ring.looks_empty() {
+            if view.parking.mount_guard(ME) {
+                view.parking.report_brisk(ME);
+                view.parking.leave_post(ME);
+            }
+            if view.ring.looks_empty() {
+                view.parking
+                    .sleep(ME, &stage.kernel(), Some(Duration::ZERO));
+            }
+        }
+    });
+}
+
+#[test]
 fn a_wake_up_survives_death_at_every_instruction() {
     let (stage, mut books) = with_tasks(0);
     put_to_sleep(&stage);

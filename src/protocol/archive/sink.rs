@@ -22,6 +22,10 @@ pub struct Sink {
     /// Bytes asked for so far, at most [`LIMIT`].
     position: usize,
     overran_limit: bool,
+    /// Whether the bytes may lie elsewhere, if they are there already.
+    may_move: bool,
+    /// The loan that they lie in now.
+    moved: Option<u64>,
 }
 
 impl Sink {
@@ -36,7 +40,43 @@ impl Sink {
             capacity,
             position,
             overran_limit: false,
+            may_move: false,
+            moved: None,
         }
+    }
+
+    /// The bytes may lie in a block that was lent, in which their first part is already.
+    #[inline]
+    pub(super) fn movable(mut self) -> Self {
+        self.may_move = true;
+        self
+    }
+
+    /// Goes on in a block whose first `used` bytes are the first of the archive; whether it does.
+    ///
+    /// # Safety
+    ///
+    /// `block` is aligned to [`ALIGN`](super::ALIGN) and valid for `capacity` bytes for as long as
+    /// the sink is used, and nobody else writes there meanwhile, nor reads behind those in use.
+    pub(super) unsafe fn move_to(
+        &mut self,
+        ticket: u64,
+        block: NonNull<u8>,
+        capacity: usize,
+        used: usize,
+    ) -> bool {
+        let moves = self.may_move && self.position == 0 && self.moved.is_none();
+        if moves {
+            self.destination = block;
+            self.capacity = capacity;
+            self.position = used;
+            self.moved = Some(ticket);
+        }
+        moves
+    }
+
+    pub(super) fn moved(&self) -> Option<u64> {
+        self.moved
     }
 
     #[inline]

@@ -41,7 +41,8 @@ const _: () = {
     assert!(offset_of!(Control, writable.chunks) == 0x2723c0);
     assert!(offset_of!(Control, writable.gauges) == 0x3723c0);
     assert!(WRITABLE.start == offset_of!(Control, writable) as u64);
-    assert!(offset_of!(Control, writable.lanes) == 0x3823c0);
+    assert!(offset_of!(Control, writable.sentry) == 0x3823c0);
+    assert!(offset_of!(Control, writable.lanes) == 0x382400);
     assert!(CONTROL_SIZE == 14 << 20);
 };
 

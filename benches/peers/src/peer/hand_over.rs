@@ -14,9 +14,9 @@ use crate::peer::partner::{Partner, Served, named};
 
 /// Words of shared memory: the time, the number of the hand-over, the bare word, and a lock of the
 /// C library's.
-type Data = [u64; 16];
-const TIME: usize = 0;
-const NUMBER: usize = 1;
+pub(super) type Data = [u64; 16];
+pub(super) const TIME: usize = 0;
+pub(super) const NUMBER: usize = 1;
 const WORD: usize = 2;
 const PTHREAD: usize = 8;
 const _: () = assert!(PTHREAD * 8 + size_of::<libc::pthread_mutex_t>() <= size_of::<Data>());
@@ -34,13 +34,13 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    fn of(number: u64) -> Self {
+    pub(super) fn of(number: u64) -> Self {
         [Self::Mutex, Self::Futex, Self::Flag, Self::Pthread][number as usize]
     }
 }
 
 /// The clock that all processes share, in nanoseconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -50,7 +50,7 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
         spin_loop();
@@ -58,21 +58,21 @@ fn pause(time: Duration) {
 }
 
 /// Waits until the number that keeps both in step is there. One that is locked was not seen.
-fn reach(step: &Mutex<u64>, wanted: u64) {
+pub(super) fn reach(step: &Mutex<u64>, wanted: u64) {
     while !step.try_lock().is_ok_and(|step| *step == wanted) {
         thread::yield_now();
     }
 }
 
-fn set(step: &Mutex<u64>, to: u64) {
+pub(super) fn set(step: &Mutex<u64>, to: u64) {
     *step.lock_blocking().expect("it is whole") = to;
 }
 
 /// The words of a mutex that nobody locks meanwhile.
-struct Bare(*mut Data);
+pub(super) struct Bare(*mut Data);
 
 impl Bare {
-    fn of(mutex: &Mutex<Data>) -> Self {
+    pub(super) fn of(mutex: &Mutex<Data>) -> Self {
         Self(&raw mut *mutex.try_lock().expect("nobody has it"))
     }
 
@@ -85,11 +85,11 @@ impl Bare {
         unsafe { AtomicU32::from_ptr(self.at(WORD).cast()) }
     }
 
-    fn pthread(&self) -> *mut libc::pthread_mutex_t {
+    pub(super) fn pthread(&self) -> *mut libc::pthread_mutex_t {
         self.at(PTHREAD).cast()
     }
 
-    fn stamp(&self, number: u64) {
+    pub(super) fn stamp(&self, number: u64) {
         // SAFETY: words within, which the other reads when it has been let go on.
         unsafe {
             self.at(NUMBER).write_volatile(number);
@@ -98,7 +98,7 @@ impl Bare {
     }
 
     /// The time now and that in the words, if the number is right.
-    fn took(&self, number: u64) -> Option<u64> {
+    pub(super) fn took(&self, number: u64) -> Option<u64> {
         let now = now();
         // SAFETY: as in `stamp`.
         let found = unsafe {
@@ -110,7 +110,7 @@ impl Bare {
         (found.0 == number).then(|| now - found.1)
     }
 
-    fn make_pthread(&self) {
+    pub(super) fn make_pthread(&self) {
         // SAFETY: places for an attribute and a lock, which is made once, before it is used.
         unsafe {
             let mut attribute = std::mem::zeroed();
@@ -124,14 +124,25 @@ impl Bare {
         }
     }
 
-    fn lock(&self) {
+    pub(super) fn lock(&self) {
         // SAFETY: it was made.
         assert_eq!(unsafe { libc::pthread_mutex_lock(self.pthread()) }, 0);
     }
 
-    fn unlock(&self) {
+    pub(super) fn unlock(&self) {
         // SAFETY: this thread has it.
         assert_eq!(unsafe { libc::pthread_mutex_unlock(self.pthread()) }, 0);
+    }
+
+    /// Waits for the lock of a holder that dies; whether it did. Nobody has the lock afterwards.
+    pub(super) fn inherit(&self) -> bool {
+        // SAFETY: it was made.
+        let got = unsafe { libc::pthread_mutex_lock(self.pthread()) };
+        // SAFETY: this thread has it, if the holder died.
+        let died = got == libc::EOWNERDEAD
+            && unsafe { libc::pthread_mutex_consistent(self.pthread()) } == 0;
+        self.unlock();
+        died
     }
 
     fn wait(&self, way: Way, number: u32) {

@@ -6,6 +6,7 @@ pub(crate) mod exchange;
 pub(crate) mod gang;
 pub(crate) mod hand_over;
 pub(crate) mod iceoryx;
+pub(crate) mod inherit;
 pub(crate) mod one_way;
 pub(crate) mod partner;
 pub(crate) mod processes;

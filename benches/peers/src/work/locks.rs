@@ -9,13 +9,15 @@ use gristmill::{Mutex, Region, RwLock};
 use crate::contest::{Aim, Kind, Row, Turn, Work, timed};
 use crate::crew::{Crew, one_thread};
 use crate::peer::hand_over::{Way, hand_over};
+use crate::peer::inherit::inherit;
 use crate::peer::python;
 use crate::work::Setup;
 
-pub(crate) const ROWS: [(&str, Setup); 3] = [
+pub(crate) const ROWS: [(&str, Setup); 4] = [
     ("l/lock/alone", alone),
     ("l/lock/asleep", asleep),
     ("l/lock/spinning", spinning),
+    ("l/lock/inherited", inherited),
 ];
 
 /// These have `python` in their names.
@@ -187,6 +189,16 @@ fn spinning(crew: &Crew) -> Row {
         count,
         AWAKE,
     )
+}
+
+fn inherited(crew: &Crew) -> Row {
+    let count = crew.pick(20, 2);
+    let what = "a holder is killed; a process that slept, and did not start it, has the lock";
+    let row = Row::new("l/lock/inherited", what).aim(Aim::Seconds { at_most: 0.1 });
+    let ours = inherit(Way::Mutex, count, ASLEEP);
+    let theirs = inherit(Way::Pthread, count, ASLEEP);
+    let row = row.invite(Kind::Ours, OURS, ours);
+    row.invite(Kind::Processes, "pthread_mutex, shared and robust", theirs)
 }
 
 fn python_alone(crew: &Crew) -> Row {

@@ -1,5 +1,6 @@
 //! The rows, by the letters of the table in the README.
 
+mod both_ways;
 mod compute;
 mod counts;
 mod growth;
@@ -30,6 +31,7 @@ pub(crate) fn rows(with_python: bool) -> Vec<(&'static str, Setup)> {
     rows.extend(small::ROWS);
     rows.extend(tasks::ROWS);
     rows.extend(counts::ROWS);
+    rows.extend(both_ways::ROWS);
     rows.extend(round_trip::ROWS);
     rows.extend(start::ROWS);
     rows.extend(passes::ROWS);

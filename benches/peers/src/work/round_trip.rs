@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill::{Pool, SharedVec};
+use gristmill::Pool;
 use tokio::runtime::Runtime;
 
 use crate::contest::{Kind, Row, Work};
@@ -17,12 +17,7 @@ use crate::peer::processes::Processes;
 use crate::peer::streams::Streams;
 use crate::work::Setup;
 
-pub(crate) const ROWS: [(&str, Setup); 9] = [
-    ("g/both_ways/4KiB", |_| both_ways("4KiB", 4 << 10)),
-    ("g/both_ways/1MiB", |_| both_ways("1MiB", 1 << 20)),
-    ("g/both_ways/64MiB", |crew| {
-        both_ways("64MiB", crew.pick(64 << 20, 2 << 20))
-    }),
+pub(crate) const ROWS: [(&str, Setup); 6] = [
     ("g/hot/64B", |_| hot("64B", 64)),
     ("g/hot/4KiB", |_| hot("4KiB", 4 << 10)),
     ("g/hot/1MiB", |_| hot("1MiB", 1 << 20)),
@@ -35,11 +30,11 @@ pub(crate) const ROWS: [(&str, Setup); 9] = [
     ("g/idle/64B", |_| idle()),
 ];
 
-const ICEORYX: &str = "iceoryx2 request/response, polling";
-const PROCSPAWN: &str = "procspawn";
-const CHANNEL: &str = "ipc-channel, bytes";
+pub(super) const ICEORYX: &str = "iceoryx2 request/response, polling";
+pub(super) const PROCSPAWN: &str = "procspawn";
+pub(super) const CHANNEL: &str = "ipc-channel, bytes";
 const FUTEX: &str = "limit: bare futex pair";
-const SPINNING: &str = "limit: bare flag, spinning";
+pub(super) const SPINNING: &str = "limit: bare flag, spinning";
 
 /// How long nobody does anything before a message.
 const IDLE: Duration = Duration::from_millis(5);
@@ -120,7 +115,7 @@ impl Exchange for Handoff {
     }
 }
 
-fn enter<X: Exchange + 'static>(
+pub(super) fn enter<X: Exchange + 'static>(
     row: Row,
     kind: Kind,
     name: &str,
@@ -263,120 +258,6 @@ fn hot(name: &str, size: usize) -> Row {
         Kind::Limit,
         FUTEX,
         Bare::sleeping(message),
-        message,
-        None,
-    )
-}
-
-/// The message comes back as large as it went.
-struct BothWays(Arc<Pool>, Message);
-
-impl Exchange for BothWays {
-    fn exchange(&mut self, seed: u64) -> u64 {
-        let mut message = self.0.alloc_uninit::<u64>(self.1.words).expect("room");
-        write(&mut message, seed);
-        let task = self.0.spawn_with(message.freeze(), (), |message, ()| {
-            let mut answer = vec![0_u64; message.len()];
-            write(&mut answer, read(message));
-            answer
-        });
-        let answer = task.expect("room").wait();
-        let add = |sum: u64, word: &rkyv::rend::u64_le| sum.wrapping_add(word.to_native());
-        answer.map_or(0, |answer| answer.iter().fold(0, add))
-    }
-}
-
-/// The message is a buffer that goes there and comes back overwritten: the only element of a job
-/// in place.
-struct ThereAndBack<const WORDS: usize>(Arc<Pool>, SharedVec<[u64; WORDS]>);
-
-impl<const WORDS: usize> Exchange for ThereAndBack<WORDS> {
-    fn exchange(&mut self, seed: u64) -> u64 {
-        write(&mut self.1[0], seed);
-        let job = self.0.par_for_each_mut(&mut self.1, |message| {
-            let sum = read(message);
-            write(message, sum);
-        });
-        job.wait().map_or(0, |()| read(&self.1[0]))
-    }
-}
-
-fn there_and_back<const WORDS: usize>(row: Row, pool: Arc<Pool>, message: Message) -> Row {
-    let buffer = pool.alloc_zeroed(1).expect("room");
-    let ours = Ok(ThereAndBack::<WORDS>(pool, buffer));
-    let name = "gristmill, a buffer there and back";
-    enter(row, Kind::Ours, name, ours, message, None)
-}
-
-fn both_ways(name: &str, size: usize) -> Row {
-    let message = Message::of_bytes(size).both_ways();
-    let pool = Arc::new(pool(1));
-    let what = format!("{name} written by one process, read by another, and as much back");
-    let row = Row::new(format!("g/both_ways/{name}"), what)
-        .ahead_of(ICEORYX, 1.0)
-        .ahead_of(PROCSPAWN, 10.0);
-    let processes = Kind::Processes;
-    let ours = BothWays(Arc::clone(&pool), message);
-    let row = enter(
-        row,
-        Kind::Ours,
-        "gristmill, slice there, archive back",
-        Ok(ours),
-        message,
-        None,
-    );
-    // Beside it only: what comes back is not an answer of its own.
-    let row = match size {
-        0x1000 => there_and_back::<0x200>(row, pool, message),
-        0x10_0000 => there_and_back::<0x2_0000>(row, pool, message),
-        0x20_0000 => there_and_back::<0x4_0000>(row, pool, message),
-        _ => there_and_back::<0x80_0000>(row, pool, message),
-    };
-    let row = enter(
-        row,
-        processes,
-        ICEORYX,
-        Iceoryx::start(message),
-        message,
-        None,
-    );
-    let row = enter(
-        row,
-        processes,
-        CHANNEL,
-        Channels::bytes(message),
-        message,
-        None,
-    );
-    let row = enter(
-        row,
-        processes,
-        PROCSPAWN,
-        Processes::start(message),
-        message,
-        None,
-    );
-    let row = enter(
-        row,
-        processes,
-        "unix sockets",
-        Streams::sockets(message),
-        message,
-        None,
-    );
-    let row = enter(
-        row,
-        processes,
-        "pipes",
-        Streams::pipes(message),
-        message,
-        None,
-    );
-    enter(
-        row,
-        Kind::Limit,
-        SPINNING,
-        Bare::spinning(message),
         message,
         None,
     )
