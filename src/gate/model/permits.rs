@@ -188,6 +188,34 @@ fn a_later_note_says_that_the_one_before_was_carried_out() {
     });
 }
 
+/// One thread of a process takes and another adds: what the one has done is not the other's.
+#[test]
+fn what_a_thread_does_is_not_counted_for_another_of_its_process() {
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(1, 3);
+        // The word is another member's to begin with.
+        assert_eq!(memory.permits().make(TWO, Change::Add, 1), Made::Done);
+        let [one, two] = [(); 2].map(|()| Arc::clone(&memory));
+        let one = thread::spawn(move || one.permits().make(ONE, Change::Take, 1));
+        let two = thread::spawn(move || {
+            others_first();
+            two.permits().make(ONE, Change::Add, 1)
+        });
+        let both = [one.join().unwrap(), two.join().unwrap()];
+        if both.contains(&Made::Busy) {
+            return;
+        }
+        assert_eq!(both, [Made::Done; 2]);
+        let permits = memory.permits();
+        // What is free, held, and how many may still be added.
+        assert_eq!(
+            (permits.free(), permits.held(ONE), permits.held(TWO)),
+            (2, 1, 0)
+        );
+        assert_eq!(permits.make(TWO, Change::Add, 1), Made::TooMany);
+    });
+}
+
 /// Threads of one process take turns at its note.
 #[test]
 fn a_note_is_one_thread_s_at_a_time() {
