@@ -26,7 +26,7 @@
 //! before it sleeps.
 //!
 //! A worker may die awake, with its bit set or with a wake-up swallowed: the parent then calls
-//! [`Parking::reset`] and [`Parking::wake_all`].
+//! [`Parking::vacate`] and [`Parking::wake_all`].
 
 use core::time::Duration;
 
@@ -304,7 +304,7 @@ impl<'a> Parking<'a> {
         self.unpark(Group::ALL, u32::MAX, Tell::All, futex)
     }
 
-    /// Parent: makes a reaped worker's place that of an awake one.
+    /// Makes a vacant place that of an awake worker: by the worker that comes there.
     pub(crate) fn reset(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
             self.sentry.leave(index);

@@ -39,8 +39,10 @@ impl Affinity {
     /// The mask that was set for the thread stays, and one that was not set goes on to follow the
     /// control group's set, also when that grows later. Those two cannot be told apart by looking,
     /// so all cores are asked for first: what is allowed then is what the group allows. A mask
-    /// that happens to be the same counts as none. Whoever sets it from outside during the few
-    /// calls that this takes has to do so again.
+    /// that happens to be the same counts as none, and of one that reaches beyond what the group
+    /// allows now, that part is kept which it allows. Whoever sets it from outside during the few
+    /// calls that this takes has to do so again; in between the thread may be on any core that its
+    /// group allows.
     pub(crate) fn leave_for(&mut self, is_free: impl Fn(u32) -> bool) -> bool {
         self.leave_by(&Kernel, is_free)
     }

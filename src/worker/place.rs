@@ -53,7 +53,8 @@ impl<'a> Place<'a> {
     pub(super) fn make_way(&mut self) -> Duration {
         let peers = self.peers;
         let here = peers.note();
-        if here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
+        let may = peers.control.workers() <= MOST_PEERS;
+        if may && here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
             let began = Instant::now();
             if self.leave(here, |core| peers.run_on(core)) {
                 return began.elapsed();
