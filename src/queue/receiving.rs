@@ -171,6 +171,9 @@ impl<T: Item + ?Sized> fmt::Debug for QueueIter<'_, T> {
 ///
 /// # Cancel safety
 /// Dropping it between two items loses none.
+///
+/// One that has waited is woken for the next item as any receiver is, and passes that on when
+/// it goes; so let it go, rather than keep it without polling, if others receive as well.
 #[must_use = "nothing is received unless it is polled"]
 pub struct QueueStream<T: Item + ?Sized> {
     channel: Arc<Channel>,

@@ -27,7 +27,9 @@ use crate::error::Error;
 ///
 /// # Cancel safety
 /// What a dropped `send` had handed over goes in with the next poll of the sink. A sink that is
-/// dropped takes what had found no room with it; the queue never sees half of it.
+/// dropped takes what had found no room with it; the queue never sees half of it. One that has
+/// waited is woken when there is room, and passes that on when it goes: let it go, rather than keep
+/// it without polling, if others send as well.
 ///
 /// # Errors
 /// [`SendError`], with the item. A sink that is polled again goes on with the next.
