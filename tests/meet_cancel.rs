@@ -1,57 +1,20 @@
 //! Programs that give up while they meet, send or receive: no connection, no message and no
 //! descriptor is lost, and none is left behind.
 
+mod cancel_support;
 mod meet_support;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
-use std::task::Poll;
 use std::{fs, thread};
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
 use gristmill::{Client, Connection, Listener, MeetError, Region, Value, Worker};
 
+use cancel_support::{Random, soon};
 use meet_support::{Place, block_on};
 
 const ROUNDS: u64 = 200;
-
-/// Any numbers, always the same.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % limit
-    }
-}
-
-/// What a future gives; `None`: it was dropped after a few looks, or, one time in four, never.
-async fn soon<F: Future>(future: F, random: &mut Random) -> Option<F::Output> {
-    let patience = match random.below(4) {
-        0 => u64::MAX,
-        _ => random.below(3),
-    };
-    let mut looks = 0;
-    let gives_up = poll_fn(move |context| {
-        looks += 1;
-        if looks > patience {
-            return Poll::Ready(());
-        }
-        if patience < u64::MAX {
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    });
-    match select(pin!(future), gives_up).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
-    }
-}
 
 /// The same again and again until it gives something.
 async fn insist<F: Future>(mut call: impl FnMut() -> F, random: &mut Random) -> F::Output {

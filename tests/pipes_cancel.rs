@@ -3,8 +3,10 @@
 
 #![cfg(feature = "tokio")]
 
+mod cancel_support;
+
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +14,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
 use gristmill::{ByteReader, ByteWriter, Handle, Process, Region, byte_pipe, byte_simplex};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use cancel_support::{Random, soon};
 
 fn region() -> Region {
     Region::new(2 << 20).unwrap()
@@ -107,42 +110,6 @@ fn byte(at: usize) -> u8 {
 }
 
 const BYTES: usize = 50_000;
-
-/// Any numbers, always the same.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % limit
-    }
-}
-
-/// What a future gives; `None`: it was dropped after a few looks, or, one time in four, never.
-async fn soon<F: Future>(future: F, random: &mut Random) -> Option<F::Output> {
-    let patience = match random.below(4) {
-        0 => u64::MAX,
-        _ => random.below(3),
-    };
-    let mut looks = 0;
-    let gives_up = poll_fn(move |context| {
-        looks += 1;
-        if looks > patience {
-            return Poll::Ready(());
-        }
-        if patience < u64::MAX {
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    });
-    match select(pin!(future), gives_up).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
-    }
-}
 
 async fn write_all(writer: &mut ByteWriter) {
     let mut random = Random(1);
