@@ -7,12 +7,13 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::pin::Pin;
 use std::thread;
+use std::time::Instant;
 
 use gristmill::{
     Array, Barrier, ByteReader, ByteWriter, Condvar, Event, JoinableQueue, Mutex, PipeReceiver,
     Process, Queue, ReentrantMutex, Region, RwLock, Semaphore, byte_simplex, simplex,
 };
-use signal_support::{at_rest, open, region, runtime};
+use signal_support::{PATIENCE, at_rest, open, region, runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Far below what a region holds; the pipe's ring is full with it.
@@ -193,12 +194,14 @@ fn rests(are_tasks: bool, least_threads: usize) {
         }
     });
     let process = process.unwrap();
-    ready.wait_blocking().unwrap();
+    assert!(ready.wait_timeout(PATIENCE).unwrap(), "it never begins");
+    let began = Instant::now();
     let threads = loop {
         let threads = at_rest(process.pid());
         if threads.all >= least_threads {
             break threads;
         }
+        assert!(began.elapsed() < PATIENCE, "some never begin: {threads:?}");
     };
     println!("{threads:?}");
     process.kill().unwrap();
