@@ -103,7 +103,7 @@ pub(super) fn play(data: &[u8], manners: Manners) {
     POOL.with(|pool| {
         let (engine, snapshot, _) = pool.get_or_init(build);
         snapshot.restore(engine.region());
-        *engine.hub() = Hub::new(engine.shape());
+        *engine.hub() = Hub::new(engine.region(), engine.shape());
         let before = engine.heap().stats();
         let mut stage = Stage {
             engine,

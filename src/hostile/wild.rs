@@ -7,7 +7,7 @@ use super::stage::WORKERS;
 use crate::memory::owner::{Owner, Word};
 use crate::memory::region::Region;
 use crate::primitive::atomic::AtomicU64;
-use crate::protocol::control::{CONTROL_LEAST, Control};
+use crate::protocol::control::Control;
 use crate::protocol::freed::ARENA_HEADER_SIZE;
 use crate::protocol::range::Span;
 
@@ -35,19 +35,22 @@ const AIMS: [(usize, usize, usize); 10] = [
     (0x37_2480, 8, 16),
 ];
 
+/// Bytes of the control area before the lanes that only a pool of many workers has.
+const AIMED_AT: usize = 4 << 20;
+
 /// The control area as it is at first.
 pub(super) struct Snapshot(Vec<u8>);
 
 impl Snapshot {
     pub(super) fn take(region: &Region) -> Self {
-        // SAFETY: mapped and committed, and only this thread knows the pool.
-        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), CONTROL_LEAST) };
+        // SAFETY: mapped, and only this thread knows the pool.
+        let bytes = unsafe { core::slice::from_raw_parts(region.base().as_ptr(), AIMED_AT) };
         Self(bytes.to_vec())
     }
 
     pub(super) fn restore(&self, region: &Region) {
         let Self(bytes) = self;
-        // SAFETY: mapped and committed, and only this thread knows the pool.
+        // SAFETY: mapped, and only this thread knows the pool.
         unsafe {
             region
                 .base()
@@ -67,7 +70,7 @@ pub(super) fn word_at(region: &Region, offset: u64) -> &AtomicU64 {
 /// One wild store.
 pub(super) fn scribble(region: &Region, source: &mut Source<'_>, arena: Span) {
     let offset = match source.byte() {
-        0..=15 => source.below(CONTROL_LEAST) as u64,
+        0..=15 => source.below(AIMED_AT) as u64,
         16..=31 if arena.size > 0 => {
             arena.offset + source.below(2 * ARENA_HEADER_SIZE as usize) as u64
         }

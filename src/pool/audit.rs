@@ -30,7 +30,7 @@ use crate::pool::flight::Flight;
 use crate::pool::hub::Hub;
 use crate::pool::terms::TaskTerms;
 use crate::primitive::atomic::Ordering;
-use crate::protocol::control::{Control, Order, SLOTS, Status};
+use crate::protocol::control::{Control, Order, Status};
 use crate::ring::Stand;
 use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
@@ -207,7 +207,7 @@ impl Audit<'_> {
 
     fn check_slots(&mut self) {
         let Self { hub, control, .. } = *self;
-        for slot in 0..SLOTS as u32 {
+        for slot in 0..hub.vacant.len() as u32 {
             let vacant = hub.vacant[slot as usize];
             let (part, generation) = match &hub.flights[slot as usize] {
                 Some((generation, _)) => (Part::Task, *generation),

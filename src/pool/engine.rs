@@ -97,10 +97,9 @@ impl Engine {
             keep_warm: config.keep_warm,
         };
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
-        // The control area is committed like any other memory: a full machine is an error here.
         let shape = Shape::new(places, config.queues);
-        region.commit(0..Control::used(shape))?;
-        let hub = Hub::new(shape);
+        Control::create(&region, config.workers, shape, &ImageId::current())?;
+        let hub = Hub::new(&region, shape);
         let engine = Self {
             region,
             heap,
@@ -120,8 +119,6 @@ impl Engine {
             dispatch: Dispatch::new(&config),
             config,
         };
-        Control::create(&engine.region, engine.workers(), shape, &ImageId::current())
-            .expect("the region was created larger than the control area");
         Ok(Arc::new(engine))
     }
 

@@ -16,7 +16,7 @@ use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError};
-use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::control::Control;
 use crate::protocol::freed::SEALED_BYTES;
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::range::{Beat, Span, Trial};
@@ -144,7 +144,7 @@ impl Hub {
 
     /// The same, without taking up new work.
     pub(super) fn harvest_everything(&mut self, control: &Control, engine: &Engine) {
-        for slot in 0..SLOTS as u32 {
+        for slot in 0..self.flights.len() as u32 {
             self.collect(control, engine, slot);
         }
         for job in self.jobs.active() {

@@ -7,6 +7,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::error::TaskError;
+use crate::memory::region::Region;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
@@ -18,10 +19,11 @@ use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::LaneBooks;
 use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
+use crate::pool::room::Room;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
-use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::control::{Control, FIRST_SLOTS};
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
@@ -59,7 +61,9 @@ pub(crate) struct Hub {
     /// The other blocked threads, any of which may be the next leader.
     pub(crate) followers: Vec<Thread>,
     pub(super) flights: Vec<Option<(u32, Flight)>>,
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
+    /// What there is memory for; as many slots as `vacant` and `flights` have.
+    pub(super) room: Room,
     pub(super) lanes: LaneBooks,
     pub(super) buckets: Buckets,
     /// Slots that are free, but whose word was overwritten: they wait for the next rebuild.
@@ -88,8 +92,9 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(shape: Shape) -> Self {
-        Self {
+    /// The books of a control area that has just been created.
+    pub(crate) fn new(region: &Arc<Region>, shape: Shape) -> Self {
+        let mut hub = Self {
             roster: Roster::default(),
             jobs: Jobs::new(),
             reactors: Reactors::default(),
@@ -98,12 +103,13 @@ impl Hub {
             ending: Ending::default(),
             has_leader: false,
             followers: Vec::new(),
-            flights: (0..SLOTS).map(|_| None).collect(),
-            free: (0..SLOTS as u32).rev().collect(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            room: Room::new(Arc::clone(region)),
             lanes: LaneBooks::new(shape),
             buckets: Buckets::default(),
             lost: Vec::new(),
-            vacant: vec![Vacant::default(); SLOTS],
+            vacant: Vec::new(),
             suspects: false,
             outcomes: 0,
             rebuilds: 0,
@@ -114,12 +120,15 @@ impl Hub {
             paces: Paces::new(),
             aftermath: Aftermath::default(),
             look_at: NEVER,
-        }
+        };
+        hub.add_slots(FIRST_SLOTS);
+        hub
     }
 
     /// A slot to fill for a task of this lane, if one is free and none of the lane has been
     /// waiting for one.
     pub(crate) fn begin(&mut self, control: &Control, lane: Lane) -> Option<Filling> {
+        self.make_room(control);
         match self.lanes.admits(lane, self.free.len()) {
             true => self.take_slot(control),
             false => None,
@@ -214,7 +223,11 @@ impl Hub {
 
     /// Moves waiting tasks into free slots.
     pub(super) fn feed(&mut self, control: &Control) {
-        while let Some(lane) = self.lanes.next(self.free.len()) {
+        loop {
+            self.make_room(control);
+            let Some(lane) = self.lanes.next(self.free.len()) else {
+                return;
+            };
             let Some(filling) = self.take_slot(control) else {
                 return;
             };
@@ -349,7 +362,7 @@ impl Hub {
 
     /// How many tasks have been submitted and not ended.
     pub(crate) fn tasks(&self) -> usize {
-        SLOTS - self.free.len() - self.lost.len() + self.lanes.waiting()
+        self.vacant.len() - self.free.len() - self.lost.len() + self.lanes.waiting()
     }
 
     /// Calls as many of those who wait in line as the queue has room for.
@@ -367,10 +380,10 @@ impl Hub {
         }
     }
 
-    /// How many tasks could be submitted before one has to wait.
+    /// How many tasks could be submitted before one has to wait, if there is memory.
     #[cfg(test)]
     pub(crate) fn vacancies(&self) -> usize {
-        self.free.len()
+        self.free.len() + crate::protocol::control::SLOTS - self.vacant.len()
     }
 
     /// How many tasks in slots wait for a worker, and how many do not any more.

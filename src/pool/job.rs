@@ -313,7 +313,7 @@ impl Hub {
         // One that waits for a place is posted when its caller may be asleep, and cannot see to it
         // that the work is shared out.
         launch.large |= self.jobs.count() >= JOBS;
-        if self.jobs.active != u64::MAX && !self.jobs.has_backlog() {
+        if !self.jobs.has_backlog() && self.has_place() {
             self.post(control, launch, Arc::clone(entry), Inquiry::default());
             return;
         }
@@ -324,7 +324,7 @@ impl Hub {
 
     /// Posts waiting jobs while the board has places.
     pub(super) fn post_waiting(&mut self, control: &Control) {
-        while self.jobs.active != u64::MAX {
+        while self.jobs.has_backlog() && self.has_place() {
             let Some((launch, entry)) = self.jobs.backlog.pop_front() else {
                 return;
             };
@@ -335,6 +335,11 @@ impl Hub {
         }
     }
 
+    /// Whether a job could be posted now.
+    fn has_place(&mut self) -> bool {
+        self.room.place(self.jobs.active).is_some()
+    }
+
     /// Posts a round of a job on a board that has a place.
     pub(super) fn post(
         &mut self,
@@ -343,9 +348,9 @@ impl Hub {
         entry: Arc<JobEntry>,
         inquiry: Inquiry,
     ) {
-        let job = self.jobs.active.trailing_ones();
+        let place = self.room.place(self.jobs.active);
         let board = control.board();
-        let Some(body) = control.job_body(job) else {
+        let Some((job, body)) = place.and_then(|job| Some((job, control.job_body(job)?))) else {
             return;
         };
         match &self.jobs.lingering {

@@ -32,6 +32,7 @@ pub(crate) mod job;
 pub(crate) mod lanes;
 pub(crate) mod life;
 pub(crate) mod reply;
+mod room;
 pub(crate) mod roster;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;

@@ -19,7 +19,7 @@ use crate::pool::inquiry::Inquiry;
 use crate::pool::job::{JobEntry, JobOutcome, Launch, Running};
 use crate::pool::recovery::Loss;
 use crate::pool::terms::TaskTerms;
-use crate::protocol::control::{Control, SLOTS};
+use crate::protocol::control::Control;
 use crate::protocol::task::Task;
 use crate::ring::{Put, Stand, Verdict};
 
@@ -74,7 +74,7 @@ impl Hub {
     fn renew_tasks(&mut self, control: &Control, damage: &Damage) {
         let ring = control.ring();
         let mut waiting = Vec::new();
-        for slot in 0..SLOTS as u32 {
+        for slot in 0..self.flights.len() as u32 {
             let Some((generation, flight)) = &mut self.flights[slot as usize] else {
                 continue;
             };

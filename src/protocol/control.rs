@@ -22,12 +22,14 @@
 )]
 
 mod drawing;
+mod making;
 
 use core::mem::{offset_of, size_of};
 use core::ops::Range;
 use core::ptr::NonNull;
 
 use self::drawing::LAYOUT;
+pub(crate) use self::making::FIRST_SLOTS;
 use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
 use crate::memory::region::{EXTENT_BYTES, Region};
 use crate::primitive::atomic::{AtomicU64, Ordering};
@@ -118,6 +120,8 @@ struct Queues {
     count: AtomicU64,
     /// Not zero once a task may wait in a lane that is not the main one.
     lanes_in_use: AtomicU64,
+    /// How many slots have memory: the first ones.
+    slots: AtomicU64,
 }
 
 /// Bytes of the control area, a whole number of 2 MiB extents so that the buffers after it are
@@ -126,9 +130,6 @@ pub(crate) const CONTROL_SIZE: usize = size_of::<Control>();
 
 /// What workers may write of it: an extent, so that no huge page is writable in part.
 pub(crate) const WRITABLE: Range<u64> = EXTENT_BYTES..CONTROL_SIZE as u64;
-
-/// Bytes of it that every pool uses; what follows are lanes of pools with very many workers.
-pub(crate) const CONTROL_LEAST: usize = 4 << 20;
 
 impl Control {
     /// The control area of a region that [`Control::create`] has been called on.
@@ -140,122 +141,6 @@ impl Control {
         // lifetime of the borrow and which begins on a 2 MiB boundary; every bit pattern is a
         // valid `Control`, and all its fields are atomics or `UnsafeCell`s.
         Some(unsafe { start.as_ref() })
-    }
-
-    /// Brings the control area of a fresh region into being; `None` when the region is too small.
-    ///
-    /// Called once by the parent, before any worker exists, on committed memory. Every shared word
-    /// is born through its own constructor; that some of them happen to be zero, as fresh memory
-    /// is, is their business.
-    pub(crate) fn create<'a>(
-        region: &'a Region,
-        workers: usize,
-        shape: Shape,
-        image: &ImageId,
-    ) -> Option<&'a Self> {
-        let read_only = |offset| offset_of!(Self, read_only) + offset;
-        Self::fill::<Doorbell>(
-            region,
-            read_only(offset_of!(ReadOnly, doorbell)),
-            1,
-            Doorbell::new,
-        )?;
-        Self::fill::<JobFront>(
-            region,
-            read_only(offset_of!(ReadOnly, fronts)),
-            JOBS,
-            JobFront::new,
-        )?;
-        let ranges = read_only(offset_of!(ReadOnly, ranges));
-        Self::fill::<ChunkRange>(region, ranges, JOBS * CHUNKS, ChunkRange::new)?;
-        let writable = |offset| offset_of!(Self, writable) + offset;
-        Self::fill::<ParkWord>(
-            region,
-            writable(offset_of!(Writable, parks)),
-            WORKERS,
-            ParkWord::new,
-        )?;
-        let sentry = writable(offset_of!(Writable, sentry));
-        Self::fill::<SentryWord>(region, sentry, 1, SentryWord::new)?;
-        Self::fill::<RingHeader>(
-            region,
-            writable(offset_of!(Writable, ring)),
-            1,
-            RingHeader::new,
-        )?;
-        Self::fill::<Cell>(
-            region,
-            writable(offset_of!(Writable, cells)),
-            CELLS,
-            Cell::new,
-        )?;
-        Self::fill::<Slot>(
-            region,
-            writable(offset_of!(Writable, slots)),
-            SLOTS,
-            Slot::new,
-        )?;
-        Self::fill::<JobCounts>(
-            region,
-            writable(offset_of!(Writable, counts)),
-            JOBS,
-            JobCounts::new,
-        )?;
-        let chunks = writable(offset_of!(Writable, chunks));
-        Self::fill::<Chunk>(region, chunks, JOBS * CHUNKS, Chunk::new)?;
-        let lanes = writable(offset_of!(Writable, lanes));
-        Self::fill::<LaneRing>(region, lanes, shape.lanes() - 1, LaneRing::new)?;
-        let control = Self::of(region)?;
-        // ORDERING: Relaxed throughout; the workers that read this are created afterwards, and
-        // creating a process orders everything before it.
-        let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
-        control.set_workers(workers, shape.places());
-        let Queues {
-            count,
-            lanes_in_use,
-        } = &control.read_only.queues.0;
-        set(count, shape.queues().into());
-        set(lanes_in_use, u64::from(shape.queues() > 1));
-        set(&control.read_only.identity.layout, LAYOUT);
-        set(&control.read_only.identity.region_size, region.size());
-        for (word, value) in control
-            .read_only
-            .identity
-            .image
-            .iter()
-            .zip(image.to_words())
-        {
-            set(word, value);
-        }
-        set(&control.read_only.identity.magic, MAGIC);
-        Some(control)
-    }
-
-    /// Bytes of the control area that such a pool uses, in whole extents.
-    pub(crate) const fn used(shape: Shape) -> u64 {
-        let end = offset_of!(Self, writable.lanes) + (shape.lanes() - 1) * size_of::<LaneRing>();
-        let end = end.next_multiple_of(EXTENT_BYTES as usize);
-        if end > CONTROL_LEAST {
-            end as u64
-        } else {
-            CONTROL_LEAST as u64
-        }
-    }
-
-    /// Writes `count` fresh values from `offset` on.
-    fn fill<T>(region: &Region, offset: usize, count: usize, new: fn() -> T) -> Option<()> {
-        let first = region
-            .pointer(offset as u64, count * size_of::<T>())?
-            .cast::<T>();
-        for index in 0..count {
-            // SAFETY: `index < count`, and that many fit the range (checked above).
-            let place = unsafe { first.add(index) };
-            // SAFETY: in the mapping, aligned because the region begins on a 2 MiB boundary and
-            // the offset is that of a field, writable in the process that created the region, and
-            // nobody else knows it yet.
-            unsafe { place.write(new()) };
-        }
-        Some(())
     }
 
     /// Checks that this area was laid out by the same build of the same program.
@@ -282,7 +167,7 @@ impl Control {
         let Writable {
             ring, cells, slots, ..
         } = &self.writable;
-        Ring::new(ring, cells, slots)
+        Ring::new(ring, cells, slots).with_used(&self.read_only.queues.0.slots)
     }
 
     /// One lane of the task ring; the main one, if there is none of that number.
@@ -473,14 +358,6 @@ mod tests {
             let offset = Control::inline_offset(slot);
             assert_eq!(offset % 64, 0);
             assert!(offset + INLINE_SIZE as u64 <= WRITABLE.start);
-        }
-    }
-
-    #[test]
-    fn any_pool_uses_whole_extents_of_it() {
-        for (workers, queues) in (1..=WORKERS).flat_map(|workers| [(workers, 1), (workers, 16)]) {
-            let used = Control::used(Shape::new(workers, queues));
-            assert!(used.is_multiple_of(EXTENT_BYTES) && used <= CONTROL_SIZE as u64);
         }
     }
 }

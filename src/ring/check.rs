@@ -59,7 +59,7 @@ impl Ring<'_> {
 
     /// Whether the queue is as honest processes leave it, while nobody pushes.
     pub(crate) fn check_queue(&self) -> Result<(), QueueFault> {
-        self.hints.check(self.slots.len())
+        self.hints.check(self.used().len())
     }
 
     /// Has workers look through all slots for READY ones, as if a hint had been dropped.

@@ -33,6 +33,7 @@ mod tests;
 mod threads;
 
 use crate::memory::owner::{Owner, Word};
+use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::prefetch;
 
 pub(crate) use check::{Put, Stand};
@@ -98,6 +99,8 @@ pub(crate) enum Harvest {
 pub(crate) struct Ring<'a> {
     hints: Hints<'a>,
     slots: &'a [Slot],
+    /// How many of them there is memory for, if not all.
+    used: Option<&'a AtomicU64>,
     lane: Lane,
 }
 
@@ -113,7 +116,18 @@ impl<'a> Ring<'a> {
         Self {
             hints: Hints { header, cells },
             slots,
+            used: None,
             lane: Lane::MAIN,
+        }
+    }
+
+    /// The same, where only the first `used` slots have memory: whoever looks through all slots
+    /// looks at these. The number may grow; a slot beyond it is not published, so that a look which
+    /// goes by an older number is one that came earlier.
+    pub(crate) fn with_used(self, used: &'a AtomicU64) -> Self {
+        Self {
+            used: Some(used),
+            ..self
         }
     }
 
@@ -121,9 +135,20 @@ impl<'a> Ring<'a> {
     pub(crate) fn beside(&self, lane: Lane, ring: &'a LaneRing) -> Self {
         Self {
             hints: ring.hints(),
-            slots: self.slots,
             lane,
+            ..*self
         }
+    }
+
+    /// The slots that have memory.
+    fn used(&self) -> &'a [Slot] {
+        let Some(used) = self.used else {
+            return self.slots;
+        };
+        // Relaxed: whoever was led here by a hint, or by a count of missed ones, acquired that (R5,
+        // R6), and the number was written before the slot was READY.
+        let used = usize::try_from(used.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        &self.slots[..used.min(self.slots.len())]
     }
 
     /// The slot itself, for its body.
@@ -151,7 +176,7 @@ impl<'a> Ring<'a> {
 
     /// Leaves a hint that the slot is READY in this lane. One too many does no harm.
     pub(crate) fn hint(&self, slot: u32, generation: u32) {
-        self.hints.push(slot, generation, self.slots, self.lane);
+        self.hints.push(slot, generation, self.used(), self.lane);
     }
 
     /// READY(g) in the lane `from` -> READY(g) here, then the hint. False: somebody has claimed it.
@@ -239,11 +264,12 @@ impl<'a> Ring<'a> {
     }
 
     fn claim_any(&self, me: Owner) -> Option<Claim> {
-        (0..self.slots.len() as u32).find_map(|slot| {
-            let generation = self.slot(slot).ready(self.lane)?;
-            self.slot(slot)
-                .claim(self.lane, me, generation)
-                .then_some(Claim { slot, generation })
+        (0..).zip(self.used()).find_map(|(index, slot)| {
+            let generation = slot.ready(self.lane)?;
+            slot.claim(self.lane, me, generation).then_some(Claim {
+                slot: index,
+                generation,
+            })
         })
     }
 
@@ -279,7 +305,7 @@ impl<'a> Ring<'a> {
         done: DoneBits<'_>,
         mut decide: impl FnMut(u32, u32) -> Verdict,
     ) {
-        for (index, slot) in (0..).zip(self.slots) {
+        for (index, slot) in (0..).zip(self.used()) {
             match slot.recover(dead, self.lane, |generation| decide(index, generation)) {
                 Recovered::Untouched | Recovered::Diverted => {}
                 Recovered::Ready(generation) => self.hint(index, generation),
@@ -300,7 +326,7 @@ impl<'a> Ring<'a> {
 
     /// Names the slots that are READY, whatever the lane.
     pub(crate) fn waiting(&self, mut found: impl FnMut(u32, Lane, u32)) {
-        for (index, slot) in (0..).zip(self.slots) {
+        for (index, slot) in (0..).zip(self.used()) {
             if let Some((lane, generation)) = slot.waiting() {
                 found(index, lane, generation);
             }

@@ -155,7 +155,6 @@ mod tests {
     fn region() -> Region {
         let shape = Shape::new(WORKERS, 1);
         let region = Region::create(CONTROL_SIZE as u64).unwrap();
-        region.commit(0..Control::used(shape)).unwrap();
         Control::create(&region, WORKERS, shape, &ImageId::current()).unwrap();
         region
     }

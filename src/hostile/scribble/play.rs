@@ -111,7 +111,7 @@ pub(super) fn with_pool<R>(
     POOL.with(|pool| {
         let (engine, snapshot) = pool.get_or_init(build);
         snapshot.restore(engine.region());
-        *engine.hub() = Hub::new(engine.shape());
+        *engine.hub() = Hub::new(engine.region(), engine.shape());
         let workers = (0..WORKERS).map(|index| Worker {
             owner: Owner::new(index, 1),
             work: Work::Nothing,
