@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -14,7 +15,7 @@ use crate::memory::region::Region;
 use crate::protocol::function::FunctionId;
 use crate::protocol::inherited::Inheritance;
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
-use crate::protocol::token::{self, Handover, ServerToken, Token};
+use crate::protocol::token::{self, Access, Handover, ServerToken, Token};
 use crate::sys::environment::Variables;
 use crate::sys::eventfd::wait_readable;
 use crate::sys::fork;
@@ -62,7 +63,7 @@ pub(crate) enum Manner {
 /// What a worker needs of its parent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ground<'a> {
-    pub(super) region: &'a Region,
+    pub(super) region: &'a Arc<Region>,
     pub(super) event: BorrowedFd<'a>,
     pub(super) commands: BorrowedFd<'a>,
     /// Variables that it is to have; of no use to forks.
@@ -172,7 +173,7 @@ fn fork_self(ground: Ground<'_>, token: &Token) -> Result<PidFd, Error> {
     let live = start::worker().ok_or(Error::PoolClosed)?;
     // In this process, so that the copy need not ask for anything that may fail.
     let handover = Handover {
-        region: duplicate(ground.region.fd())?,
+        region: Access::Mapped(Arc::clone(ground.region)),
         event: duplicate(ground.event)?,
         commands: duplicate(ground.commands)?,
         index: token.index,
@@ -196,7 +197,8 @@ fn live_on(region: &Region, token: &Token, handover: Handover, live: start::Live
     if !matches!(bound, Ok(Some(_))) || process::settle_signals().is_err() {
         return CANNOT;
     }
-    // The parent's mapping, in which a wild pointer could write to anything.
+    // The parent's mapping, in which a wild pointer could write to anything: it becomes this
+    // worker's own.
     if region.protect(0..region.size()).is_err() {
         return CANNOT;
     }

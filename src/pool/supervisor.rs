@@ -13,7 +13,7 @@ mod watchdog;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -49,10 +49,13 @@ impl Supervisor {
     pub(crate) fn start(engine: Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
         let (report, outcome) = mpsc::sync_channel(1);
         let its_engine = Arc::clone(&engine);
+        let (tell, oom_kills) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("gristmill".into())
-            .spawn(move || run(&its_engine, instructions, &report))
+            .spawn(move || run(&its_engine, instructions, &oom_kills, &report))
             .map_err(Error::Thread)?;
+        // While it starts workers; one that was killed for memory before has none to be blamed for.
+        let _ = tell.send(OomKills::now());
         let mut supervisor = Self {
             engine,
             thread: Some(thread),
@@ -118,9 +121,14 @@ struct Watch<'a> {
     instructions: Instructions,
 }
 
-fn run(engine: &Arc<Engine>, instructions: Instructions, report: &SyncSender<Result<(), Error>>) {
+fn run(
+    engine: &Arc<Engine>,
+    instructions: Instructions,
+    oom_kills: &Receiver<OomKills>,
+    report: &SyncSender<Result<(), Error>>,
+) {
     let outcome =
-        Watch::begin(engine, instructions).and_then(|mut watch| match watch.raise_all() {
+        Watch::begin(engine, instructions).and_then(|mut watch| match watch.raise_all(oom_kills) {
             Ok(()) => Ok(watch),
             Err(error) => {
                 watch.end(TaskError::PoolClosed);
@@ -173,15 +181,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Starts every worker and waits until each has said that it is ready.
-    fn raise_all(&mut self) -> Result<(), Error> {
+    fn raise_all(&mut self, oom_kills: &Receiver<OomKills>) -> Result<(), Error> {
         for index in 0..self.charges.len() {
             self.engine.parking().vacate(index as u16);
         }
         for index in 0..self.engine.workers() {
             self.raise(index)?;
         }
-        // While they start; a worker that is killed for memory before has none to be blamed for.
-        self.oom_kills = OomKills::now();
+        self.oom_kills = oom_kills.recv().unwrap_or_else(|_| OomKills::now());
         let mut tokens = Vec::new();
         while !self.all_ready() {
             self.poller.wait(self.patience(), &mut tokens)?;

@@ -4,7 +4,7 @@
 //! code and data) and of the file's device, inode and size. The time of modification is no part:
 //! touching the file of a running program must not make it refuse its next worker.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, os::unix::fs::MetadataExt, sync::OnceLock};
 
 use crate::sys::executable::Executable;
 
@@ -16,8 +16,13 @@ pub(crate) struct ImageId([u64; 4]);
 const _: () = assert!(size_of::<ImageId>() == 32);
 
 impl ImageId {
-    /// The identity of the executable of this process.
+    /// The identity of the executable of this process; found out once, also for forks of it.
     pub(crate) fn current() -> Self {
+        static CURRENT: OnceLock<ImageId> = OnceLock::new();
+        *CURRENT.get_or_init(Self::find)
+    }
+
+    fn find() -> Self {
         let image = Executable::current();
         let mut digest = Digest::new();
         digest.write(image.build_id().unwrap_or_default());
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn it_stays_the_same_and_is_not_nothing() {
         let id = ImageId::current();
-        assert_eq!(id, ImageId::current());
+        assert_eq!(id, ImageId::find());
         assert_eq!(id, ImageId(id.to_words()));
         assert_ne!(id.to_words(), Digest::new().lanes);
     }

@@ -14,6 +14,8 @@ use crate::protocol::function::{BadFunction, FunctionId};
 pub(crate) const CORES: usize = 1024;
 const WORDS: usize = 32;
 const NONE: u64 = u64::MAX;
+/// The word of the quota.
+const QUOTA: usize = 5 + CORES / 64;
 /// The word of the echo's pipe.
 #[cfg(feature = "tracing")]
 const ECHO: usize = WORDS - 1;
@@ -29,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) nice: Option<i32>,
     /// How many nanoseconds an idle worker looks for work at most.
     pub(crate) spin: Option<u64>,
+    /// How many cores the program's control group lets it keep busy, if that is not all.
+    pub(crate) quota: Option<u64>,
     /// One bit a core.
     pub(crate) cores: Option<[u64; CORES / 64]>,
     /// Where what is said through `tracing` goes, and up to which level.
@@ -91,16 +95,16 @@ impl Setting {
 /// The same in the control area: 256 bytes, written by the parent before it starts a worker.
 ///
 /// ```text
-/// 0        8         16      24     32      40 .. 168     168 .. 248   248
-/// | memory | cpu     | open  | nice | spin  | cores:      | reserved   | echo: level, fd |
-/// |        | seconds | files |      | time  | 1024 bits   |            |                 |
+/// 0        8         16      24     32      40 .. 168     168     176 .. 248   248
+/// | memory | cpu     | open  | nice | spin  | cores:      | quota | reserved   | echo: level, fd |
+/// |        | seconds | files |      | time  | 1024 bits   |       |            |                 |
 /// ```
 /// All ones mean none; for the cores, zeros.
 #[repr(C, align(64))]
 pub(crate) struct SettingsPage([AtomicU64; WORDS]);
 
 const _: () = assert!(size_of::<SettingsPage>() == 256);
-const _: () = assert!(5 + CORES / 64 <= WORDS);
+const _: () = assert!(QUOTA < WORDS - 1);
 
 impl SettingsPage {
     /// Writes the settings; by the parent.
@@ -115,7 +119,9 @@ impl SettingsPage {
             settings.spin.unwrap_or(NONE),
         ];
         let cores = settings.cores.unwrap_or_default();
-        for (word, value) in self.0.iter().zip(words.into_iter().chain(cores)) {
+        let quota = settings.quota.unwrap_or(NONE);
+        let words = words.into_iter().chain(cores).chain([quota]);
+        for (word, value) in self.0.iter().zip(words) {
             // ORDERING: Relaxed; the worker that reads it is created afterwards.
             word.store(value, Ordering::Relaxed);
         }
@@ -141,6 +147,7 @@ impl SettingsPage {
             open_files: some(2),
             nice: some(3).map(|bits| (bits as u32).cast_signed()),
             spin: some(4),
+            quota: some(QUOTA),
             cores: Some(cores).filter(|cores| cores.iter().any(|&word| word != 0)),
             #[cfg(feature = "tracing")]
             echo: some(ECHO).map(|bits| EchoPipe {
@@ -178,6 +185,7 @@ mod tests {
             open_files: Some(3),
             nice: Some(-4),
             spin: Some(5),
+            quota: Some(6),
             cores: Some(cores),
             #[cfg(feature = "tracing")]
             echo: Some(EchoPipe { fd: 9, level: 5 }),

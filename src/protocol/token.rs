@@ -28,9 +28,11 @@ use std::{
     fmt,
     os::fd::{OwnedFd, RawFd},
     str::FromStr,
+    sync::Arc,
 };
 
 use super::function::FunctionId;
+use crate::memory::region::Region;
 use crate::sys::sandbox::Policy;
 
 /// The variable's name.
@@ -43,11 +45,20 @@ pub(crate) const VARIABLE: &str = concat!(
     env!("CARGO_PKG_VERSION_PATCH"),
 );
 
+/// How a worker comes by the region.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// By its memfd.
+    File(OwnedFd),
+    /// By the mapping that a fork of the parent has already, and keeps for good.
+    Mapped(Arc<Region>),
+}
+
 /// What a parent gives a worker.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    /// The region's memfd.
-    pub(crate) region: OwnedFd,
+    /// The region.
+    pub(crate) region: Access,
     /// The eventfd that wakes the parent.
     pub(crate) event: OwnedFd,
     /// The eventfd that wakes the parent's supervisor.

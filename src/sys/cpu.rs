@@ -2,11 +2,39 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
 /// How many cores this process may keep busy: affinity and the quota of its control group counted.
 /// One where the kernel does not say.
 pub(crate) fn available() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    allowed(quota())
+}
+
+/// The same by a quota that is known: no more than a system call, where to find out about a quota
+/// takes a dozen.
+pub(crate) fn allowed(quota: Option<usize>) -> usize {
+    let cores = match sched_getaffinity(Pid::from_raw(0)) {
+        Ok(set) => (0..CpuSet::count())
+            .filter(|&core| set.is_set(core) == Ok(true))
+            .count(),
+        // More cores than such a set has bits.
+        Err(_) => thread::available_parallelism().map_or(1, usize::from),
+    };
+    cores.min(quota.unwrap_or(usize::MAX)).max(1)
+}
+
+/// How many cores the control group lets this process keep busy, if that is less than it may run
+/// on; as it was when this was asked first, also by a process that this one is a fork of.
+pub(crate) fn quota() -> Option<usize> {
+    static QUOTA: OnceLock<Option<usize>> = OnceLock::new();
+    *QUOTA.get_or_init(|| {
+        let most = thread::available_parallelism().ok()?.get();
+        (most < allowed(None)).then_some(most)
+    })
 }
 
 /// The core that runs this thread right now; a hint, for it may move at any time. `None` where the
@@ -91,6 +119,9 @@ mod tests {
     #[test]
     fn the_machine_has_something_to_offer() {
         assert!(available() >= 1);
+        let all = thread::available_parallelism();
+        assert_eq!(Some(available()), all.ok().map(usize::from));
+        assert_eq!(allowed(Some(1)), 1);
         assert!(memory_limit() > 0);
         assert!(memory_available() > 0);
     }

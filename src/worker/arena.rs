@@ -53,7 +53,7 @@ const LARGEST: u64 = SMALLEST << (CLASSES - 1);
 /// How much is committed at a time, so that small results rarely meet the kernel.
 const COMMIT_STEP: u64 = 256 << 10;
 /// The same of blocks for replies: these are few, as the parent takes the lowest slots first.
-const REPLIES_STEP: u64 = 64 << 10;
+const REPLIES_STEP: u64 = 16 << 10;
 const _: () = assert!(ARENA_HEADER_SIZE.is_multiple_of(REPLIES_STEP));
 const _: () = assert!(ARENA_HEADER_SIZE / REPLIES_STEP <= 64);
 

@@ -25,7 +25,7 @@ use super::{life, server, solo};
 use crate::{
     protocol::{
         inherited, start,
-        token::{self, Confinement, Handover, Role, ServerToken, SoloToken, Token},
+        token::{self, Access, Confinement, Handover, Role, ServerToken, SoloToken, Token},
     },
     sys::{
         executable::{self, Constructor, Executable},
@@ -122,7 +122,7 @@ fn begin_worker(token: Token, arguments: Arguments) -> Result<i32, Box<dyn Error
         ..
     } = token;
     Ok(live(Handover {
-        region,
+        region: Access::File(region),
         event,
         commands,
         index,
@@ -177,7 +177,7 @@ fn begin_server(token: ServerToken, arguments: Arguments) -> Result<i32, Box<dyn
     }
     process::set_name(&format!("gristmill-w{index}"));
     Ok(live(Handover {
-        region,
+        region: Access::File(region),
         event,
         commands,
         index,

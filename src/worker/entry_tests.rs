@@ -46,6 +46,9 @@ impl Probe {
     }
 
     pub(super) fn run(self, handover: Handover) -> i32 {
+        let Access::File(file) = handover.region else {
+            unreachable!("it is started anew")
+        };
         let mut answer = File::from(handover.event);
         match self {
             Self::Report => answer.write_all(report().as_bytes()).map_or(1, |()| 7),
@@ -53,7 +56,7 @@ impl Probe {
             Self::Overflow => descend(0),
             Self::Wait => {
                 answer.write_all(b"here").unwrap();
-                wait_for_end(handover.region)
+                wait_for_end(file)
             }
             Self::Touch => {
                 std::hint::black_box(vec![1_u8; TOUCHED]);
@@ -62,7 +65,7 @@ impl Probe {
             Self::Nest => {
                 let nested = Started::new(Self::Wait);
                 write!(answer, "{}", nested.process.pid()).unwrap();
-                wait_for_end(handover.region)
+                wait_for_end(file)
             }
             // In a process of its own, where no other test opens anything or touches memory.
             Self::Count => {

@@ -5,6 +5,7 @@ use core::mem::replace;
 use std::time::{Duration, Instant};
 
 use crate::protocol::control::Control;
+use crate::protocol::settings::Settings;
 use crate::sync::kernel::KernelFutex;
 use crate::sync::{Duty, Group};
 use crate::sys::cpu;
@@ -58,9 +59,10 @@ pub(crate) struct Idle<'a> {
 }
 
 impl<'a> Idle<'a> {
-    pub(crate) fn new(control: &'a Control, me: u16, group: Group, longest: Option<u64>) -> Self {
-        let longest = longest.map_or(LONGEST_SPIN, Duration::from_nanos);
-        let cores = cpu::available();
+    pub(crate) fn new(control: &'a Control, me: u16, group: Group, settings: &Settings) -> Self {
+        let longest = settings.spin.map_or(LONGEST_SPIN, Duration::from_nanos);
+        let quota = settings.quota.and_then(|quota| usize::try_from(quota).ok());
+        let cores = cpu::allowed(quota);
         let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
         let yields = control.workers() >= cores;
         Self {

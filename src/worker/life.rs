@@ -20,7 +20,7 @@ use crate::protocol::function::FunctionId;
 use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
 use crate::protocol::settings::find_setup;
-use crate::protocol::token::Handover;
+use crate::protocol::token::{Access, Handover};
 use crate::sys::clock::{self, Tempo};
 #[cfg(feature = "tokio")]
 use crate::sys::cpu;
@@ -86,7 +86,11 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let began = (clock::ticks(), clock::now());
     let me = Owner::new(handover.index, handover.incarnation);
     // For good: futures borrow from it, and nothing outlives the process.
-    let region: &'static Region = Box::leak(Box::new(Region::attach(handover.region)?));
+    let region: &'static Region = match handover.region {
+        Access::File(file) => Box::leak(Box::new(Region::attach(file)?)),
+        // Read-only already.
+        Access::Mapped(region) => Box::leak(Box::new(region)),
+    };
     // SAFETY: the parent passed its event descriptor, which it opened nonblocking.
     let event = unsafe { eventfd::Bell::from_owned(handover.event) };
     // SAFETY: as above.
@@ -124,9 +128,8 @@ fn attach(handover: Handover) -> Result<i32, Box<dyn Error>> {
     let life = control.life().load();
     let settings = control.settings().load();
     let settled = settle::settle(&settings, handover.setup).and_then(|()| {
-        // Before the sandbox, for both open files: to learn how many cores there are, and how much
-        // memory is used.
-        let idle = Idle::new(control, me.index(), rounds.group(), settings.spin);
+        // Before the sandbox, for it opens a file to learn how much memory is used.
+        let idle = Idle::new(control, me.index(), rounds.group(), &settings);
         let memory = life.max_memory.and_then(MemoryLimit::open);
         if let Some((ruleset, policy)) = handover.sandbox {
             settle::confine(ruleset, policy)?;

@@ -105,7 +105,10 @@ impl Builder {
         if self.queue_depth == Some(0) {
             return Err(invalid("queue_depth", "at least 1", 0));
         }
-        let settings = self.complete_settings()?;
+        let settings = Settings {
+            quota: cpu::quota().map(|cores| cores as u64),
+            ..self.complete_settings()?
+        };
         let manner = self.manner()?;
         let sandbox = self.complete_sandbox()?;
         self.check_variables()?;
