@@ -187,8 +187,9 @@
 //! [`Builder::memory_budget`] bounds the shared memory of buffers, contexts and arguments, in
 //! extents of 2 MiB, whether in use or kept warm ([`Builder::keep_warm`]). Beyond it, and when the
 //! machine is full, allocation is [`Error::OutOfMemory`]: memory is committed before it is handed
-//! out. Not counted are 4 MiB of bookkeeping and the results of `spawn`, which lie in the memory of
-//! the worker that wrote them: at most 4 GiB a worker, or the budget if that is less.
+//! out. Not counted are the bookkeeping, a quarter of a MiB that grows to 4 MiB with the tasks and
+//! jobs that there are at a time, and the results of `spawn`, which lie in the memory of the worker
+//! that wrote them: at most 4 GiB a worker, or the budget if that is less.
 //!
 //! # Features
 //!

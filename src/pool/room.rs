@@ -63,3 +63,49 @@ impl Hub {
         self.free.splice(0..0, free);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+    use crate::protocol::control::FIRST_SLOTS;
+
+    const TASKS: u32 = 1000;
+    const JOBS: u32 = 100;
+
+    /// More at once than there is room for at first; how many slots there are then.
+    fn keep_busy(pool: &Pool) -> usize {
+        let xs = pool.alloc_from_fn(10, |i| i as u64).unwrap().freeze();
+        let jobs: Vec<_> = (0..JOBS)
+            .map(|_| pool.par_map(&xs, |x| x + 1).start().unwrap())
+            .collect();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|n| pool.spawn(n, |n| n.to_native() + 1).unwrap())
+            .collect();
+        for (n, task) in (0..).zip(tasks) {
+            assert_eq!(*task.wait().unwrap(), n + 1);
+        }
+        for job in jobs {
+            assert_eq!(job.wait().unwrap()[9], 10);
+        }
+        pool.engine().hub().vacant.len()
+    }
+
+    #[test]
+    fn where_there_is_no_memory_for_more_work_waits_for_what_there_is() {
+        let pool = Pool::builder().workers(1).memory_budget(64 << 20);
+        let pool = pool.build().unwrap();
+        let region = pool.engine().region();
+        // To commit what may not be written fails, as it does on a full machine.
+        for later in Control::made_later() {
+            region.protect(later).unwrap();
+        }
+        assert_eq!(keep_busy(&pool), FIRST_SLOTS);
+        assert_eq!(pool.engine().hub().room.places, 1);
+        for later in Control::made_later() {
+            region.unprotect(later).unwrap();
+        }
+        assert!(keep_busy(&pool) > FIRST_SLOTS);
+        assert_ne!(pool.engine().hub().room.places, 1);
+    }
+}

@@ -133,6 +133,20 @@ impl Control {
 
 const _: () = assert!(FIRST_SLOTS.is_power_of_two() && FIRST_SLOTS <= SLOTS);
 
+#[cfg(test)]
+impl Control {
+    /// Whole pages of what is made later: chunks of places, and tasks.
+    pub(crate) fn made_later() -> [Range<u64>; 2] {
+        use crate::memory::region::PAGE_BYTES;
+        let ranges = at!(read_only.ranges[CHUNKS]: ChunkRange)..at!(read_only.tasks);
+        let tasks = at!(read_only.tasks[FIRST_SLOTS]: TaskBody)..at!(read_only.queues);
+        [ranges, tasks].map(|Range { start, end }| {
+            let end = end as u64 / PAGE_BYTES * PAGE_BYTES;
+            (start as u64).next_multiple_of(PAGE_BYTES)..end
+        })
+    }
+}
+
 fn too_small() -> SysError {
     SysError::of("find the control area in the region")(Errno::EINVAL)
 }
