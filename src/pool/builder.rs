@@ -19,7 +19,7 @@ use crate::pool::life::{LifePlan, Service};
 use crate::pool::sandbox::Sandbox;
 use crate::pool::scheduler::{self, Scheduler};
 use crate::pool::start::{Manner, StartMethod};
-use crate::pool::supervisor::Supervisor;
+use crate::pool::supervisor::{Supervisor, Upcoming};
 use crate::protocol::closure::{require_no_captures, summon};
 use crate::protocol::function::FunctionId;
 use crate::protocol::inherited::Inheritance;
@@ -298,9 +298,11 @@ impl Builder {
     pub fn build(self) -> Result<Pool, Error> {
         let plan = self.life.clone();
         let config = self.complete()?;
+        // It comes up while the rest is made.
+        let upcoming = Upcoming::new()?;
         let engine = Engine::new(config)?;
         let instructions = plan.instruct(&engine)?;
-        let supervisor = Supervisor::start(Arc::clone(&engine), instructions)?;
+        let supervisor = Supervisor::start(upcoming, Arc::clone(&engine), instructions)?;
         Ok(Pool { engine, supervisor })
     }
 }

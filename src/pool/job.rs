@@ -160,6 +160,7 @@ struct JobPlace {
 /// The jobs on the board, and those that wait for a place on it.
 #[derive(Debug)]
 pub(crate) struct Jobs {
+    /// As many as there were at a time.
     pub(crate) running: Vec<Option<Running>>,
     /// What the parent wrote into the headers.
     places: Vec<JobPlace>,
@@ -177,7 +178,7 @@ impl Jobs {
     pub(crate) fn new() -> Self {
         const { assert!(JOBS == 64, "`active` has one bit a job") };
         Self {
-            running: (0..JOBS).map(|_| None).collect(),
+            running: Vec::new(),
             places: vec![JobPlace::default(); JOBS],
             active: 0,
             live: Arc::default(),
@@ -199,6 +200,20 @@ impl Jobs {
     /// The running job in a place.
     pub(crate) fn get(&mut self, job: u32) -> Option<&mut Running> {
         self.running.get_mut(job as usize)?.as_mut()
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn running(&self, job: u32) -> Option<&Running> {
+        self.running.get(job as usize)?.as_ref()
+    }
+
+    fn seat(&mut self, job: u32, running: Running) {
+        let index = job as usize;
+        if self.running.len() <= index {
+            self.running.resize_with(index + 1, || None);
+        }
+        self.running[index] = Some(running);
+        self.set_active(self.active | 1 << job);
     }
 
     /// Elements done and in all, of exactly this job.
@@ -253,7 +268,7 @@ impl Jobs {
     /// What the header of a place must say.
     pub(crate) fn known(&self, job: u32) -> Known {
         let JobPlace { generation, epoch } = self.places[job as usize];
-        let running = self.running[job as usize].as_ref();
+        let running = self.running(job);
         Known {
             generation,
             epoch,
@@ -284,7 +299,7 @@ impl Jobs {
     /// Removes a job from the books.
     pub(crate) fn remove(&mut self, job: u32) -> Option<Running> {
         self.set_active(self.active & !(1 << job));
-        self.running[job as usize].take()
+        self.running.get_mut(job as usize)?.take()
     }
 
     /// Puts a job behind those that wait.
@@ -421,8 +436,7 @@ impl Hub {
         };
         self.jobs.places[job as usize].generation = generation;
         self.jobs.call_back(job);
-        self.jobs.running[job as usize] = Some(running);
-        self.jobs.set_active(self.jobs.active | 1 << job);
+        self.jobs.seat(job, running);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

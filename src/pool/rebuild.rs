@@ -220,7 +220,7 @@ impl Hub {
         for job in 0..JOBS as u32 {
             self.jobs.call_back(job);
             let known = self.jobs.known(job);
-            let running = self.jobs.running[job as usize].as_ref();
+            let running = self.jobs.running(job);
             let left = running.map_or(0, |running| board.unsettled(&running.posted));
             board.renew(job, known, left);
             self.wake_workers(left);

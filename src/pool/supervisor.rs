@@ -4,6 +4,7 @@
 //! to the *thread* that started it. It sleeps in epoll on every worker's pidfd, on a bell of its
 //! own, and, while no other listener is there, on the bell that workers ring.
 
+mod early;
 mod ears;
 mod hearing;
 mod raise;
@@ -13,10 +14,12 @@ mod watchdog;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use self::early::Charter;
+pub(crate) use self::early::Upcoming;
 use self::ears::Ears;
 use self::succession::{Role, Service};
 use self::watchdog::Watchdog;
@@ -45,21 +48,23 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the thread, which starts the workers; returns when all are ready.
-    pub(crate) fn start(engine: Arc<Engine>, instructions: Instructions) -> Result<Self, Error> {
+    /// Starts the workers; returns when all are ready.
+    pub(crate) fn start(
+        upcoming: Upcoming,
+        engine: Arc<Engine>,
+        instructions: Instructions,
+    ) -> Result<Self, Error> {
         let (report, outcome) = mpsc::sync_channel(1);
-        let its_engine = Arc::clone(&engine);
         let (tell, oom_kills) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new()
-            .name("gristmill".into())
-            .spawn(move || run(&its_engine, instructions, &oom_kills, &report))
-            .map_err(Error::Thread)?;
+        let thread = upcoming.begin(Charter {
+            engine: Arc::clone(&engine),
+            instructions,
+            oom_kills,
+            report,
+        });
         // While it starts workers; one that was killed for memory before has none to be blamed for.
         let _ = tell.send(OomKills::now());
-        let mut supervisor = Self {
-            engine,
-            thread: Some(thread),
-        };
+        let mut supervisor = Self { engine, thread };
         match outcome.recv() {
             Ok(Ok(())) => Ok(supervisor),
             Ok(Err(error)) => {
@@ -121,20 +126,22 @@ struct Watch<'a> {
     instructions: Instructions,
 }
 
-fn run(
-    engine: &Arc<Engine>,
-    instructions: Instructions,
-    oom_kills: &Receiver<OomKills>,
-    report: &SyncSender<Result<(), Error>>,
-) {
-    let outcome =
-        Watch::begin(engine, instructions).and_then(|mut watch| match watch.raise_all(oom_kills) {
+fn run(charter: Charter) {
+    let Charter {
+        ref engine,
+        instructions,
+        oom_kills,
+        report,
+    } = charter;
+    let outcome = Watch::begin(engine, instructions).and_then(|mut watch| {
+        match watch.raise_all(&oom_kills) {
             Ok(()) => Ok(watch),
             Err(error) => {
                 watch.end(TaskError::PoolClosed);
                 Err(error)
             }
-        });
+        }
+    });
     match outcome {
         Ok(mut watch) => {
             // The pool may be gone before it heard: then `stop` was called already.

@@ -35,6 +35,7 @@ pub(super) struct Ears {
     echo: Option<(Echo, RawFd)>,
     next: u64,
     pipes: HashMap<u64, Ear>,
+    /// Empty until there is something to be read.
     buffer: Vec<u8>,
 }
 
@@ -80,7 +81,7 @@ impl Ears {
             echo,
             next: FIRST,
             pipes: HashMap::new(),
-            buffer: vec![0; BITE],
+            buffer: Vec::new(),
         })
     }
 
@@ -147,6 +148,7 @@ impl Ears {
         let Some(ear) = self.pipes.get_mut(&token) else {
             return Received::Nothing;
         };
+        self.buffer.resize(BITE, 0);
         let received = ear.receiver.receive(&mut self.buffer);
         let Received::Bytes(size) = received else {
             return received;
