@@ -1,5 +1,7 @@
 //! Stores that pass the cache.
 
+#![expect(unsafe_code, reason = "stores of which the processor was asked")]
+
 use std::mem::MaybeUninit;
 
 use super::isa;
@@ -17,12 +19,17 @@ pub(super) const LINE: usize = 64;
 pub(super) struct Streamer {
     /// Something is under way. A fence drains the store buffer, which a small job should not pay.
     dirty: bool,
+    /// Lines are written in two halves.
+    in_halves: bool,
 }
 
 impl Streamer {
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { dirty: false }
+        Self {
+            dirty: false,
+            in_halves: isa::likes_halves(),
+        }
     }
 
     /// Copies `lines` to `target`.
@@ -30,7 +37,11 @@ impl Streamer {
     pub(super) fn write(&mut self, lines: &[Line], target: &mut [MaybeUninit<Line>]) {
         self.dirty = true;
         for (line, target) in lines.iter().zip(target) {
-            isa::store(line, target);
+            match self.in_halves {
+                // SAFETY: `likes_halves` said so when this was made.
+                true => unsafe { isa::store_halves(line, target) },
+                false => isa::store(line, target),
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable.rs")]
 mod selected;
 
-pub(super) use selected::{STREAMS, fence, likes_lanes, prefetch, store, widest};
+pub(super) use selected::{
+    STREAMS, fence, likes_halves, likes_lanes, prefetch, store, store_halves, widest,
+};
 
 /// A loop that is compiled once for every instruction set that [`widest`] chooses from.
 pub(super) trait Kernel {

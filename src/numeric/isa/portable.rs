@@ -24,6 +24,21 @@ pub(in super::super) fn store(line: &Line, target: &mut MaybeUninit<Line>) {
     target.write(*line);
 }
 
+/// There is one kind of store.
+#[inline(always)]
+pub(in super::super) fn likes_halves() -> bool {
+    false
+}
+
+/// As [`store`].
+///
+/// # Safety
+/// None is asked for here.
+#[inline(always)]
+pub(in super::super) unsafe fn store_halves(line: &Line, target: &mut MaybeUninit<Line>) {
+    store(line, target);
+}
+
 /// Ordinary stores are ordered by whatever publishes them.
 #[inline(always)]
 pub(in super::super) fn fence() {}
