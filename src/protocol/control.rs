@@ -21,6 +21,7 @@
     reason = "views a checked range of the region as the control structure"
 )]
 
+mod callers;
 mod drawing;
 mod making;
 
@@ -28,6 +29,7 @@ use core::mem::{offset_of, size_of};
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use self::callers::Callers;
 use self::drawing::LAYOUT;
 pub(crate) use self::making::FIRST_SLOTS;
 use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
@@ -82,7 +84,7 @@ struct ReadOnly {
     doorbell: Doorbell,
     open_jobs: Line<AtomicU64>,
     workers: Line<AtomicU64>,
-    waiter: Line<AtomicU64>,
+    callers: Line<Callers>,
     settings: SettingsPage,
     arenas: [ArenaPlace; WORKERS],
     fronts: [JobFront; JOBS],
@@ -250,17 +252,9 @@ impl Control {
         )
     }
 
-    /// By the parent: a thread spins on this core for an outcome, or none does.
-    pub(crate) fn note_waiter(&self, core: Option<u32>) {
-        let bits = core.map_or(0, |core| u64::from(core) + 1);
-        // ORDERING: Relaxed; a hint.
-        self.read_only.waiter.0.store(bits, Ordering::Relaxed);
-    }
-
-    /// Whether a thread of the parent spins on this core for an outcome: a hint.
-    pub(crate) fn waiter_spins_on(&self, core: u32) -> bool {
-        // ORDERING: Relaxed; a hint.
-        self.read_only.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
+    /// Where the parent's threads are that call workers.
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.read_only.callers.0
     }
 
     /// How many workers there are.
