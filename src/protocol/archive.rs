@@ -191,7 +191,46 @@ pub(crate) unsafe fn write_or_move<T: Payload>(
 /// counts from the start of the place.
 ///
 /// The archive is what lies between `position` and its end, in front of which may be padding.
+#[inline]
 pub(crate) fn append<T: Payload>(
+    value: &T,
+    place: &mut [u8],
+    position: usize,
+) -> Result<Fit, ArchiveError> {
+    if is_copy::<T>() {
+        let start = position.next_multiple_of(align_of::<T::Archived>());
+        let end = start + size_of::<T>();
+        if end <= LIMIT {
+            return Ok(copy(value, place, position, start));
+        }
+    }
+    append_any(value, place, position)
+}
+
+/// Whether the archive of a value is its bytes, so that no serialiser is needed.
+const fn is_copy<T: Payload>() -> bool {
+    T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>()
+}
+
+/// Copies a value that [is its archive](is_copy) to `start`, and clears what is before it.
+#[inline]
+fn copy<T: Payload>(value: &T, place: &mut [u8], position: usize, start: usize) -> Fit {
+    let end = start + size_of::<T>();
+    let Some(target) = place.get_mut(start..end) else {
+        return Fit::Needs(end);
+    };
+    let bytes = NonNull::from(value).cast::<u8>();
+    // SAFETY: whoever says that a type is copied as it is promises that no byte of it is undefined;
+    // the value is borrowed for as long as the slice.
+    let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), size_of::<T>()) };
+    target.copy_from_slice(bytes);
+    if position < start {
+        place[position..start].fill(0);
+    }
+    Fit::Written(end)
+}
+
+fn append_any<T: Payload>(
     value: &T,
     place: &mut [u8],
     position: usize,
@@ -268,17 +307,27 @@ fn refusal<T>(sink: &Sink, error: &rancor::Error) -> ArchiveError {
 
 /// The archived value inside `bytes`, which are exactly those that [`write`] produced; checked.
 pub(crate) fn access<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, ArchiveError> {
+    check::<T>(bytes).map_err(|error| ArchiveError::Invalid {
+        type_name: type_name::<T>(),
+        bytes: bytes.len(),
+        reason: error.to_string(),
+    })
+}
+
+/// As [`access`], for those who do not tell why there is none: what this gives fits a register, and
+/// the check of a number comes to a comparison or two.
+#[inline]
+pub(crate) fn find<T: Payload>(bytes: &[u8]) -> Option<&T::Archived> {
+    check::<T>(bytes).ok()
+}
+
+#[inline]
+fn check<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, rancor::Error> {
     let mut validator = Validator::new(
         ArchiveValidator::with_max_depth(bytes, Some(DEPTH)),
         SharedValidator::new(),
     );
-    access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator).map_err(|error| {
-        ArchiveError::Invalid {
-            type_name: type_name::<T>(),
-            bytes: bytes.len(),
-            reason: error.to_string(),
-        }
-    })
+    access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator)
 }
 
 /// An owned value from its archive.

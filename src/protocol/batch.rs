@@ -65,11 +65,13 @@ impl Packer {
     }
 
     /// How many items are in it.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Adds an item; one that does not fit says where it would end.
+    #[inline]
     pub(crate) fn push<A: Payload>(&mut self, item: &A) -> Result<Fit, ArchiveError> {
         let fit = archive::append(item, bytemuck::cast_slice_mut(&mut self.room), self.used)?;
         if let Fit::Written(end) = fit {
@@ -266,6 +268,12 @@ impl<'a> Results<'a> {
         Ok(results)
     }
 
+    /// How many items have their results: the index of the next one.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.index
+    }
+
     /// Says that the next item is begun: from now on it will not be begun again.
     #[inline]
     pub(crate) fn begin(&mut self) {
@@ -274,6 +282,7 @@ impl<'a> Results<'a> {
 
     /// Writes the item's result, which counts once it is [accepted](Self::accept) with the end
     /// that this gives.
+    #[inline]
     pub(crate) fn write<R: Payload>(&mut self, result: &R) -> Result<usize, TaskFault> {
         let used = self.used;
         let mut fit = archive::append(result, self.bytes(), used)?;

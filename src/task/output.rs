@@ -60,7 +60,7 @@ impl<R: Payload> TaskOutput<R> {
     #[inline]
     pub(super) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
         let source = block.get(range.clone())?;
-        let archived = core::ptr::from_ref(archive::access::<R>(source).ok()?);
+        let archived = core::ptr::from_ref(archive::find::<R>(source)?);
         let root = archived.addr().wrapping_sub(source.as_ptr().addr());
         let bytes = ReplyBytes::tiny_part(block, range)?;
         (align_of::<R::Archived>() <= ReplyBytes::TINY_ALIGN).then_some(Self {

@@ -34,42 +34,80 @@ where
     let context = call.context::<C, M>();
     // Results are copied into the batch's block, which has the arena for itself.
     let _none = loan::none();
-    let began = clock::now();
-    let mut looked = clock::ticks();
+    let mut slice = Slice::begin();
     let mut results = Results::new(call.place, items.len(), size_of::<R::Archived>())?;
-    for index in 0..items.len() {
-        results.begin();
-        match items.archive(index).map(archive::access::<A>) {
-            Some(Ok(arguments)) => {
-                let outcome = panic::catch(|| {
-                    let result = f(context, arguments);
-                    results.write(&result)
-                });
-                match outcome {
-                    Ok(Ok(end)) => results.accept(end),
-                    Ok(Err(fault)) => results.fail(fault),
-                    Err(report) => {
-                        error_hook::notify(|| report.clone().into());
-                        results.panicked(&report);
-                    }
-                }
-            }
-            _ => results.fail(TaskFault::BadArguments),
-        }
-        if items.is_whole() {
-            continue;
-        }
-        let ticks = clock::ticks();
-        if results.is_enough() {
+    // Once for as many items as go well one after another, not for each.
+    let call = |item: &A::Archived| f(context, item);
+    while let Err(report) =
+        panic::catch(|| go_on::<A, R, _>(&call, &items, &mut results, &mut slice))
+    {
+        error_hook::notify(|| report.clone().into());
+        results.panicked(&report);
+        if !items.is_whole() && slice.is_over(&results) {
             break;
         }
-        if ticks.wrapping_sub(looked) >= LOOK {
-            looked = ticks;
-            if clock::now() - began >= SLICE {
-                break;
+    }
+    results.finish(slice.time());
+    Ok(())
+}
+
+/// Runs items until there is none left, or the time is over. A panic is that of the item begun last,
+/// which has no result then.
+#[inline]
+fn go_on<A: Payload, R: Payload, F: Fn(&A::Archived) -> R>(
+    call: &F,
+    items: &Items<'_>,
+    results: &mut Results<'_>,
+    slice: &mut Slice,
+) {
+    while results.len() < items.len() {
+        results.begin();
+        match items.archive(results.len()).and_then(archive::find::<A>) {
+            Some(arguments) => {
+                // Dropping the result may panic as well.
+                let written = results.write(&call(arguments));
+                match written {
+                    Ok(end) => results.accept(end),
+                    Err(fault) => results.fail(fault),
+                }
             }
+            None => results.fail(TaskFault::BadArguments),
+        }
+        if !items.is_whole() && slice.is_over(results) {
+            break;
         }
     }
-    results.finish(clock::now() - began);
-    Ok(())
+}
+
+/// How long a batch has taken so far.
+struct Slice {
+    began: u64,
+    looked: u64,
+}
+
+impl Slice {
+    fn begin() -> Self {
+        Self {
+            began: clock::now(),
+            looked: clock::ticks(),
+        }
+    }
+
+    /// Whether it is time to hand over what there is.
+    #[inline]
+    fn is_over(&mut self, results: &Results<'_>) -> bool {
+        let ticks = clock::ticks();
+        if results.is_enough() {
+            return true;
+        }
+        if ticks.wrapping_sub(self.looked) < LOOK {
+            return false;
+        }
+        self.looked = ticks;
+        self.time() >= SLICE
+    }
+
+    fn time(&self) -> u64 {
+        clock::now() - self.began
+    }
 }
