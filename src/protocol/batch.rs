@@ -73,7 +73,11 @@ impl Packer {
     /// Adds an item; one that does not fit says where it would end.
     #[inline]
     pub(crate) fn push<A: Payload>(&mut self, item: &A) -> Result<Fit, ArchiveError> {
-        let fit = archive::append(item, bytemuck::cast_slice_mut(&mut self.room), self.used)?;
+        let room = bytemuck::cast_slice_mut(&mut self.room);
+        let fit = match archive::append_copy(item, room, self.used) {
+            Some(fit) => fit,
+            None => archive::append(item, room, self.used)?,
+        };
         if let Fit::Written(end) = fit {
             self.used = end;
             self.ends.push(end as u32);
@@ -285,6 +289,14 @@ impl<'a> Results<'a> {
     #[inline]
     pub(crate) fn write<R: Payload>(&mut self, result: &R) -> Result<usize, TaskFault> {
         let used = self.used;
+        match archive::append_copy(result, self.bytes(), used) {
+            Some(Fit::Written(end)) => Ok(end),
+            _ => self.write_any(result),
+        }
+    }
+
+    fn write_any<R: Payload>(&mut self, result: &R) -> Result<usize, TaskFault> {
+        let used = self.used;
         let mut fit = archive::append(result, self.bytes(), used)?;
         if let Fit::Needs(end) = fit {
             self.grow(end)?;
@@ -434,18 +446,32 @@ pub(crate) fn find_result(
     count: usize,
     index: usize,
 ) -> Option<(Range<usize>, Verdict)> {
-    let entry = |index: usize| -> Option<[u32; 2]> {
-        let entry: &[u8; 8] = block.get(HEADER_BYTES + 8 * index..)?.first_chunk()?;
-        Some(bytemuck::pod_read_unaligned(entry))
+    let first = archives_start(count);
+    // The entry before an item's own says where it begins: both are read at once.
+    let (start, end, verdict) = match index.checked_sub(1) {
+        None => {
+            let [end, verdict] = read_entries::<8, 2>(block, 0)?;
+            (first, end as usize, verdict)
+        }
+        Some(before) => {
+            let [start, _, end, verdict] = read_entries::<16, 4>(block, before)?;
+            (start as usize, end as usize, verdict)
+        }
     };
-    let start = match index.checked_sub(1) {
-        None => archives_start(count),
-        Some(before) => entry(before)?[0] as usize,
-    };
-    let [end, verdict] = entry(index)?;
-    let range = start..end as usize;
-    let sound = index < count && archives_start(count) <= start;
-    block.get(range.clone())?;
+    let sound = index < count && first <= start && start <= end && end <= block.len();
     let verdict = Verdict::from_code(verdict)?;
-    sound.then_some((range, verdict))
+    sound.then_some((start..end, verdict))
+}
+
+/// Some words of the table, from an item's entry on.
+#[inline]
+fn read_entries<const SIZE: usize, const WORDS: usize>(
+    block: &[u8],
+    index: usize,
+) -> Option<[u32; WORDS]>
+where
+    [u32; WORDS]: Pod,
+{
+    let entries: &[u8; SIZE] = block.get(HEADER_BYTES + 8 * index..)?.first_chunk()?;
+    Some(bytemuck::pod_read_unaligned(entries))
 }

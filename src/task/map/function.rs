@@ -51,8 +51,8 @@ where
     Ok(())
 }
 
-/// Runs items until there is none left, or the time is over. A panic is that of the item begun last,
-/// which has no result then.
+/// Runs items until there is none left, or the time is over. A panic is that of the item begun
+/// last, which has no result then.
 #[inline]
 fn go_on<A: Payload, R: Payload, F: Fn(&A::Archived) -> R>(
     call: &F,

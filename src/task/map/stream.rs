@@ -51,6 +51,8 @@ macro_rules! stream {
                 }
             }
 
+            #[cold]
+            #[inline(never)]
             fn advance_slowly(
                 &mut self,
                 context: Option<&mut Context<'_>>,
