@@ -131,15 +131,13 @@ impl ReplyBytes {
         Self::Part { whole, range }
     }
 
-    /// A tiny one of several results in a block, with what is around it, so that it moves by whole
-    /// words: a copy of exactly its bytes would be written in small pieces and read in large ones,
-    /// for which the processor waits until they have left its store buffer.
+    /// A tiny one of several results in a block.
     #[inline]
-    pub(crate) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
+    pub(crate) fn tiny_part<'a>(block: &'a [u8], range: &Range<usize>) -> Option<TinyPart<'a>> {
         let at = range.start / align_of::<Tiny>() * align_of::<Tiny>();
-        let bytes: [u8; TINY] = block.get(at..at + TINY)?.try_into().ok()?;
+        let around = block.get(at..at + TINY)?.try_into().ok()?;
         let (start, end) = (range.start - at, range.end.checked_sub(at)?);
-        (start < end && end <= TINY).then(|| Self::Tiny(Tiny::new(bytes, start, end)))
+        (start < end && end <= TINY).then_some(TinyPart { around, start, end })
     }
 
     /// Where an archive of this alignment may lie, which may move with the value.
@@ -176,6 +174,25 @@ impl ReplyBytes {
             Self::Enclosed(enclosure) => enclosure.bytes(),
             Self::Part { whole, range } => &whole.bytes()[range.clone()],
         }
+    }
+}
+
+/// Where a tiny result lies, and where in a block; nothing is copied yet. So it is found in
+/// registers, and written once, where it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TinyPart<'a> {
+    /// With what is around it, so that it moves by whole words: a copy of exactly its bytes would
+    /// be written in small pieces and read in large ones, for which the processor waits until they
+    /// have left its store buffer.
+    around: &'a [u8; TINY],
+    start: usize,
+    end: usize,
+}
+
+impl From<TinyPart<'_>> for ReplyBytes {
+    #[inline]
+    fn from(part: TinyPart<'_>) -> Self {
+        Self::Tiny(Tiny::new(*part.around, part.start, part.end))
     }
 }
 

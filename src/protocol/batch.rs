@@ -24,6 +24,7 @@ use core::slice;
 use bytemuck::{Pod, Zeroable};
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::reply::Verdict;
@@ -38,6 +39,8 @@ const PACK_BYTES: usize = 64 << 10;
 const ENOUGH_BYTES: usize = 1 << 20;
 /// Bytes before the table of results.
 pub(crate) const HEADER_BYTES: usize = 64;
+/// How far ahead of what is read lines are asked for.
+const AHEAD: usize = 512;
 const MAGIC: u64 = u64::from_le_bytes(*b"grstbtch");
 
 /// The flag of a batch that has to be done in one go.
@@ -461,6 +464,16 @@ pub(crate) fn find_result(
     let sound = index < count && first <= start && start <= end && end <= block.len();
     let verdict = Verdict::from_code(verdict)?;
     sound.then_some((start..end, verdict))
+}
+
+/// Asks for the lines that come some items after one whose bytes end at `end`: they are in the cache
+/// of the worker that wrote them.
+#[inline]
+pub(crate) fn expect_results(block: &[u8], index: usize, end: usize) {
+    let table = HEADER_BYTES + 8 * index;
+    for place in [table, end] {
+        prefetch::to_read(block.as_ptr().wrapping_add(place + AHEAD));
+    }
 }
 
 /// Some words of the table, from an item's entry on.

@@ -5,10 +5,10 @@ use crate::memory::OutOfMemory;
 use crate::pool::engine::Engine;
 use crate::pool::reply::{ReplyBytes, Whole};
 use crate::protocol::archive::{self, ArchiveError, Payload};
-use crate::protocol::batch::{Summary, find_result};
+use crate::protocol::batch::{Summary, expect_results, find_result};
 use crate::protocol::panic::PanicReport;
 use crate::protocol::reply::Verdict;
-use crate::task::output::TaskOutput;
+use crate::task::output::{TaskOutput, TinyOutput};
 
 /// Outcomes of items, in the order of the input.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Parcel {
 
     /// The next item's index and result, if it is a tiny one: what most maps give.
     #[inline]
-    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TaskOutput<R>)> {
+    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TinyOutput<'_, R>)> {
         let Content::Results { block, room } = &self.content else {
             return None;
         };
@@ -78,8 +78,9 @@ impl Parcel {
         let (range, Verdict::Value) = find_result(block, *room, self.next)? else {
             return None;
         };
-        let result = TaskOutput::tiny_part(block, &range)?;
-        let index = self.index();
+        expect_results(block, self.next, range.end);
+        let result = TinyOutput::find(block, &range)?;
+        let index = self.first + self.next as u64;
         self.next += 1;
         Some((index, result))
     }

@@ -16,7 +16,7 @@ use crate::task::output::TaskOutput;
 
 /// What the two kinds of stream have in common.
 macro_rules! stream {
-    ($name:ident, $item:ty, $convert:expr) => {
+    ($name:ident, $item:ty, $convert:expr, $tiny:expr) => {
         impl<S: Source<Item: Payload>, R: Payload> $name<S, R> {
             pub(super) fn new(flow: Flow<S::Item>, input: S) -> Self {
                 Self {
@@ -37,16 +37,21 @@ macro_rules! stream {
                 self.flow.in_flight()
             }
 
-            /// What is there already is made where the caller takes it: each move of a result
-            /// takes as long as all the rest.
+            /// The next outcome if it is there and tiny, made where the caller takes it: each move
+            /// of a result takes as long as all the rest.
             #[inline]
+            fn next_tiny(&mut self) -> Option<$item> {
+                let (index, result) = self.flow.next_tiny()?;
+                Some($tiny(index, result.into()))
+            }
+
             fn advance(
                 &mut self,
                 context: Option<&mut Context<'_>>,
                 deadline: Option<Instant>,
             ) -> Poll<Option<$item>> {
-                match self.flow.next_tiny() {
-                    Some((index, result)) => Poll::Ready(Some($convert((index, Ok(result))))),
+                match self.next_tiny() {
+                    Some(item) => Poll::Ready(Some(item)),
                     None => self.advance_slowly(context, deadline),
                 }
             }
@@ -60,6 +65,16 @@ macro_rules! stream {
             ) -> Poll<Option<$item>> {
                 let outcome = self.flow.advance(&mut self.input, context, deadline);
                 outcome.map(|outcome| outcome.map($convert))
+            }
+
+            /// As [`advance`](Self::advance), blocking.
+            #[cold]
+            #[inline(never)]
+            fn wait_for_next(&mut self) -> Option<$item> {
+                match self.advance_slowly(None, None) {
+                    Poll::Ready(item) => item,
+                    Poll::Pending => None,
+                }
             }
 
             /// What is on its way comes for certain; of the input there is no more than it says,
@@ -118,9 +133,9 @@ macro_rules! stream {
 
             #[inline]
             fn next(&mut self) -> Option<Self::Item> {
-                match self.0.advance(None, None) {
-                    Poll::Ready(item) => item,
-                    Poll::Pending => None,
+                match self.0.next_tiny() {
+                    Some(item) => Some(item),
+                    None => self.0.wait_for_next(),
                 }
             }
 
@@ -156,7 +171,12 @@ pub struct Ordered<S: Source, R> {
     result: PhantomData<fn() -> R>,
 }
 
-stream!(Ordered, Result<TaskOutput<R>, ItemError>, named);
+stream!(
+    Ordered,
+    Result<TaskOutput<R>, ItemError>,
+    named,
+    |_, it| Ok(it)
+);
 
 /// The results of a map as they come, each with the index of its item; made by
 /// [`Map::as_completed`](super::Map::as_completed).
@@ -169,9 +189,12 @@ pub struct AsCompleted<S: Source, R> {
     result: PhantomData<fn() -> R>,
 }
 
-stream!(AsCompleted, (u64, Result<TaskOutput<R>, TaskError>), |it| {
-    it
-});
+stream!(
+    AsCompleted,
+    (u64, Result<TaskOutput<R>, TaskError>),
+    |it| it,
+    |index, it| (index, Ok(it))
+);
 
 #[inline]
 fn named<R: Payload>(
