@@ -97,7 +97,7 @@ impl Packer {
     pub(crate) fn unload(&mut self, block: &mut [u8], whole: bool) {
         let archives: &[u8] = bytemuck::cast_slice(&self.room);
         block[..self.used].copy_from_slice(&archives[..self.used]);
-        finish(block, self.ends.iter().copied(), whole);
+        finish(block, &self.ends, whole);
         self.clear();
     }
 
@@ -114,14 +114,12 @@ pub(crate) fn block_size(archives: usize, count: usize) -> usize {
 }
 
 /// Writes what follows the archives.
-fn finish(block: &mut [u8], ends: impl ExactSizeIterator<Item = u32>, whole: bool) {
-    let count = ends.len() as u32;
-    let flags = if whole { WHOLE } else { 0 };
-    let table = block.len() - 4 * (ends.len() + 2);
-    let words = ends.chain([count, flags]);
-    for (place, word) in block[table..].chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
+fn finish(block: &mut [u8], ends: &[u32], whole: bool) {
+    let last = [ends.len() as u32, if whole { WHOLE } else { 0 }];
+    let (rest, tail) = block.split_at_mut(block.len() - size_of_val(&last));
+    tail.copy_from_slice(bytemuck::cast_slice(&last));
+    let table = rest.len() - size_of_val(ends);
+    rest[table..].copy_from_slice(bytemuck::cast_slice(ends));
 }
 
 /// Writes one item of any size into a block of [`block_size`] bytes.
@@ -131,7 +129,7 @@ pub(crate) fn write_one<A: Payload>(
     block: &mut [u8],
 ) -> Result<Fit, ArchiveError> {
     let fit = archive::append(item, &mut block[..archive], 0)?;
-    finish(block, [archive as u32].into_iter(), true);
+    finish(block, &[archive as u32], true);
     Ok(fit)
 }
 
@@ -221,7 +219,7 @@ impl Carved<'_> {
     /// Copies the items into a block of that size.
     pub(crate) fn write(self, block: &mut [u8]) {
         block[..self.archives.len()].copy_from_slice(self.archives);
-        finish(block, self.ends.into_iter(), self.whole);
+        finish(block, &self.ends, self.whole);
     }
 }
 
@@ -466,8 +464,8 @@ pub(crate) fn find_result(
     sound.then_some((start..end, verdict))
 }
 
-/// Asks for the lines that come some items after one whose bytes end at `end`: they are in the cache
-/// of the worker that wrote them.
+/// Asks for the lines that come some items after one whose bytes end at `end`: they are in the
+/// cache of the worker that wrote them.
 #[inline]
 pub(crate) fn expect_results(block: &[u8], index: usize, end: usize) {
     let table = HEADER_BYTES + 8 * index;

@@ -27,7 +27,7 @@ use crate::protocol::range::Span;
 use crate::protocol::task::Task;
 use crate::task::map::function::SLICE;
 use crate::task::map::input::Source;
-use crate::task::map::pace::{BATCHES, Pace, SHARE};
+use crate::task::map::pace::{BATCHES, Pace};
 use crate::task::map::parcel::Parcel;
 use crate::task::map::signal::Signal;
 use crate::task::output::{TaskOutput, TinyOutput};
@@ -153,16 +153,6 @@ impl<A> Flow<A> {
             false => limit / (2 * workers),
         };
         (limit, size.min(most).max(1))
-    }
-
-    /// Items for the next batch where `size` would do but the input ends soon: then all workers are
-    /// to have some of what is left, and the caller results to take while the rest is done.
-    fn share(&self, size: usize, (least, most): (usize, Option<usize>)) -> usize {
-        if self.pace.is_fixed() || most != Some(least) {
-            return size;
-        }
-        let left = least + usize::from(self.held.is_some());
-        size.min((left / (2 * self.engine.workers())).max(SHARE))
     }
 
     /// How many batches may be on their way unless a read-ahead was asked for.
@@ -302,7 +292,7 @@ impl<A> Flow<A> {
 
 impl<A: Payload> Flow<A> {
     /// The next outcome, if it is a tiny result and there already.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TinyOutput<'_, R>)> {
         let next = self.current.as_mut()?.next_tiny()?;
         self.yielded += 1;
@@ -366,7 +356,6 @@ impl<A: Payload> Flow<A> {
         let mut more = self.flush();
         while more && self.closed.is_none() && self.batches() < most_batches {
             let (limit, size) = self.window();
-            let size = self.share(size, input.size_hint());
             let room = limit.saturating_sub(self.in_flight() - usize::from(self.held.is_some()));
             if room < size && limit - room > limit / 2 {
                 return;

@@ -8,9 +8,6 @@ const MOST: usize = 1024;
 /// Batches a worker that may be on their way at once, so that it never waits for the next one.
 pub(super) const BATCHES: usize = 4;
 
-/// Items that are not worth being shared out among workers.
-pub(super) const SHARE: usize = 64;
-
 /// Chooses the size of batches by how long items have taken.
 #[derive(Debug)]
 pub(super) struct Pace {

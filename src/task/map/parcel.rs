@@ -67,7 +67,7 @@ impl Parcel {
     }
 
     /// The next item's index and result, if it is a tiny one: what most maps give.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TinyOutput<'_, R>)> {
         let Content::Results { block, room } = &self.content else {
             return None;

@@ -39,7 +39,7 @@ macro_rules! stream {
 
             /// The next outcome if it is there and tiny, made where the caller takes it: each move
             /// of a result takes as long as all the rest.
-            #[inline]
+            #[inline(always)]
             fn next_tiny(&mut self) -> Option<$item> {
                 let (index, result) = self.flow.next_tiny()?;
                 Some($tiny(index, result.into()))
@@ -131,7 +131,8 @@ macro_rules! stream {
         impl<I: Iterator<Item: Payload>, R: Payload> Iterator for Blocking<$name<Items<I>, R>> {
             type Item = $item;
 
-            #[inline]
+            // In the caller's loop a result need not be moved to get there.
+            #[inline(always)]
             fn next(&mut self) -> Option<Self::Item> {
                 match self.0.next_tiny() {
                     Some(item) => Some(item),
@@ -162,8 +163,8 @@ macro_rules! stream {
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping this cancels the batches that no worker has
-/// begun; one that has been begun is run to its end, or for at most about a millisecond and the
-/// item that is running then, and its results are freed.
+/// begun; one that has been begun is run to its end, or for about a millisecond, ten at most where
+/// quick items turn slow, and the item that is running then, and its results are freed.
 #[must_use = "nothing is run before results are asked for"]
 pub struct Ordered<S: Source, R> {
     flow: Flow<S::Item>,
