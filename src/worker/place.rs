@@ -26,6 +26,8 @@ pub(super) struct Place<'a> {
     affinity: Affinity,
     /// There is a core for each worker, and another worker that could be in this one's way.
     spreads: bool,
+    /// There are more workers than cores.
+    is_crowded: bool,
     /// When this worker last left a core to somebody else.
     moved: Option<Instant>,
 }
@@ -43,24 +45,32 @@ impl<'a> Place<'a> {
             peers: Peers { control, me },
             affinity: Affinity::default(),
             spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
+            is_crowded: control.workers() > cores,
             moved: None,
         }
     }
 
-    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
-    /// for it on one core and leave them there, each with half of it and the other core idle;
-    /// then this worker moves. How long that took.
-    pub(super) fn make_way(&mut self) -> Duration {
+    /// Lets those who call workers have this core. The kernel may put a spinning worker and the
+    /// thread that waits for it, or gives it work, on one core and leave them there, each with half
+    /// of it and the other core idle; then this worker moves. How long that took.
+    ///
+    /// Anybody else has it only if this worker `offers` it, for that is a system call; unless a
+    /// thread of the parent is about to wake up, who knows where, or there are more workers than
+    /// cores, and one that has work may wait for this one.
+    pub(super) fn make_way(&mut self, offers: bool) -> Duration {
         let peers = self.peers;
+        let control = peers.control;
         let here = peers.note();
-        let may = peers.control.workers() <= MOST_PEERS;
-        if may && here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
+        let here = here.filter(|&here| control.callers().are_on(here));
+        if here.is_some() && control.workers() <= MOST_PEERS {
             let began = Instant::now();
             if self.leave(here, |core| peers.run_on(core)) {
                 return began.elapsed();
             }
         }
-        cpu::yield_now();
+        if offers || here.is_some() || self.is_crowded || control.doorbell().has_sleepers() {
+            cpu::yield_now();
+        }
         Duration::ZERO
     }
 
