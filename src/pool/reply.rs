@@ -1,7 +1,10 @@
 //! The bytes of a result, wherever they are.
 
+#![expect(unsafe_code, reason = "keeps a view of bytes beside their owner")]
+
 use core::fmt;
-use core::ops::Range;
+use core::ops::{Deref, Range};
+use core::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::error::TaskError;
@@ -48,8 +51,43 @@ const TINY: usize = 32;
 #[repr(C, align(16))]
 pub(crate) struct Tiny {
     bytes: [u8; TINY],
-    start: u8,
-    end: u8,
+    /// Where they begin and, in the upper half, end: one word, because two would be written in two
+    /// pieces and moved as one.
+    range: u64,
+}
+
+/// A block of results, which each of them that stays in it keeps, and where its bytes are: to find
+/// out anew for each result takes as long as to read it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    block: Arc<ReplyBytes>,
+    /// # Invariants
+    /// The bytes of `block`. They stay what and where they are, for nobody moves or changes what is
+    /// in an `Arc`, and none of its kinds changes behind a shared reference.
+    bytes: NonNull<[u8]>,
+}
+
+// SAFETY: it owns its share of the block, and gives out shared references to its bytes only.
+unsafe impl Send for Whole where Arc<ReplyBytes>: Send {}
+// SAFETY: as above.
+unsafe impl Sync for Whole where Arc<ReplyBytes>: Sync {}
+
+impl Whole {
+    pub(crate) fn new(block: ReplyBytes) -> Self {
+        let block = Arc::new(block);
+        let bytes = NonNull::from(block.bytes());
+        Self { block, bytes }
+    }
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the invariant of `bytes`; the block lives as long as `self`.
+        unsafe { self.bytes.as_ref() }
+    }
 }
 
 /// A copy, aligned as archives are.
@@ -79,33 +117,27 @@ impl ReplyBytes {
     /// count who still has the block. What is aligned in it is so by its place in the block, so it
     /// stays as far from a multiple of 16.
     #[inline]
-    pub(crate) fn part(whole: &Arc<Self>, range: Range<usize>) -> Self {
+    pub(crate) fn part(whole: &Whole, range: Range<usize>) -> Self {
         if range.is_empty() {
             return Self::Empty;
         }
         let start = range.start % align_of::<Tiny>();
         if start + range.len() <= TINY
-            && let Some(tiny) = Tiny::copy(&whole.bytes()[range.clone()], start)
+            && let Some(tiny) = Tiny::copy(&whole[range.clone()], start)
         {
             return Self::Tiny(tiny);
         }
-        let whole = Arc::clone(whole);
+        let whole = Arc::clone(&whole.block);
         Self::Part { whole, range }
     }
 
-    /// A tiny one of several results in a block, with what is around it, so that it moves by whole
-    /// words: a copy of exactly its bytes would be written in small pieces and read in large ones,
-    /// for which the processor waits until they have left its store buffer.
+    /// A tiny one of several results in a block.
     #[inline]
-    pub(crate) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
+    pub(crate) fn tiny_part<'a>(block: &'a [u8], range: &Range<usize>) -> Option<TinyPart<'a>> {
         let at = range.start / align_of::<Tiny>() * align_of::<Tiny>();
-        let bytes: [u8; TINY] = block.get(at..at + TINY)?.try_into().ok()?;
+        let around = block.get(at..at + TINY)?.try_into().ok()?;
         let (start, end) = (range.start - at, range.end.checked_sub(at)?);
-        (start < end && end <= TINY).then_some(Self::Tiny(Tiny {
-            bytes,
-            start: start as u8,
-            end: end as u8,
-        }))
+        (start < end && end <= TINY).then_some(TinyPart { around, start, end })
     }
 
     /// Where an archive of this alignment may lie, which may move with the value.
@@ -145,20 +177,44 @@ impl ReplyBytes {
     }
 }
 
+/// Where a tiny result lies, and where in a block; nothing is copied yet. So it is found in
+/// registers, and written once, where it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TinyPart<'a> {
+    /// With what is around it, so that it moves by whole words: a copy of exactly its bytes would
+    /// be written in small pieces and read in large ones, for which the processor waits until they
+    /// have left its store buffer.
+    around: &'a [u8; TINY],
+    start: usize,
+    end: usize,
+}
+
+impl From<TinyPart<'_>> for ReplyBytes {
+    #[inline]
+    fn from(part: TinyPart<'_>) -> Self {
+        Self::Tiny(Tiny::new(*part.around, part.start, part.end))
+    }
+}
+
 impl Tiny {
+    #[inline]
+    fn new(bytes: [u8; TINY], start: usize, end: usize) -> Self {
+        let range = start as u64 | (end as u64) << 32;
+        Self { bytes, range }
+    }
+
     /// A copy that begins at `start`, if there is room for it.
     #[inline]
     fn copy(source: &[u8], start: usize) -> Option<Self> {
         let mut bytes = [0; TINY];
         let end = start + source.len();
         bytes.get_mut(start..end)?.copy_from_slice(source);
-        let (start, end) = (start as u8, end as u8);
-        Some(Self { bytes, start, end })
+        Some(Self::new(bytes, start, end))
     }
 
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..usize::from(self.end)]
+        &self.bytes[self.range as u32 as usize..(self.range >> 32) as usize]
     }
 }
 

@@ -210,6 +210,37 @@ pub(crate) fn append<T: Payload>(
     .0)
 }
 
+/// Whether the archive of a value is its bytes, so that no serialiser is needed.
+const fn is_copy<T: Payload>() -> bool {
+    T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>()
+}
+
+/// As [`append`], of a value that [is its archive](is_copy): some instructions. `None` when it is
+/// not, or does not fit its format.
+#[inline]
+pub(crate) fn append_copy<T: Payload>(value: &T, place: &mut [u8], position: usize) -> Option<Fit> {
+    if !is_copy::<T>() {
+        return None;
+    }
+    let start = position.next_multiple_of(align_of::<T::Archived>());
+    let end = start + size_of::<T>();
+    if end > LIMIT {
+        return None;
+    }
+    let Some(target) = place.get_mut(start..end) else {
+        return Some(Fit::Needs(end));
+    };
+    let bytes = NonNull::from(value).cast::<u8>();
+    // SAFETY: whoever says that a type is copied as it is promises that no byte of it is undefined;
+    // the value is borrowed for as long as the slice.
+    let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), size_of::<T>()) };
+    target.copy_from_slice(bytes);
+    if position < start {
+        place[position..start].fill(0);
+    }
+    Some(Fit::Written(end))
+}
+
 /// What became of it, and the block that was lent in which it lies, if it may and does lie in one.
 ///
 /// The sink is made here, in its place: moved, it would be read before the processor has written
@@ -268,17 +299,45 @@ fn refusal<T>(sink: &Sink, error: &rancor::Error) -> ArchiveError {
 
 /// The archived value inside `bytes`, which are exactly those that [`write`] produced; checked.
 pub(crate) fn access<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, ArchiveError> {
+    check::<T>(bytes).map_err(|error| ArchiveError::Invalid {
+        type_name: type_name::<T>(),
+        bytes: bytes.len(),
+        reason: error.to_string(),
+    })
+}
+
+/// As [`access`], for those who do not tell why there is none: what this gives fits a register, and
+/// the check of a number comes to a comparison or two.
+#[inline]
+pub(crate) fn find<T: Payload>(bytes: &[u8]) -> Option<&T::Archived> {
+    check::<T>(bytes).ok()
+}
+
+#[inline]
+fn check<T: Payload>(bytes: &[u8]) -> Result<&T::Archived, rancor::Error> {
     let mut validator = Validator::new(
         ArchiveValidator::with_max_depth(bytes, Some(DEPTH)),
         SharedValidator::new(),
     );
-    access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator).map_err(|error| {
-        ArchiveError::Invalid {
-            type_name: type_name::<T>(),
-            bytes: bytes.len(),
-            reason: error.to_string(),
-        }
-    })
+    if is_copy::<T>()
+        && let Some(root) = root_of::<T::Archived>(bytes)
+    {
+        // Nothing in it points elsewhere, so that the books on who has which bytes are not needed.
+        let checker = Strategy::wrap(&mut validator);
+        // SAFETY: `root` is aligned and in bounds.
+        unsafe { T::Archived::check_bytes(root, checker) }?;
+        // SAFETY: as above; the check found it valid, and the bytes are borrowed.
+        return Ok(unsafe { &*root });
+    }
+    access_with_context::<T::Archived, _, rancor::Error>(bytes, &mut validator)
+}
+
+/// Where the value lies that ends with the bytes, if there is room and it is aligned.
+#[inline]
+fn root_of<A>(bytes: &[u8]) -> Option<*const A> {
+    let at = bytes.len().checked_sub(size_of::<A>())?;
+    let root = bytes[at..].as_ptr().cast::<A>();
+    root.is_aligned().then_some(root)
 }
 
 /// An owned value from its archive.

@@ -24,6 +24,7 @@ use core::slice;
 use bytemuck::{Pod, Zeroable};
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
+use crate::primitive::prefetch;
 use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
 use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::reply::Verdict;
@@ -38,6 +39,8 @@ const PACK_BYTES: usize = 64 << 10;
 const ENOUGH_BYTES: usize = 1 << 20;
 /// Bytes before the table of results.
 pub(crate) const HEADER_BYTES: usize = 64;
+/// How far ahead of what is read lines are asked for.
+const AHEAD: usize = 512;
 const MAGIC: u64 = u64::from_le_bytes(*b"grstbtch");
 
 /// The flag of a batch that has to be done in one go.
@@ -65,13 +68,19 @@ impl Packer {
     }
 
     /// How many items are in it.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Adds an item; one that does not fit says where it would end.
+    #[inline]
     pub(crate) fn push<A: Payload>(&mut self, item: &A) -> Result<Fit, ArchiveError> {
-        let fit = archive::append(item, bytemuck::cast_slice_mut(&mut self.room), self.used)?;
+        let room = bytemuck::cast_slice_mut(&mut self.room);
+        let fit = match archive::append_copy(item, room, self.used) {
+            Some(fit) => fit,
+            None => archive::append(item, room, self.used)?,
+        };
         if let Fit::Written(end) = fit {
             self.used = end;
             self.ends.push(end as u32);
@@ -88,7 +97,7 @@ impl Packer {
     pub(crate) fn unload(&mut self, block: &mut [u8], whole: bool) {
         let archives: &[u8] = bytemuck::cast_slice(&self.room);
         block[..self.used].copy_from_slice(&archives[..self.used]);
-        finish(block, self.ends.iter().copied(), whole);
+        finish(block, &self.ends, whole);
         self.clear();
     }
 
@@ -105,14 +114,12 @@ pub(crate) fn block_size(archives: usize, count: usize) -> usize {
 }
 
 /// Writes what follows the archives.
-fn finish(block: &mut [u8], ends: impl ExactSizeIterator<Item = u32>, whole: bool) {
-    let count = ends.len() as u32;
-    let flags = if whole { WHOLE } else { 0 };
-    let table = block.len() - 4 * (ends.len() + 2);
-    let words = ends.chain([count, flags]);
-    for (place, word) in block[table..].chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
+fn finish(block: &mut [u8], ends: &[u32], whole: bool) {
+    let last = [ends.len() as u32, if whole { WHOLE } else { 0 }];
+    let (rest, tail) = block.split_at_mut(block.len() - size_of_val(&last));
+    tail.copy_from_slice(bytemuck::cast_slice(&last));
+    let table = rest.len() - size_of_val(ends);
+    rest[table..].copy_from_slice(bytemuck::cast_slice(ends));
 }
 
 /// Writes one item of any size into a block of [`block_size`] bytes.
@@ -122,7 +129,7 @@ pub(crate) fn write_one<A: Payload>(
     block: &mut [u8],
 ) -> Result<Fit, ArchiveError> {
     let fit = archive::append(item, &mut block[..archive], 0)?;
-    finish(block, [archive as u32].into_iter(), true);
+    finish(block, &[archive as u32], true);
     Ok(fit)
 }
 
@@ -212,7 +219,7 @@ impl Carved<'_> {
     /// Copies the items into a block of that size.
     pub(crate) fn write(self, block: &mut [u8]) {
         block[..self.archives.len()].copy_from_slice(self.archives);
-        finish(block, self.ends.into_iter(), self.whole);
+        finish(block, &self.ends, self.whole);
     }
 }
 
@@ -266,6 +273,12 @@ impl<'a> Results<'a> {
         Ok(results)
     }
 
+    /// How many items have their results: the index of the next one.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.index
+    }
+
     /// Says that the next item is begun: from now on it will not be begun again.
     #[inline]
     pub(crate) fn begin(&mut self) {
@@ -274,7 +287,16 @@ impl<'a> Results<'a> {
 
     /// Writes the item's result, which counts once it is [accepted](Self::accept) with the end
     /// that this gives.
+    #[inline]
     pub(crate) fn write<R: Payload>(&mut self, result: &R) -> Result<usize, TaskFault> {
+        let used = self.used;
+        match archive::append_copy(result, self.bytes(), used) {
+            Some(Fit::Written(end)) => Ok(end),
+            _ => self.write_any(result),
+        }
+    }
+
+    fn write_any<R: Payload>(&mut self, result: &R) -> Result<usize, TaskFault> {
         let used = self.used;
         let mut fit = archive::append(result, self.bytes(), used)?;
         if let Fit::Needs(end) = fit {
@@ -425,18 +447,42 @@ pub(crate) fn find_result(
     count: usize,
     index: usize,
 ) -> Option<(Range<usize>, Verdict)> {
-    let entry = |index: usize| -> Option<[u32; 2]> {
-        let entry: &[u8; 8] = block.get(HEADER_BYTES + 8 * index..)?.first_chunk()?;
-        Some(bytemuck::pod_read_unaligned(entry))
+    let first = archives_start(count);
+    // The entry before an item's own says where it begins: both are read at once.
+    let (start, end, verdict) = match index.checked_sub(1) {
+        None => {
+            let [end, verdict] = read_entries::<8, 2>(block, 0)?;
+            (first, end as usize, verdict)
+        }
+        Some(before) => {
+            let [start, _, end, verdict] = read_entries::<16, 4>(block, before)?;
+            (start as usize, end as usize, verdict)
+        }
     };
-    let start = match index.checked_sub(1) {
-        None => archives_start(count),
-        Some(before) => entry(before)?[0] as usize,
-    };
-    let [end, verdict] = entry(index)?;
-    let range = start..end as usize;
-    let sound = index < count && archives_start(count) <= start;
-    block.get(range.clone())?;
+    let sound = index < count && first <= start && start <= end && end <= block.len();
     let verdict = Verdict::from_code(verdict)?;
-    sound.then_some((range, verdict))
+    sound.then_some((start..end, verdict))
+}
+
+/// Asks for the lines that come some items after one whose bytes end at `end`: they are in the
+/// cache of the worker that wrote them.
+#[inline]
+pub(crate) fn expect_results(block: &[u8], index: usize, end: usize) {
+    let table = HEADER_BYTES + 8 * index;
+    for place in [table, end] {
+        prefetch::to_read(block.as_ptr().wrapping_add(place + AHEAD));
+    }
+}
+
+/// Some words of the table, from an item's entry on.
+#[inline]
+fn read_entries<const SIZE: usize, const WORDS: usize>(
+    block: &[u8],
+    index: usize,
+) -> Option<[u32; WORDS]>
+where
+    [u32; WORDS]: Pod,
+{
+    let entries: &[u8; SIZE] = block.get(HEADER_BYTES + 8 * index..)?.first_chunk()?;
+    Some(bytemuck::pod_read_unaligned(entries))
 }

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ops::{Deref, Range};
 
 use crate::error::TaskError;
-use crate::pool::reply::ReplyBytes;
+use crate::pool::reply::{ReplyBytes, TinyPart};
 use crate::protocol::archive::{self, Payload};
 use crate::protocol::remote;
 
@@ -56,20 +56,6 @@ impl<R: Payload> TaskOutput<R> {
         })
     }
 
-    /// A tiny one of several in a block, if it is an archive.
-    #[inline]
-    pub(super) fn tiny_part(block: &[u8], range: &Range<usize>) -> Option<Self> {
-        let source = block.get(range.clone())?;
-        let archived = core::ptr::from_ref(archive::access::<R>(source).ok()?);
-        let root = archived.addr().wrapping_sub(source.as_ptr().addr());
-        let bytes = ReplyBytes::tiny_part(block, range)?;
-        (align_of::<R::Archived>() <= ReplyBytes::TINY_ALIGN).then_some(Self {
-            bytes,
-            root,
-            result: PhantomData,
-        })
-    }
-
     /// Of the archive of a `Result<R, Thrown>`: the value, or an error of what was thrown.
     pub(super) fn of_result(bytes: ReplyBytes) -> Result<Self, TaskError> {
         let bytes = bytes.aligned_to(archive::ALIGN);
@@ -98,6 +84,43 @@ impl<R: Payload> TaskOutput<R> {
     /// The archive's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.bytes()
+    }
+}
+
+/// Where a tiny result in a block lies, which has been checked.
+#[derive(Clone, Copy)]
+pub(super) struct TinyOutput<'a, R> {
+    part: TinyPart<'a>,
+    /// # Invariants
+    /// As far into the part there is a checked archive.
+    root: usize,
+    result: PhantomData<R>,
+}
+
+impl<'a, R: Payload> TinyOutput<'a, R> {
+    /// A tiny one of several in a block, if it is an archive.
+    #[inline]
+    pub(super) fn find(block: &'a [u8], range: &Range<usize>) -> Option<Self> {
+        let source = block.get(range.clone())?;
+        let archived = core::ptr::from_ref(archive::find::<R>(source)?);
+        let root = archived.addr().wrapping_sub(source.as_ptr().addr());
+        let part = ReplyBytes::tiny_part(block, range)?;
+        (align_of::<R::Archived>() <= ReplyBytes::TINY_ALIGN).then_some(Self {
+            part,
+            root,
+            result: PhantomData,
+        })
+    }
+}
+
+impl<R: Payload> From<TinyOutput<'_, R>> for TaskOutput<R> {
+    #[inline]
+    fn from(found: TinyOutput<'_, R>) -> Self {
+        Self {
+            bytes: found.part.into(),
+            root: found.root,
+            result: PhantomData,
+        }
     }
 }
 

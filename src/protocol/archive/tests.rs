@@ -11,6 +11,8 @@ use rkyv::util::AlignedVec;
 
 use super::*;
 
+mod copies;
+
 /// The exact length of the value's archive, without writing it.
 fn measure<T: Payload>(value: &T) -> Result<usize, ArchiveError> {
     // SAFETY: no byte is ever written to a destination of no capacity.

@@ -30,7 +30,7 @@ use crate::task::map::input::Source;
 use crate::task::map::pace::{BATCHES, Pace};
 use crate::task::map::parcel::Parcel;
 use crate::task::map::signal::Signal;
-use crate::task::output::TaskOutput;
+use crate::task::output::{TaskOutput, TinyOutput};
 
 /// In which order outcomes leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,8 +292,8 @@ impl<A> Flow<A> {
 
 impl<A: Payload> Flow<A> {
     /// The next outcome, if it is a tiny result and there already.
-    #[inline]
-    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TaskOutput<R>)> {
+    #[inline(always)]
+    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TinyOutput<'_, R>)> {
         let next = self.current.as_mut()?.next_tiny()?;
         self.yielded += 1;
         Some(next)

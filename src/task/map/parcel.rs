@@ -1,16 +1,14 @@
 //! The outcomes of neighbouring items, on their way to the caller.
 
-use std::sync::Arc;
-
 use crate::error::{Damage, TaskError};
 use crate::memory::OutOfMemory;
 use crate::pool::engine::Engine;
-use crate::pool::reply::ReplyBytes;
+use crate::pool::reply::{ReplyBytes, Whole};
 use crate::protocol::archive::{self, ArchiveError, Payload};
-use crate::protocol::batch::{Summary, find_result};
+use crate::protocol::batch::{Summary, expect_results, find_result};
 use crate::protocol::panic::PanicReport;
 use crate::protocol::reply::Verdict;
-use crate::task::output::TaskOutput;
+use crate::task::output::{TaskOutput, TinyOutput};
 
 /// Outcomes of items, in the order of the input.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub(super) struct Parcel {
 #[derive(Debug)]
 enum Content {
     /// Their results, in a block that was made for `room` items.
-    Results { block: Arc<ReplyBytes>, room: usize },
+    Results { block: Whole, room: usize },
     /// That of one item, which was a task of its own.
     One(Option<ReplyBytes>),
     /// The same for all.
@@ -34,7 +32,7 @@ enum Content {
 impl Parcel {
     /// The first `count` results of a block for `room` items.
     pub(super) fn of_results(first: u64, count: usize, block: ReplyBytes, room: usize) -> Self {
-        let block = Arc::new(block);
+        let block = Whole::new(block);
         Self {
             first,
             next: 0,
@@ -69,20 +67,20 @@ impl Parcel {
     }
 
     /// The next item's index and result, if it is a tiny one: what most maps give.
-    #[inline]
-    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TaskOutput<R>)> {
+    #[inline(always)]
+    pub(super) fn next_tiny<R: Payload>(&mut self) -> Option<(u64, TinyOutput<'_, R>)> {
         let Content::Results { block, room } = &self.content else {
             return None;
         };
         if self.next == self.count {
             return None;
         }
-        let bytes = block.bytes();
-        let (range, Verdict::Value) = find_result(bytes, *room, self.next)? else {
+        let (range, Verdict::Value) = find_result(block, *room, self.next)? else {
             return None;
         };
-        let result = TaskOutput::tiny_part(bytes, &range)?;
-        let index = self.index();
+        expect_results(block, self.next, range.end);
+        let result = TinyOutput::find(block, &range)?;
+        let index = self.first + self.next as u64;
         self.next += 1;
         Some((index, result))
     }
@@ -113,11 +111,11 @@ impl Parcel {
 /// Reads one result, which nobody has looked at yet.
 fn open<R: Payload>(
     engine: &Engine,
-    block: &Arc<ReplyBytes>,
+    block: &Whole,
     room: usize,
     within: usize,
 ) -> Result<TaskOutput<R>, TaskError> {
-    let bytes = block.bytes();
+    let bytes: &[u8] = block;
     let spoilt = || Damage::of_batch("the results of a batch");
     let (range, verdict) = find_result(bytes, room, within).ok_or_else(spoilt)?;
     let report = || PanicReport::decode(&bytes[range.clone()]);

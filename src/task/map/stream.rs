@@ -16,7 +16,7 @@ use crate::task::output::TaskOutput;
 
 /// What the two kinds of stream have in common.
 macro_rules! stream {
-    ($name:ident, $item:ty, $convert:expr) => {
+    ($name:ident, $item:ty, $convert:expr, $tiny:expr) => {
         impl<S: Source<Item: Payload>, R: Payload> $name<S, R> {
             pub(super) fn new(flow: Flow<S::Item>, input: S) -> Self {
                 Self {
@@ -37,20 +37,27 @@ macro_rules! stream {
                 self.flow.in_flight()
             }
 
-            /// What is there already is made where the caller takes it: each move of a result
-            /// takes as long as all the rest.
-            #[inline]
+            /// The next outcome if it is there and tiny, made where the caller takes it: each move
+            /// of a result takes as long as all the rest.
+            #[inline(always)]
+            fn next_tiny(&mut self) -> Option<$item> {
+                let (index, result) = self.flow.next_tiny()?;
+                Some($tiny(index, result.into()))
+            }
+
             fn advance(
                 &mut self,
                 context: Option<&mut Context<'_>>,
                 deadline: Option<Instant>,
             ) -> Poll<Option<$item>> {
-                match self.flow.next_tiny() {
-                    Some((index, result)) => Poll::Ready(Some($convert((index, Ok(result))))),
+                match self.next_tiny() {
+                    Some(item) => Poll::Ready(Some(item)),
                     None => self.advance_slowly(context, deadline),
                 }
             }
 
+            #[cold]
+            #[inline(never)]
             fn advance_slowly(
                 &mut self,
                 context: Option<&mut Context<'_>>,
@@ -58,6 +65,16 @@ macro_rules! stream {
             ) -> Poll<Option<$item>> {
                 let outcome = self.flow.advance(&mut self.input, context, deadline);
                 outcome.map(|outcome| outcome.map($convert))
+            }
+
+            /// As [`advance`](Self::advance), blocking.
+            #[cold]
+            #[inline(never)]
+            fn wait_for_next(&mut self) -> Option<$item> {
+                match self.advance_slowly(None, None) {
+                    Poll::Ready(item) => item,
+                    Poll::Pending => None,
+                }
             }
 
             /// What is on its way comes for certain; of the input there is no more than it says,
@@ -114,11 +131,12 @@ macro_rules! stream {
         impl<I: Iterator<Item: Payload>, R: Payload> Iterator for Blocking<$name<Items<I>, R>> {
             type Item = $item;
 
-            #[inline]
+            // In the caller's loop a result need not be moved to get there.
+            #[inline(always)]
             fn next(&mut self) -> Option<Self::Item> {
-                match self.0.advance(None, None) {
-                    Poll::Ready(item) => item,
-                    Poll::Pending => None,
+                match self.0.next_tiny() {
+                    Some(item) => Some(item),
+                    None => self.0.wait_for_next(),
                 }
             }
 
@@ -145,8 +163,8 @@ macro_rules! stream {
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping this cancels the batches that no worker has
-/// begun; one that has been begun is run to its end, or for at most about a millisecond and the
-/// item that is running then, and its results are freed.
+/// begun; one that has been begun is run to its end, or for about a millisecond, ten at most where
+/// quick items turn slow, and the item that is running then, and its results are freed.
 #[must_use = "nothing is run before results are asked for"]
 pub struct Ordered<S: Source, R> {
     flow: Flow<S::Item>,
@@ -154,7 +172,12 @@ pub struct Ordered<S: Source, R> {
     result: PhantomData<fn() -> R>,
 }
 
-stream!(Ordered, Result<TaskOutput<R>, ItemError>, named);
+stream!(
+    Ordered,
+    Result<TaskOutput<R>, ItemError>,
+    named,
+    |_, it| Ok(it)
+);
 
 /// The results of a map as they come, each with the index of its item; made by
 /// [`Map::as_completed`](super::Map::as_completed).
@@ -167,9 +190,12 @@ pub struct AsCompleted<S: Source, R> {
     result: PhantomData<fn() -> R>,
 }
 
-stream!(AsCompleted, (u64, Result<TaskOutput<R>, TaskError>), |it| {
-    it
-});
+stream!(
+    AsCompleted,
+    (u64, Result<TaskOutput<R>, TaskError>),
+    |it| it,
+    |index, it| (index, Ok(it))
+);
 
 #[inline]
 fn named<R: Payload>(

@@ -51,12 +51,15 @@ type Place = Box<dyn FnOnce(&Engine) -> Result<Placed, Error> + Send>;
 /// # Batches
 /// Items are small as a rule, and handing over a task costs a microsecond. So several of them cross
 /// together: as many as take 0.2 ms by what was measured of those before, at most 1,024 and 64 KiB.
-/// A batch that turns out to take longer is handed over after one millisecond as far as it is done,
-/// and its rest is shared out anew, so that a slow item keeps no more than that from its
-/// neighbours. Failures are each item's own: one that panics does not touch the others, and when a
-/// worker dies, the items it had finished keep their results, the one that it was working on fails
-/// (or is tried again, see [`idempotent`](Map::idempotent)), and those that it had not begun are
-/// run elsewhere. None is begun twice unless it may be.
+/// A batch that turns out to take longer is handed over after one millisecond as far as it is done
+/// (where its items were quick until then and no [`timeout`](Map::timeout) is set, at the kernel's
+/// next tick, within ten), and its rest is shared out anew, so that a slow item keeps no more than
+/// that from its neighbours.
+///
+/// Failures are each item's own: one that panics does not touch the others, and when a worker dies,
+/// the items it had finished keep their results, the one that it was working on fails (or is tried
+/// again, see [`idempotent`](Map::idempotent)), and those that it had not begun are run elsewhere.
+/// None is begun twice unless it may be.
 ///
 /// # The end of the pool
 /// Once the pool is closed, batches that are on their way are done as far as they go without being
