@@ -16,6 +16,7 @@ use crate::pool::caller::Caller;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::pool::output::Lines;
+use crate::pool::reserve::Reserve;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
@@ -100,7 +101,8 @@ impl Engine {
         // The control area is committed like any other memory: a full machine is an error here.
         let shape = Shape::new(places, config.queues);
         region.commit(0..Control::used(shape))?;
-        let hub = Hub::new(shape);
+        let mut hub = Hub::new(shape);
+        hub.reserve = Reserve::new(config.workers, config.worker_cores());
         let engine = Self {
             region,
             heap,

@@ -18,6 +18,7 @@ use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::LaneBooks;
 use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
+use crate::pool::reserve::Reserve;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
 use crate::pool::terms::TaskTerms;
@@ -83,6 +84,8 @@ pub(crate) struct Hub {
     pub(super) calls: u64,
     /// How fast kernels went.
     pub(crate) paces: Paces,
+    /// Workers that jobs leave asleep.
+    pub(crate) reserve: Reserve,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -112,6 +115,7 @@ impl Hub {
             calls: 0,
             line: VecDeque::new(),
             paces: Paces::new(),
+            reserve: Reserve::NONE,
             aftermath: Aftermath::default(),
             look_at: NEVER,
         }

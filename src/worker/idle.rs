@@ -54,6 +54,8 @@ pub(crate) struct Idle<'a> {
     patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
+    /// There are more workers than cores: whether jobs need more of them, the parent sees.
+    is_crowded: bool,
     place: Place<'a>,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Idle<'a> {
         let cores = cpu::available();
         let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
         let yields = control.workers() >= cores;
+        let is_crowded = control.workers() > cores;
         Self {
             control,
             me,
@@ -72,6 +75,7 @@ impl<'a> Idle<'a> {
             longest,
             patience: SPIN.min(longest),
             yields,
+            is_crowded,
             place: Place::new(control, me, cores),
         }
     }
@@ -203,6 +207,12 @@ impl<'a> Idle<'a> {
         if chunks && woken == 0 {
             parking.wake(1, &KernelFutex);
         }
+    }
+
+    /// Wakes one who sleeps for chunks that are worth it, where there is a core for each. Where
+    /// there is not, the parent calls as many as are of use (`pool/reserve.rs`). Whether it did.
+    pub(super) fn call_for_chunks(&self) -> bool {
+        !self.is_crowded && self.control.parking().wake(1, &KernelFutex) > 0
     }
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.

@@ -24,8 +24,9 @@ const MOST_PEERS: usize = 64;
 pub(super) struct Place<'a> {
     peers: Peers<'a>,
     affinity: Affinity,
-    /// There is a core for each worker, and another worker that could be in this one's way.
+    /// There are several cores, and another worker that could be in this one's way.
     spreads: bool,
+    cores: usize,
     /// When this worker last left a core to somebody else.
     moved: Option<Instant>,
 }
@@ -42,7 +43,8 @@ impl<'a> Place<'a> {
         Self {
             peers: Peers { control, me },
             affinity: Affinity::default(),
-            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
+            spreads: cores > 1 && (2..=MOST_PEERS).contains(&control.workers()),
+            cores,
             moved: None,
         }
     }
@@ -69,7 +71,7 @@ impl<'a> Place<'a> {
     pub(super) fn lie_down(&mut self) {
         let peers = self.peers;
         let mut here = peers.note();
-        if self.may_spread()
+        if self.may_spread(peers.control.workers())
             && here.is_some_and(|here| peers.sleep_on(here))
             && self.leave(here, |core| peers.run_on(core) || peers.sleep_on(core))
         {
@@ -83,13 +85,15 @@ impl<'a> Place<'a> {
     pub(super) fn get_up(&mut self, slept: bool) {
         let peers = self.peers;
         let here = peers.note();
-        if slept && self.may_spread() && here.is_some_and(|here| peers.run_on(here)) {
+        let awake = || peers.control.parking().awake() as usize;
+        if slept && self.may_spread(awake()) && here.is_some_and(|here| peers.run_on(here)) {
             self.leave(here, |core| peers.run_on(core));
         }
     }
 
-    fn may_spread(&self) -> bool {
-        self.spreads && self.peers.control.has_jobs()
+    /// Whether so many workers may each have a core of its own.
+    fn may_spread(&self, workers: usize) -> bool {
+        self.spreads && workers <= self.cores && self.peers.control.has_jobs()
     }
 
     /// Goes to a core that is not taken, unless it did lately. Whether it did now.

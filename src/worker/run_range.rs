@@ -11,7 +11,6 @@ use crate::primitive::atomic::Ordering;
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
-use crate::sync::kernel::KernelFutex;
 use crate::sys::clock;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
@@ -259,5 +258,5 @@ fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: u64) -> bool {
     if rest < WORTH_WAKING_NANOSECONDS {
         return false;
     }
-    server.control.parking().wake(1, &KernelFutex) > 0
+    server.idle.call_for_chunks()
 }
