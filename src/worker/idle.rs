@@ -215,6 +215,16 @@ impl<'a> Idle<'a> {
         !self.is_crowded && self.control.parking().wake(1, &KernelFutex) > 0
     }
 
+    /// What this worker does now is shared with others, or its own.
+    pub(super) fn share(&mut self, shares: bool) {
+        self.place.share(shares);
+    }
+
+    /// Some time into a job: lets a peer have this core that was woken, but has none.
+    pub(super) fn make_room(&mut self) {
+        self.place.make_room();
+    }
+
     /// Looks for work until there is some or the time since it `began` is up; at least once.
     /// What it takes to leave a core is no waiting, and `began` moves by it.
     fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {

@@ -12,6 +12,7 @@
 use std::time::{Duration, Instant};
 
 use crate::protocol::control::Control;
+use crate::protocol::gauge::Gauge;
 use crate::sys::affinity::Affinity;
 use crate::sys::cpu;
 
@@ -27,8 +28,12 @@ pub(super) struct Place<'a> {
     /// There are several cores, and another worker that could be in this one's way.
     spreads: bool,
     cores: usize,
-    /// When this worker last left a core to somebody else.
+    /// When this worker last left a core to whoever waits for outcomes, or to a peer; and when to
+    /// one that had been woken in vain.
     moved: Option<Instant>,
+    made_room: Option<Instant>,
+    /// Its last work was shared with others, who will probably be woken for the next as well.
+    shares: bool,
 }
 
 /// The other workers, seen by one.
@@ -46,19 +51,25 @@ impl<'a> Place<'a> {
             spreads: cores > 1 && (2..=MOST_PEERS).contains(&control.workers()),
             cores,
             moved: None,
+            made_room: None,
+            shares: false,
         }
     }
 
     /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
     /// for it on one core and leave them there, each with half of it and the other core idle;
-    /// then this worker moves. How long that took.
+    /// then this worker moves. But not to where a peer lies who is about to be woken for the next
+    /// job: then both would be there, and the waiter sleeps soon. How long that took.
     pub(super) fn make_way(&mut self) -> Duration {
         let peers = self.peers;
         let here = peers.note();
         let may = peers.control.workers() <= MOST_PEERS;
         if may && here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
             let began = Instant::now();
-            if self.leave(here, |core| peers.run_on(core)) {
+            let shares = self.shares;
+            if self.leave(here, |core| {
+                peers.run_on(core) || shares && peers.sleep_on(core)
+            }) {
                 return began.elapsed();
             }
         }
@@ -81,14 +92,35 @@ impl<'a> Place<'a> {
         peers.say(None);
     }
 
-    /// After it lay down; if it slept, it leaves a core that runs another worker.
+    /// After it lay down; if it slept, it leaves a core that runs another worker, or on which one
+    /// that was woken as well waits for its turn.
     pub(super) fn get_up(&mut self, slept: bool) {
         let peers = self.peers;
         let here = peers.note();
         let awake = || peers.control.parking().awake() as usize;
-        if slept && self.may_spread(awake()) && here.is_some_and(|here| peers.run_on(here)) {
+        let is_shared = |here| peers.run_on(here) || peers.rise_from(|core| core == here);
+        if slept && self.may_spread(awake()) && here.is_some_and(is_shared) {
             self.leave(here, |core| peers.run_on(core));
         }
+    }
+
+    /// Some time into a job: if a peer that was woken has not run since, it may wait for this core,
+    /// wherever it lay. The kernel wakes a sleeper where his waker is if the other core is busy at
+    /// that moment, and leaves him there.
+    pub(super) fn make_room(&mut self) {
+        let peers = self.peers;
+        if self.may_spread(peers.control.workers()) && peers.rise_from(|_| true) {
+            let here = peers.note();
+            // It may have come here a moment ago, when it made way for the waiter.
+            self.moved = self.made_room;
+            self.leave(here, |core| peers.run_on(core));
+            self.made_room = self.moved;
+        }
+    }
+
+    /// What this worker does now is shared with others, or its own.
+    pub(super) fn share(&mut self, shares: bool) {
+        self.shares = shares;
     }
 
     /// Whether so many workers may each have a core of its own.
@@ -103,9 +135,10 @@ impl<'a> Place<'a> {
             return false;
         }
         let is_free = |core| Some(core) != here && !is_taken(core);
-        // While it is on its way it is nowhere: a peer there would make way for it in vain.
-        self.peers.say(None);
-        let leaves = self.affinity.leave_for(is_free);
+        // Whoever wakes up meanwhile should neither make way here in vain nor settle there: it may
+        // be some time until this worker runs again, and can say so.
+        let peers = self.peers;
+        let leaves = self.affinity.leave_for(is_free, |to| peers.say(to));
         self.moved = Some(Instant::now());
         self.peers.note();
         leaves
@@ -141,6 +174,15 @@ impl Peers<'_> {
         self.others().any(|peer| parking.sleeps_on(peer, core))
     }
 
+    /// Whether one of them was woken, and lay on such a core, but has not run yet.
+    fn rise_from(self, is_meant: impl Fn(u32) -> bool) -> bool {
+        let Self { control, .. } = self;
+        self.others().any(|peer| {
+            let lay = control.parking().rises_from(peer);
+            lay.is_some_and(&is_meant) && control.gauge(peer).is_some_and(Gauge::is_nowhere)
+        })
+    }
+
     fn others(self) -> impl Iterator<Item = u16> {
         (0..self.control.workers() as u16).filter(move |&peer| peer != self.me)
     }
@@ -153,6 +195,7 @@ mod tests {
     use crate::protocol::control::CONTROL_SIZE;
     use crate::protocol::image::ImageId;
     use crate::protocol::lanes::Shape;
+    use crate::sync::kernel::KernelFutex;
 
     const WORKERS: usize = 3;
 
@@ -188,6 +231,18 @@ mod tests {
             (false, false),
             "woken, and it runs who knows where"
         );
+        let rises = || peers.rise_from(|core| core == 6);
+        assert!(!rises(), "it has said that it is awake");
+        control.parking().announce(1);
+        assert!(!rises(), "it sleeps");
+        assert!(control.parking().wake_worker(1, &KernelFutex));
+        assert!(rises() && !peers.rise_from(|core| core == 5));
+        control.gauge(1).unwrap().set_core(Some(7));
+        assert!(!rises(), "it has been up and about");
+        control.gauge(1).unwrap().set_core(None);
+        control.parking().vacate(1);
+        assert!(!peers.rise_from(|_| true), "nobody is there");
+        control.parking().reset(1);
         place.get_up(false);
         let runs = (0..1 << 16).any(|core| peers.run_on(core));
         assert_eq!(runs, cpu::current().is_some(), "it has said where it is");
