@@ -4,7 +4,7 @@
 //! others are free: two workers that met on one would share it for good. So each says in its gauge
 //! where it runs, as long as it is awake, and beside its parking word where it sleeps, by which
 //! those who wake choose (`sync/parking.rs`). Whoever finds a peer on its core leaves for one where
-//! nobody is.
+//! nobody is; as does who has the core for which a peer waits that was woken there.
 //!
 //! For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
 //! there, and would make the worker come back.
