@@ -351,3 +351,50 @@ fn a_future_dropped_half_way_leaves_the_vector_empty() {
     block_on(again).unwrap();
     assert_eq!(*ys, *xs);
 }
+
+async fn call(pool: &Pool, number: u64) -> u64 {
+    let task = pool.spawn(number, |number| number.to_native() + 1);
+    task.unwrap().await.unwrap().to_native()
+}
+
+#[test]
+fn a_lone_caller_makes_way_for_nobody_and_for_others() {
+    in_time(|| {
+        for runtime in [current_thread(), multi_thread()] {
+            let pool = pool();
+            runtime.block_on(async {
+                // Now and then it makes way, and nobody comes.
+                for number in 0..2000 {
+                    assert_eq!(call(&pool, number).await, number + 1);
+                }
+                // Then somebody does each time, and then nobody again.
+                let callers = (0..8).map(|first| {
+                    let pool = &pool;
+                    async move {
+                        for number in (first..first * 400).step_by(8) {
+                            assert_eq!(call(pool, number).await, number + 1);
+                        }
+                    }
+                });
+                futures_util::future::join_all(callers).await;
+            });
+        }
+    });
+}
+
+#[test]
+fn who_polls_again_and_again_needs_no_listener() {
+    in_time(|| {
+        let pool = pool();
+        current_thread().block_on(async {
+            // From now on this runtime has one, which has no turn below.
+            call(&pool, 0).await;
+            let spawn = |number: u64| pool.spawn(number, |number| number.to_native()).unwrap();
+            for _ in 0..100 {
+                let (mut first, mut second) = (spawn(1), spawn(2));
+                while poll_once(&mut first).is_pending() {}
+                while poll_once(&mut second).is_pending() {}
+            }
+        });
+    });
+}

@@ -18,6 +18,8 @@ const JOB: u64 = 1 << 63;
 pub(crate) struct Entry<T> {
     /// Set once the outcome is there, so that a spinning waiter need not lock.
     ready: Flag,
+    /// Set once a future has been polled in vain.
+    awaited: Flag,
     state: Mutex<State<T>>,
     /// Where the work is, for whoever wants to take it back, under the hub's lock; and, as a hint,
     /// for whoever waits for it.
@@ -60,6 +62,7 @@ impl<T> Entry<T> {
     pub(crate) fn new() -> Self {
         Self {
             ready: Flag::new(),
+            awaited: Flag::new(),
             state: Mutex::new(State::Pending(None)),
             place: AtomicU64::new(NOWHERE),
         }
@@ -126,6 +129,10 @@ impl<T> Entry<T> {
 
     /// Takes the outcome, if it is there and was not taken before.
     pub(crate) fn take(&self) -> Option<T> {
+        // Without the lock, and without moving what is there: most futures are polled too early.
+        if !self.is_ready() {
+            return None;
+        }
         let mut state = self.lock();
         match mem::replace(&mut *state, State::Taken) {
             State::Ready(outcome) => Some(outcome),
@@ -136,10 +143,16 @@ impl<T> Entry<T> {
         }
     }
 
+    /// Whether somebody has left a waker before: a hint.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.is_raised()
+    }
+
     /// Takes the outcome or leaves the waker that is to be called when it comes.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<T> {
         let mut state = self.lock();
         if state.accept(context.waker()) {
+            self.awaited.raise();
             return Poll::Pending;
         }
         match mem::replace(&mut *state, State::Taken) {

@@ -26,7 +26,7 @@ use crate::protocol::control::{Control, SLOTS};
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::Lane;
-use crate::sys::clock;
+use crate::sys::{clock, cpu};
 
 /// A slot of the ring that is being filled.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +189,9 @@ impl Hub {
             // A word that is not FILLING any more was overwritten.
             self.suspect();
         }
+        control.callers().note_submitter(cpu::current());
         self.calls += 1;
+        self.reactors.company.came();
         self.wake_takers(lane);
     }
 
@@ -310,6 +312,7 @@ impl Hub {
     pub(super) fn settle<T>(&mut self, entry: &Entry<T>, outcome: T) {
         entry.set_place(Place::Nowhere);
         self.outcomes += 1;
+        self.reactors.company.ended();
         self.aftermath.wakers.extend(entry.deliver(outcome));
     }
 

@@ -79,9 +79,9 @@ impl Engine {
             return true;
         }
         let control = self.control();
-        control.note_waiter(cpu::current());
+        control.callers().note_waiter(cpu::current());
         let found = self.look_until(entry, limit);
-        control.note_waiter(None);
+        control.callers().note_waiter(None);
         found
     }
 

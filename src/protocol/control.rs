@@ -21,12 +21,14 @@
     reason = "views a checked range of the region as the control structure"
 )]
 
+mod callers;
 mod drawing;
 
 use core::mem::{offset_of, size_of};
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use self::callers::Callers;
 use self::drawing::LAYOUT;
 use crate::board::{Board, CHUNKS, Chunk, ChunkRange, JOBS, JobCounts, JobFront};
 use crate::memory::region::{EXTENT_BYTES, Region};
@@ -80,7 +82,7 @@ struct ReadOnly {
     doorbell: Doorbell,
     open_jobs: Line<AtomicU64>,
     workers: Line<AtomicU64>,
-    waiter: Line<AtomicU64>,
+    callers: Line<Callers>,
     settings: SettingsPage,
     arenas: [ArenaPlace; WORKERS],
     fronts: [JobFront; JOBS],
@@ -365,17 +367,9 @@ impl Control {
         )
     }
 
-    /// By the parent: a thread spins on this core for an outcome, or none does.
-    pub(crate) fn note_waiter(&self, core: Option<u32>) {
-        let bits = core.map_or(0, |core| u64::from(core) + 1);
-        // ORDERING: Relaxed; a hint.
-        self.read_only.waiter.0.store(bits, Ordering::Relaxed);
-    }
-
-    /// Whether a thread of the parent spins on this core for an outcome: a hint.
-    pub(crate) fn waiter_spins_on(&self, core: u32) -> bool {
-        // ORDERING: Relaxed; a hint.
-        self.read_only.waiter.0.load(Ordering::Relaxed) == u64::from(core) + 1
+    /// Where the parent's threads are that call workers.
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.read_only.callers.0
     }
 
     /// How many workers there are.

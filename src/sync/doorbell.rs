@@ -74,6 +74,12 @@ impl Doorbell {
         }
     }
 
+    /// Whether a thread of the parent sleeps, or has been rung and has not run since: a hint.
+    pub(crate) fn has_sleepers(&self) -> bool {
+        // Relaxed: a hint.
+        self.0.0.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+
     /// Worker: after the exchange that finished something. True: write to the eventfd, once an
     /// epoch. `last` is the worker's own memory of the last ring, at first 0.
     #[must_use]

@@ -24,8 +24,12 @@ const LOOKS: u32 = 16;
 const WATCH: Duration = Duration::from_millis(2);
 /// A worker that claims a task in less time is brisk: to wake another would cost as much as ten.
 const BRISK: Duration = Duration::from_micros(4);
-/// Looks at the clock between two offers of the core, which cost a microsecond each.
+/// Looks at the clock between two looks at who else wants this core.
 const PATIENCE: u32 = 8;
+/// From one offer of the core to whoever may want it to the next: it costs a microsecond.
+const BETWEEN_OFFERS: Duration = Duration::from_micros(50);
+/// So many claims at least tell how quick they are.
+const FEW_CLAIMS: u64 = 16;
 
 /// What else there is to do, and so who could do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +60,8 @@ pub(crate) struct Idle<'a> {
     yields: bool,
     /// There are more workers than cores: whether jobs need more of them, the parent sees.
     is_crowded: bool,
+    /// When it last got up, and what had been claimed by then.
+    rose: Option<(Instant, u64)>,
     place: Place<'a>,
 }
 
@@ -76,6 +82,7 @@ impl<'a> Idle<'a> {
             patience: SPIN.min(longest),
             yields,
             is_crowded,
+            rose: None,
             place: Place::new(control, me, cores),
         }
     }
@@ -118,6 +125,7 @@ impl<'a> Idle<'a> {
             self.learn(began.elapsed());
             self.place.get_up(sleeps);
             began = Instant::now();
+            self.rose = claimed().map(|claims| (began, claims));
         }
     }
 
@@ -127,10 +135,19 @@ impl<'a> Idle<'a> {
         let Some(mut before) = claimed() else {
             return false;
         };
+        let awake = parking.awake() + 1;
         if !parking.mount_guard(self.me) {
             return false;
         }
         let mut began = Instant::now();
+        // What it has seen while it was awake is as good as a first watch.
+        if let Some((rose, claims)) = self.rose
+            && let claims = before.wrapping_sub(claims)
+            && claims >= FEW_CLAIMS
+            && is_brisk(claims, began - rose, awake)
+        {
+            parking.report_brisk(self.me);
+        }
         loop {
             parking.sleep(self.me, &KernelFutex, Some(WATCH));
             let claims = claimed().map_or(0, |now| now.wrapping_sub(replace(&mut before, now)));
@@ -229,6 +246,7 @@ impl<'a> Idle<'a> {
     /// What it takes to leave a core is no waiting, and `began` moves by it.
     fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let mut waited = Duration::ZERO;
+        let mut offered = Duration::ZERO;
         for round in 1_u32.. {
             for _ in 0..LOOKS {
                 if has_work() {
@@ -246,7 +264,11 @@ impl<'a> Idle<'a> {
                 return false;
             }
             if self.yields && round.is_multiple_of(PATIENCE) {
-                *began += self.place.make_way();
+                let offers = waited - offered >= BETWEEN_OFFERS;
+                if offers {
+                    offered = waited;
+                }
+                *began += self.place.make_way(offers);
             }
         }
         false

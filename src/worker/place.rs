@@ -56,24 +56,31 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Lets others have this core. The kernel may put a spinning worker and the thread that waits
-    /// for it on one core and leave them there, each with half of it and the other core idle;
-    /// then this worker moves. But not to where a peer lies who is about to be woken for the next
-    /// job: then both would be there, and the waiter sleeps soon. How long that took.
-    pub(super) fn make_way(&mut self) -> Duration {
+    /// Lets those who call workers have this core. The kernel may put a spinning worker and the
+    /// thread that waits for it, or gives it work, on one core and leave them there, each with half
+    /// of it and the other core idle; then this worker moves. But not to where a peer lies who is
+    /// about to be woken for the next job: then both would be there, and the waiter sleeps soon. How
+    /// long that took.
+    ///
+    /// Anybody else has it only if this worker `offers` it, for that is a system call; unless a
+    /// thread of the parent is about to wake up, who knows where, or there are more workers than
+    /// cores, and one that has work may wait for this one.
+    pub(super) fn make_way(&mut self, offers: bool) -> Duration {
         let peers = self.peers;
+        let control = peers.control;
         let here = peers.note();
-        let may = peers.control.workers() <= MOST_PEERS;
-        if may && here.is_some_and(|here| peers.control.waiter_spins_on(here)) {
-            let began = Instant::now();
-            let shares = self.shares;
-            if self.leave(here, |core| {
-                peers.run_on(core) || shares && peers.sleep_on(core)
-            }) {
+        let here = here.filter(|&here| control.callers().are_on(here));
+        if here.is_some() && control.workers() <= MOST_PEERS {
+            let (began, shares) = (Instant::now(), self.shares);
+            let is_taken = |core| peers.run_on(core) || shares && peers.sleep_on(core);
+            if self.leave(here, is_taken) {
                 return began.elapsed();
             }
         }
-        cpu::yield_now();
+        let is_crowded = control.workers() > self.cores;
+        if offers || here.is_some() || is_crowded || control.doorbell().has_sleepers() {
+            cpu::yield_now();
+        }
         Duration::ZERO
     }
 

@@ -5,7 +5,10 @@
     reason = "vouches for the descriptor that tokio registers"
 )]
 
+use core::future::poll_fn;
 use core::hint;
+use core::pin::pin;
+use core::task::Poll;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -13,22 +16,40 @@ use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
 use tokio::task;
 
 use super::SPIN;
 use crate::pool::engine::Engine;
+use crate::sys::cpu;
 use crate::sys::eventfd::Bell;
 
 /// Looks at shared memory between two looks at the hub and the clock.
 const LOOKS: u32 = 32;
 
-/// The runtimes that have a listener: hardly ever more than one.
-pub(crate) type Listeners = Vec<Id>;
+/// The runtimes that have a listener, hardly ever more than one, and how to have it look.
+pub(crate) type Listeners = Vec<(Id, Arc<Notify>)>;
 
 /// Whether the current runtime has a listener; `None` outside any runtime.
 pub(super) fn is_heard(listeners: &Listeners) -> Option<bool> {
     let runtime = Handle::try_current().ok()?.id();
-    Some(listeners.contains(&runtime))
+    Some(listeners.iter().any(|(other, _)| *other == runtime))
+}
+
+/// Has the current runtime's listener look once the others have had their turn. To wake a task of
+/// a runtime that runs takes no system call.
+pub(super) fn call(engine: &Engine) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let hub = engine.hub();
+    let mut listeners = hub.reactors.listeners.iter();
+    let own = listeners.find(|(other, _)| *other == runtime.id());
+    let call = own.map(|(_, call)| Arc::clone(call));
+    drop(hub);
+    if let Some(call) = call {
+        call.notify_one();
+    }
 }
 
 /// Sees to it that the current runtime has a listener; `false` outside any runtime.
@@ -37,16 +58,18 @@ pub(super) fn ensure(engine: &Arc<Engine>) -> bool {
         return false;
     };
     let mut hub = engine.hub();
-    if hub.reactors.listeners.contains(&runtime.id()) {
+    let listeners = &mut hub.reactors.listeners;
+    if listeners.iter().any(|(other, _)| *other == runtime.id()) {
         return true;
     }
-    hub.reactors.listeners.push(runtime.id());
+    let call = Arc::new(Notify::new());
+    listeners.push((runtime.id(), Arc::clone(&call)));
     drop(hub);
     let post = Post {
         engine: Arc::downgrade(engine),
         runtime: runtime.id(),
     };
-    runtime.spawn(post.keep(Arc::clone(engine.event())));
+    runtime.spawn(post.keep(Arc::clone(engine.event()), call));
     true
 }
 
@@ -56,16 +79,29 @@ impl Engine {
     /// Between a task that is awaited and its outcome there is less time than the kernel takes to
     /// put a thread to sleep and to wake it.
     fn expects_soon(&self) -> bool {
+        let control = self.control();
+        let mut is_noted = false;
         let began = Instant::now();
-        while self.hub().pending() > 0 && began.elapsed() < SPIN {
-            for _ in 0..LOOKS {
-                if self.sees_completions() {
-                    return true;
-                }
-                hint::spin_loop();
+        let found = loop {
+            if self.hub().pending() == 0 || began.elapsed() >= SPIN {
+                break false;
             }
+            if (0..LOOKS).any(|_| {
+                hint::spin_loop();
+                self.sees_completions()
+            }) {
+                break true;
+            }
+            if !is_noted {
+                // A worker that looks for work on this core leaves it.
+                is_noted = true;
+                control.callers().note_waiter(cpu::current());
+            }
+        };
+        if is_noted {
+            control.callers().note_waiter(None);
         }
-        false
+        found
     }
 }
 
@@ -83,7 +119,7 @@ impl Drop for Post {
         let mut hub = engine.hub();
         hub.reactors
             .listeners
-            .retain(|runtime| *runtime != self.runtime);
+            .retain(|(runtime, _)| *runtime != self.runtime);
         drop(hub);
         // Tasks of other runtimes do not depend on this listener, but a future that moved may:
         // the supervisor listens for all that are left.
@@ -93,7 +129,7 @@ impl Drop for Post {
 
 impl Post {
     /// Listens for as long as the pool exists.
-    async fn keep(self, event: Arc<Bell>) {
+    async fn keep(self, event: Arc<Bell>, call: Arc<Notify>) {
         // Without the runtime's I/O driver this panics inside the task; `Drop` then hands over to
         // the supervisor.
         // SAFETY: the descriptor is the bell's own, the same one until the bell is closed, and
@@ -116,7 +152,7 @@ impl Post {
                 continue;
             }
             drop(engine);
-            if wait(&event).await.is_err() {
+            if wait(&event, &call).await.is_err() {
                 return;
             }
             drop(armed);
@@ -124,10 +160,17 @@ impl Post {
     }
 }
 
-async fn wait(event: &AsyncFd<Arc<Bell>>) -> io::Result<()> {
-    let mut ready = event.readable().await?;
-    let _ = event.get_ref().clear();
-    ready.clear_ready();
+/// Until a worker rings, or a future of this runtime wants us to look.
+async fn wait(event: &AsyncFd<Arc<Bell>>, call: &Notify) -> io::Result<()> {
+    let mut called = pin!(call.notified());
+    let rung = poll_fn(|context| match called.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(Ok(None)),
+        Poll::Pending => event.poll_read_ready(context).map_ok(Some),
+    });
+    if let Some(mut ready) = rung.await? {
+        let _ = event.get_ref().clear();
+        ready.clear_ready();
+    }
     Ok(())
 }
 

@@ -16,7 +16,7 @@ const _: () = {
     assert!(offset_of!(Control, read_only.doorbell) == 0x1000);
     assert!(offset_of!(Control, read_only.open_jobs) == 0x1040);
     assert!(offset_of!(Control, read_only.workers) == 0x1080);
-    assert!(offset_of!(Control, read_only.waiter) == 0x10c0);
+    assert!(offset_of!(Control, read_only.callers) == 0x10c0);
     assert!(offset_of!(Control, read_only.settings) == 0x1100);
     assert!(offset_of!(Control, read_only.arenas) == 0x1200);
     assert!(offset_of!(Control, read_only.fronts) == 0x5200);
