@@ -59,8 +59,8 @@ impl<'a> Place<'a> {
     /// Lets those who call workers have this core. The kernel may put a spinning worker and the
     /// thread that waits for it, or gives it work, on one core and leave them there, each with half
     /// of it and the other core idle; then this worker moves. But not to where a peer lies who is
-    /// about to be woken for the next job: then both would be there, and the waiter sleeps soon. How
-    /// long that took.
+    /// about to be woken for the next job: then both would be there, and the waiter sleeps soon.
+    /// How long that took.
     ///
     /// Anybody else has it only if this worker `offers` it, for that is a system call; unless a
     /// thread of the parent is about to wake up, who knows where, or there are more workers than
