@@ -1,12 +1,16 @@
 //! Tasks that wait for other tasks, after and beside a stream of quick ones: as long as those come
 //! briskly, workers that sleep are left asleep, but no task is left behind one that waits for it.
+//! And chunks of jobs that wait for each other, where there are more workers than cores.
 
 mod signal_support;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::thread;
+use std::time::Instant;
 
-use gristmill::{Barrier, Pool, TaskHandle};
+use gristmill::{Barrier, Handle, Pool, TaskHandle};
 use signal_support::{PATIENCE, open, region};
 
 /// Quick tasks, so many at a time, as long as it takes until a sleeping worker has seen that they
@@ -85,4 +89,54 @@ fn three_tasks_wait_for_a_fourth_with_more_workers_than_cores() {
 #[test]
 fn many_tasks_wait_for_the_last() {
     meet(workers(16), 16);
+}
+
+/// More workers than cores, of whom a job is given no more than there are cores at first.
+fn crowd() -> u32 {
+    2 * workers(3)
+}
+
+fn pool_with_barrier(parties: u32) -> (Pool, Barrier) {
+    let region = region();
+    let pool = Pool::builder().workers(crowd() as usize).region(&region);
+    let barrier = Barrier::new(&region, parties).unwrap();
+    (pool.build().unwrap(), barrier)
+}
+
+#[test]
+fn chunks_that_sleep_wait_for_one_that_a_sleeping_worker_must_run() {
+    let (pool, barrier) = pool_with_barrier(crowd());
+    let met = pool.par_generate_with(barrier.handle().words(), crowd() as usize, |words, _| {
+        let barrier: Barrier = Handle::from_words(*words).open().unwrap();
+        u8::from(barrier.wait_timeout(PATIENCE).is_ok())
+    });
+    assert!(met.wait().unwrap().iter().all(|&met| met == 1));
+}
+
+#[test]
+fn chunks_that_spin_wait_for_one_that_a_sleeping_worker_must_run() {
+    let (pool, barrier) = pool_with_barrier(crowd());
+    let met = pool.par_generate_with(barrier.handle().words(), crowd() as usize, |words, _| {
+        let barrier: Barrier = Handle::from_words(*words).open().unwrap();
+        let (mut met, began) = (pin!(barrier.wait()), Instant::now());
+        let mut context = Context::from_waker(Waker::noop());
+        while met.as_mut().poll(&mut context).is_pending() {
+            assert!(began.elapsed() < PATIENCE, "the others never came");
+        }
+        1_u8
+    });
+    assert!(met.wait().unwrap().iter().all(|&met| met == 1));
+}
+
+#[test]
+fn chunks_of_a_job_that_nobody_waits_for_wait_for_each_other() {
+    let (pool, barrier) = pool_with_barrier(crowd() + 1);
+    let words = barrier.handle().words();
+    let job = pool.par_generate_with(words, crowd() as usize, |words, _| {
+        let barrier: Barrier = Handle::from_words(*words).open().unwrap();
+        u8::from(barrier.wait_timeout(PATIENCE).is_ok())
+    });
+    let job = job.start().unwrap();
+    assert!(barrier.wait_timeout(PATIENCE).is_ok(), "they never came");
+    assert!(job.wait().unwrap().iter().all(|&met| met == 1));
 }

@@ -261,8 +261,8 @@ impl<'a> Board<'a> {
         if posted.chunks == 1 {
             return self.chunk(posted.job, 0).seems_pending().into();
         }
-        let remaining = self.header(posted.job).remaining();
-        remaining.clamp(0, posted.chunks.into()) as u32
+        let left = self.header(posted.job).remaining();
+        left.clamp(0, posted.chunks.into()) as u32
     }
 
     /// Whether one of these jobs seems to have no chunk left: a hint, and cheap enough to spin on.
@@ -282,10 +282,9 @@ impl<'a> Board<'a> {
         if job as usize >= self.fronts.len() {
             return false;
         }
-        let header = self.header(job);
-        match header.is_single() {
+        match self.header(job).is_single() {
             true => !self.chunk(job, 0).seems_pending(),
-            false => header.remaining() <= 0,
+            false => self.header(job).remaining() <= 0,
         }
     }
 
@@ -449,6 +448,11 @@ impl<'a> Board<'a> {
             }
         }
         // The fence of this worker's `complete` follows (`is_exhausted`).
+    }
+
+    /// Whether this job has one chunk only; for whoever has claimed one.
+    pub(crate) fn is_single(&self, joined: Joined) -> bool {
+        self.header(joined.job).is_single()
     }
 
     /// About how many chunks have ended, and how many have not: hints.

@@ -90,6 +90,17 @@ pub(crate) struct Config {
     pub(crate) sandbox: Option<(Arc<OwnedFd>, Policy)>,
 }
 
+impl Config {
+    /// How many cores the workers may keep busy.
+    pub(crate) fn worker_cores(&self) -> usize {
+        let chosen = self.settings.cores.map(|cores| {
+            let each = cores.iter().map(|word| word.count_ones() as usize);
+            each.sum::<usize>().max(1)
+        });
+        chosen.map_or(self.cores, |chosen| chosen.min(self.cores))
+    }
+}
+
 impl Builder {
     /// How many worker processes to keep: 1 to 1024. Default: one a core that this process may
     /// use.

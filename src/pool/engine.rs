@@ -16,6 +16,7 @@ use crate::pool::caller::Caller;
 use crate::pool::dispatch::{Dispatch, Event, Placement};
 use crate::pool::hub::{Aftermath, Hub};
 use crate::pool::output::Lines;
+use crate::pool::reserve::Reserve;
 use crate::primitive::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::protocol::control::{CONTROL_SIZE, Control};
 use crate::protocol::image::ImageId;
@@ -99,7 +100,8 @@ impl Engine {
         let heap = Heap::new(Arc::clone(&region), CONTROL_SIZE as u64..size, limits)?;
         let shape = Shape::new(places, config.queues);
         Control::create(&region, config.workers, shape, &ImageId::current())?;
-        let hub = Hub::new(&region, shape);
+        let mut hub = Hub::new(&region, shape);
+        hub.reserve = Reserve::new(config.workers, config.worker_cores());
         let engine = Self {
             region,
             heap,

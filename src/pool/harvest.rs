@@ -57,17 +57,8 @@ impl Engine {
     /// Wakes workers for the chunks that nobody has begun, because their jobs turn out to take
     /// time: a small job was left to one worker.
     pub(crate) fn share_out(&self) {
-        let control = self.control();
-        if self.live_jobs() == 0 {
-            return;
-        }
-        let mut hub = self.hub();
-        for job in hub.jobs.active() {
-            let unclaimed = hub
-                .jobs
-                .get(job)
-                .map_or(0, |running| control.board().unclaimed(&running.posted));
-            hub.wake_workers(unclaimed);
+        if self.live_jobs() != 0 {
+            self.hub().share_out(self.control());
         }
     }
 
@@ -344,6 +335,8 @@ impl Hub {
             Next::Round => {
                 // Its own place is free again, if no other is.
                 self.post(control, launch, entry, inquiry);
+                // Its caller may be asleep.
+                self.watch_reserve();
                 false
             }
         }

@@ -19,6 +19,7 @@ use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::LaneBooks;
 use crate::pool::pace::Paces;
 use crate::pool::reactor::Reactors;
+use crate::pool::reserve::Reserve;
 use crate::pool::room::Room;
 use crate::pool::roster::Roster;
 use crate::pool::sticky::Buckets;
@@ -87,6 +88,8 @@ pub(crate) struct Hub {
     pub(super) calls: u64,
     /// How fast kernels went.
     pub(crate) paces: Paces,
+    /// Workers that jobs leave asleep.
+    pub(crate) reserve: Reserve,
     /// What follows once the lock is released.
     pub(super) aftermath: Aftermath,
 }
@@ -118,6 +121,7 @@ impl Hub {
             calls: 0,
             line: VecDeque::new(),
             paces: Paces::new(),
+            reserve: Reserve::NONE,
             aftermath: Aftermath::default(),
             look_at: NEVER,
         };

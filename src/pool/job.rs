@@ -15,6 +15,7 @@ use crate::pool::flight::Keep;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Inquiry;
 use crate::pool::pace::Paces;
+use crate::pool::reserve::Turnout;
 use crate::pool::terms::{Grain, JobTerms};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Control;
@@ -92,6 +93,7 @@ pub(crate) struct Running {
     pub(crate) pulses: Vec<Pulse>,
     /// Chunks whose worker is being killed because an element takes too long.
     pub(crate) overrun: Vec<u32>,
+    pub(super) turnout: Turnout,
 }
 
 impl Running {
@@ -347,6 +349,8 @@ impl Hub {
                 continue;
             }
             self.post(control, launch, entry, Inquiry::default());
+            // Its caller may be asleep.
+            self.watch_reserve();
         }
     }
 
@@ -408,7 +412,11 @@ impl Hub {
         // out: by that worker, or by whoever waits for it (`share_out`).
         let is_long = measured && self.paces.is_long(kernel, launch.chunking.len());
         let large = launch.large || is_long || !inquiry.is_first_round();
-        self.wake_workers(if large { chunks } else { 0 });
+        let mut turnout = Turnout::default();
+        if large {
+            let crew = self.reserve.call(&mut turnout, chunks);
+            self.wake_workers(crew);
+        }
         self.aftermath.needs_one |= !large;
         self.calls += 1;
         if launch.terms.element_limit.is_some() {
@@ -433,6 +441,7 @@ impl Hub {
             },
             pulses: Vec::new(),
             overrun: Vec::new(),
+            turnout,
         };
         self.jobs.places[job as usize].generation = generation;
         self.jobs.call_back(job);

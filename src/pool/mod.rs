@@ -50,6 +50,7 @@ mod pace;
 mod reactor;
 mod rebuild;
 mod recovery;
+mod reserve;
 pub(crate) mod spare;
 mod start;
 mod stats;

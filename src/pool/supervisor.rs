@@ -7,6 +7,7 @@
 mod early;
 mod ears;
 mod hearing;
+mod muster;
 mod raise;
 mod refusal;
 mod succession;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use self::early::Charter;
 pub(crate) use self::early::Upcoming;
 use self::ears::Ears;
+use self::muster::Muster;
 use self::succession::{Role, Service};
 use self::watchdog::Watchdog;
 use crate::error::{Cause, Error, OomKill, TaskError, WorkerDeath};
@@ -121,6 +123,7 @@ struct Watch<'a> {
     starter: Starter,
     ears: Ears,
     watchdog: Watchdog,
+    muster: Muster,
     /// As counted last.
     oom_kills: OomKills,
     instructions: Instructions,
@@ -182,6 +185,7 @@ impl<'a> Watch<'a> {
             starter: Starter::new(&engine.config().manner),
             ears: Ears::new(engine)?,
             watchdog: Watchdog::default(),
+            muster: Muster::default(),
             oom_kills: OomKills::default(),
             instructions,
         })
@@ -259,6 +263,7 @@ impl<'a> Watch<'a> {
             #[cfg(feature = "tracing")]
             self.ears.let_go(&self.poller);
             self.end_overdue();
+            self.call_reserve();
             self.engine.hub().ring_due(clock::now());
             // What is heard of results says nothing about workers.
             if tokens.iter().any(|&token| token != WORKERS_BELL) || tokens.is_empty() {
@@ -365,6 +370,7 @@ impl<'a> Watch<'a> {
         let start = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut hub = self.engine.hub();
         let look = hub.next_look().min(hub.end_limit());
+        let look = look.min(hub.reserve.next_look());
         let look = match look.min(hub.next_alarm()) {
             NEVER => None,
             time => Some(Duration::from_nanos(time.saturating_sub(clock::now()))),

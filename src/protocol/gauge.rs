@@ -138,6 +138,11 @@ impl Gauge {
         self.core.load(Ordering::Relaxed) == u64::from(core) + 1
     }
 
+    /// Whether the worker has not said where it runs, for it sleeps or has just been woken: a hint.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.core.load(Ordering::Relaxed) == 0
+    }
+
     /// What the worker began last.
     pub(crate) fn now(&self) -> Work {
         Work::from_bits(self.now.load(Ordering::Relaxed))

@@ -173,6 +173,19 @@ impl<'a> Parking<'a> {
         })
     }
 
+    /// The core that this worker lay down on, if it has been woken and has not done anything since:
+    /// a hint.
+    pub(crate) fn rises_from(&self, index: u16) -> Option<u32> {
+        let bits = self.parked.get(index as usize / 64)?;
+        let word = self.words.get(index as usize)?;
+        // Relaxed, both: hints.
+        if bits.load(Ordering::Relaxed) >> (index % 64) & 1 == 0 || word.is_parked() {
+            return None;
+        }
+        // Nobody lay down in a vacant place.
+        word.core.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     /// Worker: about to sleep. Look for work once more, then `sleep`, or be `busy`.
     pub(crate) fn announce(&self, me: u16) {
         self.words[me as usize].park();
@@ -326,6 +339,7 @@ impl<'a> Parking<'a> {
     /// submitter that sees all asleep turns to those who are.
     pub(crate) fn vacate(&self, index: u16) {
         if let Some(word) = self.words.get(index as usize) {
+            self.lie_down(index, None);
             self.sentry.leave(index);
             word.unpark();
             set(self.parked, index);

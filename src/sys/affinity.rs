@@ -43,11 +43,22 @@ impl Affinity {
     /// allows now, that part is kept which it allows. Whoever sets it from outside during the few
     /// calls that this takes has to do so again; in between the thread may be on any core that its
     /// group allows.
-    pub(crate) fn leave_for(&mut self, is_free: impl Fn(u32) -> bool) -> bool {
-        self.leave_by(&Kernel, is_free)
+    ///
+    /// Before it moves it says `to` which core, if there is only one.
+    pub(crate) fn leave_for(
+        &mut self,
+        is_free: impl Fn(u32) -> bool,
+        to: impl FnOnce(Option<u32>),
+    ) -> bool {
+        self.leave_by(&Kernel, is_free, to)
     }
 
-    fn leave_by(&mut self, mask: &impl Mask, is_free: impl Fn(u32) -> bool) -> bool {
+    fn leave_by(
+        &mut self,
+        mask: &impl Mask,
+        is_free: impl Fn(u32) -> bool,
+        to: impl FnOnce(Option<u32>),
+    ) -> bool {
         if let Some(owed) = self.owed.take()
             && !self.give_back(mask, owed)
         {
@@ -65,6 +76,9 @@ impl Affinity {
             Some(allowed) if allowed == given => everywhere,
             _ => given,
         };
+        let mut cores = (0..CpuSet::count()).filter(|&core| free.is_set(core).unwrap_or(false));
+        let first = cores.next().map(|core| core as u32);
+        to(first.filter(|_| cores.next().is_none()));
         let has_moved = mask.set(&free);
         self.give_back(mask, wanted);
         has_moved
@@ -172,12 +186,18 @@ mod tests {
             let mut affinity = Affinity::default();
             books.failures.set(failures);
             let is_free = |core: u32| core < 16 && free >> core & 1 == 1;
-            let has_moved = affinity.leave_by(&books, is_free);
+            let has_moved = affinity.leave_by(&books, is_free, |to| {
+                let may = (0..16).filter(|&core| {
+                    is_free(core) && before.is_set(core as usize).unwrap_or(false)
+                });
+                let may: Vec<u32> = may.collect();
+                assert_eq!(to, may.first().copied().filter(|_| may.len() == 1));
+            });
             let passed = books.history.borrow().contains(&both(&before, &cores(free)));
             prop_assert!(!has_moved || passed, "it was somewhere else meanwhile");
             // What went wrong is put right the next time, whether it moves then or not.
             books.failures.set(0);
-            affinity.leave_by(&books, |_| false);
+            affinity.leave_by(&books, |_| false, |_| ());
             prop_assert_eq!(books.allowed(), before);
             books.group.set(cores(group | grown));
             let wanted = if is_restricted { before } else { cores(group | grown) };
@@ -191,9 +211,9 @@ mod tests {
     fn a_core_is_left_for_a_free_one_only() {
         let books = Books::new(None, cores(0b0111));
         let mut affinity = Affinity::default();
-        assert!(!affinity.leave_by(&books, |core| core == 3));
+        assert!(!affinity.leave_by(&books, |core| core == 3, |_| ()));
         assert!(books.history.borrow().is_empty(), "nothing was touched");
-        assert!(affinity.leave_by(&books, |core| core != 1));
+        assert!(affinity.leave_by(&books, |core| core != 1, |_| ()));
         assert_eq!(books.history.borrow()[1], cores(0b0101));
     }
 
@@ -202,14 +222,14 @@ mod tests {
         let before = Kernel.get().expect("the kernel tells");
         let mut affinity = Affinity::default();
         let here = crate::sys::cpu::current();
-        affinity.leave_for(|core| Some(core) != here);
+        affinity.leave_for(|core| Some(core) != here, |_| ());
         assert_eq!(Kernel.get(), Some(before));
         // One core of them, as if by a user: there is none to go to, and none is gained.
         let first = (0..CpuSet::count()).find(|&core| before.is_set(core).unwrap_or(false));
         let one = among(|core| Some(core) == first);
         assert!(Kernel.set(&one));
-        assert!(!affinity.leave_for(|core| Some(core as usize) != first));
-        assert!(affinity.leave_for(|_| true));
+        assert!(!affinity.leave_for(|core| Some(core as usize) != first, |_| ()));
+        assert!(affinity.leave_for(|_| true, |_| ()));
         assert_eq!(Kernel.get(), Some(one));
         assert!(Kernel.set(&before));
     }

@@ -51,10 +51,24 @@ pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
 /// When the process `pid` began, in the kernel's ticks since the machine did; `None` if there is no
 /// such process. A number that is used again belongs to a process that began later.
 pub(crate) fn started(pid: u32) -> Option<u64> {
+    field_of_stat(pid, 19)?.parse().ok()
+}
+
+/// Whether the first thread of the process `pid` sleeps just now, for whatever reason; `None` if
+/// there is no such process or the kernel does not say.
+pub(crate) fn sleeps(pid: u32) -> Option<bool> {
+    field_of_stat(pid, 0).map(|state| matches!(&*state, "S" | "D"))
+}
+
+/// What the kernel says of a process, the state being the first.
+fn field_of_stat(pid: u32, index: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may contain anything, also spaces and parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    fields
+        .split_ascii_whitespace()
+        .nth(index)
+        .map(str::to_owned)
 }
 
 /// The namespace in which this process has its number, for which alone [`started`] can answer; zero
@@ -129,6 +143,21 @@ mod tests {
         assert_eq!(started(std::process::id()), Some(own));
         assert!(started(1).unwrap() <= own);
         assert_eq!(started(1 << 22), None);
+    }
+
+    #[test]
+    fn whoever_asks_is_awake() {
+        // It is the first thread that is told of, which waits for this one.
+        let first = sleeps(std::process::id());
+        assert_eq!(first, Some(first == Some(true)));
+        assert_eq!(sleeps(1 << 22), None);
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        while sleeps(child.id()) != Some(true) {}
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Idle<'a> {
     patience: Duration,
     /// There are as many workers as cores: whoever spins may stand in somebody's way.
     yields: bool,
+    /// There are more workers than cores: whether jobs need more of them, the parent sees.
+    is_crowded: bool,
     /// When it last got up, and what had been claimed by then.
     rose: Option<(Instant, u64)>,
     place: Place<'a>,
@@ -71,6 +73,7 @@ impl<'a> Idle<'a> {
         let cores = cpu::allowed(quota);
         let most_spinners = u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1);
         let yields = control.workers() >= cores;
+        let is_crowded = control.workers() > cores;
         Self {
             control,
             me,
@@ -80,6 +83,7 @@ impl<'a> Idle<'a> {
             longest,
             patience: SPIN.min(longest),
             yields,
+            is_crowded,
             rose: None,
             place: Place::new(control, me, cores),
         }
@@ -222,6 +226,22 @@ impl<'a> Idle<'a> {
         if chunks && woken == 0 {
             parking.wake(1, &KernelFutex);
         }
+    }
+
+    /// Wakes one who sleeps for chunks that are worth it, where there is a core for each. Where
+    /// there is not, the parent calls as many as are of use (`pool/reserve.rs`). Whether it did.
+    pub(super) fn call_for_chunks(&self) -> bool {
+        !self.is_crowded && self.control.parking().wake(1, &KernelFutex) > 0
+    }
+
+    /// What this worker does now is shared with others, or its own.
+    pub(super) fn share(&mut self, shares: bool) {
+        self.place.share(shares);
+    }
+
+    /// Some time into a job: lets a peer have this core that was woken, but has none.
+    pub(super) fn make_room(&mut self) {
+        self.place.make_room();
     }
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.

@@ -4,7 +4,7 @@
 //! others are free: two workers that met on one would share it for good. So each says in its gauge
 //! where it runs, as long as it is awake, and beside its parking word where it sleeps, by which
 //! those who wake choose (`sync/parking.rs`). Whoever finds a peer on its core leaves for one where
-//! nobody is.
+//! nobody is; as does who has the core for which a peer waits that was woken there.
 //!
 //! For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
 //! there, and would make the worker come back.
@@ -12,6 +12,7 @@
 use std::time::{Duration, Instant};
 
 use crate::protocol::control::Control;
+use crate::protocol::gauge::Gauge;
 use crate::sys::affinity::Affinity;
 use crate::sys::cpu;
 
@@ -24,12 +25,15 @@ const MOST_PEERS: usize = 64;
 pub(super) struct Place<'a> {
     peers: Peers<'a>,
     affinity: Affinity,
-    /// There is a core for each worker, and another worker that could be in this one's way.
+    /// There are several cores, and another worker that could be in this one's way.
     spreads: bool,
-    /// There are more workers than cores.
-    is_crowded: bool,
-    /// When this worker last left a core to somebody else.
+    cores: usize,
+    /// When this worker last left a core to whoever waits for outcomes, or to a peer; and when to
+    /// one that had been woken in vain.
     moved: Option<Instant>,
+    made_room: Option<Instant>,
+    /// Its last work was shared with others, who will probably be woken for the next as well.
+    shares: bool,
 }
 
 /// The other workers, seen by one.
@@ -44,15 +48,19 @@ impl<'a> Place<'a> {
         Self {
             peers: Peers { control, me },
             affinity: Affinity::default(),
-            spreads: (2..=cores.min(MOST_PEERS)).contains(&control.workers()),
-            is_crowded: control.workers() > cores,
+            spreads: cores > 1 && (2..=MOST_PEERS).contains(&control.workers()),
+            cores,
             moved: None,
+            made_room: None,
+            shares: false,
         }
     }
 
     /// Lets those who call workers have this core. The kernel may put a spinning worker and the
     /// thread that waits for it, or gives it work, on one core and leave them there, each with half
-    /// of it and the other core idle; then this worker moves. How long that took.
+    /// of it and the other core idle; then this worker moves. But not to where a peer lies who is
+    /// about to be woken for the next job: then both would be there, and the waiter sleeps soon.
+    /// How long that took.
     ///
     /// Anybody else has it only if this worker `offers` it, for that is a system call; unless a
     /// thread of the parent is about to wake up, who knows where, or there are more workers than
@@ -63,12 +71,14 @@ impl<'a> Place<'a> {
         let here = peers.note();
         let here = here.filter(|&here| control.callers().are_on(here));
         if here.is_some() && control.workers() <= MOST_PEERS {
-            let began = Instant::now();
-            if self.leave(here, |core| peers.run_on(core)) {
+            let (began, shares) = (Instant::now(), self.shares);
+            let is_taken = |core| peers.run_on(core) || shares && peers.sleep_on(core);
+            if self.leave(here, is_taken) {
                 return began.elapsed();
             }
         }
-        if offers || here.is_some() || self.is_crowded || control.doorbell().has_sleepers() {
+        let is_crowded = control.workers() > self.cores;
+        if offers || here.is_some() || is_crowded || control.doorbell().has_sleepers() {
             cpu::yield_now();
         }
         Duration::ZERO
@@ -79,7 +89,7 @@ impl<'a> Place<'a> {
     pub(super) fn lie_down(&mut self) {
         let peers = self.peers;
         let mut here = peers.note();
-        if self.may_spread()
+        if self.may_spread(peers.control.workers())
             && here.is_some_and(|here| peers.sleep_on(here))
             && self.leave(here, |core| peers.run_on(core) || peers.sleep_on(core))
         {
@@ -89,17 +99,40 @@ impl<'a> Place<'a> {
         peers.say(None);
     }
 
-    /// After it lay down; if it slept, it leaves a core that runs another worker.
+    /// After it lay down; if it slept, it leaves a core that runs another worker, or on which one
+    /// that was woken as well waits for its turn.
     pub(super) fn get_up(&mut self, slept: bool) {
         let peers = self.peers;
         let here = peers.note();
-        if slept && self.may_spread() && here.is_some_and(|here| peers.run_on(here)) {
+        let awake = || peers.control.parking().awake() as usize;
+        let is_shared = |here| peers.run_on(here) || peers.rise_from(|core| core == here);
+        if slept && self.may_spread(awake()) && here.is_some_and(is_shared) {
             self.leave(here, |core| peers.run_on(core));
         }
     }
 
-    fn may_spread(&self) -> bool {
-        self.spreads && self.peers.control.has_jobs()
+    /// Some time into a job: if a peer that was woken has not run since, it may wait for this core,
+    /// wherever it lay. The kernel wakes a sleeper where his waker is if the other core is busy at
+    /// that moment, and leaves him there.
+    pub(super) fn make_room(&mut self) {
+        let peers = self.peers;
+        if self.may_spread(peers.control.workers()) && peers.rise_from(|_| true) {
+            let here = peers.note();
+            // It may have come here a moment ago, when it made way for the waiter.
+            self.moved = self.made_room;
+            self.leave(here, |core| peers.run_on(core));
+            self.made_room = self.moved;
+        }
+    }
+
+    /// What this worker does now is shared with others, or its own.
+    pub(super) fn share(&mut self, shares: bool) {
+        self.shares = shares;
+    }
+
+    /// Whether so many workers may each have a core of its own.
+    fn may_spread(&self, workers: usize) -> bool {
+        self.spreads && workers <= self.cores && self.peers.control.has_jobs()
     }
 
     /// Goes to a core that is not taken, unless it did lately. Whether it did now.
@@ -109,9 +142,10 @@ impl<'a> Place<'a> {
             return false;
         }
         let is_free = |core| Some(core) != here && !is_taken(core);
-        // While it is on its way it is nowhere: a peer there would make way for it in vain.
-        self.peers.say(None);
-        let leaves = self.affinity.leave_for(is_free);
+        // Whoever wakes up meanwhile should neither make way here in vain nor settle there: it may
+        // be some time until this worker runs again, and can say so.
+        let peers = self.peers;
+        let leaves = self.affinity.leave_for(is_free, |to| peers.say(to));
         self.moved = Some(Instant::now());
         self.peers.note();
         leaves
@@ -147,6 +181,15 @@ impl Peers<'_> {
         self.others().any(|peer| parking.sleeps_on(peer, core))
     }
 
+    /// Whether one of them was woken, and lay on such a core, but has not run yet.
+    fn rise_from(self, is_meant: impl Fn(u32) -> bool) -> bool {
+        let Self { control, .. } = self;
+        self.others().any(|peer| {
+            let lay = control.parking().rises_from(peer);
+            lay.is_some_and(&is_meant) && control.gauge(peer).is_some_and(Gauge::is_nowhere)
+        })
+    }
+
     fn others(self) -> impl Iterator<Item = u16> {
         (0..self.control.workers() as u16).filter(move |&peer| peer != self.me)
     }
@@ -159,6 +202,7 @@ mod tests {
     use crate::protocol::control::CONTROL_SIZE;
     use crate::protocol::image::ImageId;
     use crate::protocol::lanes::Shape;
+    use crate::sync::kernel::KernelFutex;
 
     const WORKERS: usize = 3;
 
@@ -193,6 +237,18 @@ mod tests {
             (false, false),
             "woken, and it runs who knows where"
         );
+        let rises = || peers.rise_from(|core| core == 6);
+        assert!(!rises(), "it has said that it is awake");
+        control.parking().announce(1);
+        assert!(!rises(), "it sleeps");
+        assert!(control.parking().wake_worker(1, &KernelFutex));
+        assert!(rises() && !peers.rise_from(|core| core == 5));
+        control.gauge(1).unwrap().set_core(Some(7));
+        assert!(!rises(), "it has been up and about");
+        control.gauge(1).unwrap().set_core(None);
+        control.parking().vacate(1);
+        assert!(!peers.rise_from(|_| true), "nobody is there");
+        control.parking().reset(1);
         place.get_up(false);
         let runs = (0..1 << 16).any(|core| peers.run_on(core));
         assert_eq!(runs, cpu::current().is_some(), "it has said where it is");

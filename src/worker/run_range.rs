@@ -11,7 +11,6 @@ use crate::primitive::atomic::Ordering;
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
 use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
-use crate::sync::kernel::KernelFutex;
 use crate::sys::clock;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
@@ -20,6 +19,10 @@ use crate::worker::panic;
 /// Work worth a wake-up: below this a sleeping peer would arrive after the end (25 µs on the
 /// machine where it was measured, and its waker pays 6–10 µs).
 const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
+
+/// A peer that was woken is up by then, if it has a core: an idle one mostly takes 10 to 40 µs to
+/// begin with somebody, and in a virtual machine 120 now and then.
+const LONG_WAKING_NANOSECONDS: u64 = 150_000;
 
 /// About how long a batch may take where elements have limits: too short to be noticed, and long
 /// compared to saying where it begins.
@@ -59,6 +62,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 // Whether this job needs more workers, its own pace will tell.
                 let Server { idle, rounds, .. } = &mut *server;
                 idle.claimed(|| rounds.see_more(control, board.has_others(joined)));
+                idle.share(!board.is_single(joined));
                 let Some(body) = control.job_body(joined.job) else {
                     return true;
                 };
@@ -104,8 +108,11 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         match board.complete(joined, server.me, chunk, outcome) {
             Completion::Last => server.bell.ring(),
             // The clock costs as much as a small chunk: it is read after 1, 2, 4, 8 … of them.
-            Completion::More if !woken && (done + 1).is_power_of_two() => {
-                woken = wake_if_worth_it(server, joined, began);
+            Completion::More if (done + 1).is_power_of_two() => {
+                if server.tempo.elapsed(began) > LONG_WAKING_NANOSECONDS {
+                    server.idle.make_room();
+                }
+                woken = woken || wake_if_worth_it(server, joined, began);
             }
             Completion::More | Completion::Lost => {}
         }
@@ -259,5 +266,5 @@ fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: u64) -> bool {
     if rest < WORTH_WAKING_NANOSECONDS {
         return false;
     }
-    server.control.parking().wake(1, &KernelFutex) > 0
+    server.idle.call_for_chunks()
 }
