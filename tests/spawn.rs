@@ -459,3 +459,16 @@ fn a_pool_that_closes_fails_what_is_pending() {
     }
     open();
 }
+
+#[test]
+fn a_result_of_no_size_that_is_aligned_comes_back() {
+    let pool = Pool::builder().workers(1).build().unwrap();
+    let nothing = pool.spawn(3, |_| [0_u64; 0]).unwrap().wait().unwrap();
+    assert!(nothing.is_empty());
+    let nothings = pool.map(0..100, |_| [0_u64; 0]).ordered().unwrap();
+    assert!(
+        nothings
+            .into_iter()
+            .all(|nothing| nothing.unwrap().is_empty())
+    );
+}

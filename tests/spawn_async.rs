@@ -81,22 +81,20 @@ async fn gather(path: &ArchivedString, count: u64) -> u32 {
 
 #[test]
 fn idle_workers_go_first() {
-    let tally = Tally::new();
     let pool = pool(2);
-    let tasks: Vec<TaskHandle<u32>> = (0..8)
-        .map(|_| {
-            pool.spawn_async(tally.path(), async |path| gather(path, 8).await)
-                .unwrap()
-        })
-        .collect();
-    let mut counts = HashMap::<u32, u32>::new();
-    for task in tasks {
-        *counts.entry(task.wait().unwrap().to_native()).or_default() += 1;
-    }
-    assert!(
-        counts.len() == 2 && counts.values().all(|&count| count >= 2),
-        "{counts:?}"
-    );
+    // A busy machine may keep an idle worker from its core for longer than the other waits for it.
+    // If it were not waited for, one would have all of them each time.
+    let is_shared = || {
+        let tally = Tally::new();
+        let spawn = |_| pool.spawn_async(tally.path(), async |path| gather(path, 8).await);
+        let tasks: Vec<TaskHandle<u32>> = (0..8).map(|i| spawn(i).unwrap()).collect();
+        let mut counts = HashMap::<u32, u32>::new();
+        for task in tasks {
+            *counts.entry(task.wait().unwrap().to_native()).or_default() += 1;
+        }
+        counts.len() == 2 && counts.values().all(|&count| count >= 2)
+    };
+    assert!((0..100).any(|_| is_shared()), "one worker had nearly all");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gristmill::{Barrier, Handle, Pool, TaskHandle};
 use signal_support::{PATIENCE, open, region};
@@ -126,6 +126,19 @@ fn chunks_that_spin_wait_for_one_that_a_sleeping_worker_must_run() {
         1_u8
     });
     assert!(met.wait().unwrap().iter().all(|&met| met == 1));
+}
+
+#[test]
+fn chunks_of_a_job_that_is_only_looked_at_wait_for_each_other() {
+    let (pool, barrier) = pool_with_barrier(crowd() + 1);
+    let words = barrier.handle().words();
+    let mut job = pool.par_generate_with(words, crowd() as usize, |words, _| {
+        let barrier: Barrier = Handle::from_words(*words).open().unwrap();
+        u8::from(barrier.wait_timeout(PATIENCE).is_ok())
+    });
+    assert!(job.wait_timeout(Duration::ZERO).is_none());
+    assert!(barrier.wait_timeout(PATIENCE).is_ok(), "they never came");
+    assert!(job.wait().unwrap().iter().all(|&met| met == 1));
 }
 
 #[test]

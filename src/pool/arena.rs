@@ -39,6 +39,18 @@ impl Arena {
         ReplyBlock::of(&self.region, self.span(), slot)
     }
 
+    /// Where the results of a batch lie, if its worker has said so. It may have died because there
+    /// was no memory to say it in, and to read takes as much.
+    pub(crate) fn announced(&self, slot: u32, generation: u32) -> Option<u64> {
+        let arena = self.span();
+        let start = arena
+            .offset
+            .checked_add(ReplyBlock::offset_in_arena(slot))?;
+        let end = start.checked_add(size_of::<ReplyBlock>() as u64)?;
+        self.region.populate(start..end).ok()?;
+        self.reply(slot)?.announced(generation, arena)
+    }
+
     /// The bytes of a reply that is in the block of its slot; `None` when it is elsewhere.
     pub(crate) fn inline_reply(&self, slot: u32, place: Span) -> Option<&[u8]> {
         let inline = ReplyBlock::inline_offset(self.span(), slot);

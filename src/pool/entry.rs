@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::primitive::flag::Flag;
+use crate::sys::clock;
 
 /// Places that no slot number reaches.
 const NOWHERE: u64 = u64::MAX;
@@ -24,6 +25,8 @@ pub(crate) struct Entry<T> {
     /// Where the work is, for whoever wants to take it back, under the hub's lock; and, as a hint,
     /// for whoever waits for it.
     place: AtomicU64,
+    /// The kernel's tick at which it came to its slot, if it did.
+    tick: AtomicU64,
 }
 
 /// Where pending work is.
@@ -65,6 +68,7 @@ impl<T> Entry<T> {
             awaited: Flag::new(),
             state: Mutex::new(State::Pending(None)),
             place: AtomicU64::new(NOWHERE),
+            tick: AtomicU64::new(0),
         }
     }
 
@@ -143,9 +147,17 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Whether somebody has left a waker before: a hint.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited.is_raised()
+    /// It comes to its slot now.
+    pub(crate) fn begin(&self) {
+        // ORDERING: Relaxed; a hint.
+        self.tick.store(clock::last_tick(), Ordering::Relaxed);
+    }
+
+    /// Whether this is its first poll, and no more than some milliseconds after it came to its
+    /// slot: a hint.
+    pub(crate) fn is_fresh(&self) -> bool {
+        // ORDERING: Relaxed; a hint.
+        !self.awaited.is_raised() && self.tick.load(Ordering::Relaxed) == clock::last_tick()
     }
 
     /// Takes the outcome or leaves the waker that is to be called when it comes.

@@ -36,6 +36,7 @@ impl Flight {
     /// From now on it is found there: by whoever cancels it, and by what its worker says of it.
     pub(super) fn settle_in(&mut self, slot: u32, generation: u32) {
         self.entry.set_place(Place::Slot { slot, generation });
+        self.entry.begin();
         if let Some(caller) = &mut self.caller {
             caller.begin(Work::Task { slot, generation });
         }

@@ -327,13 +327,13 @@ impl Hub {
         if let Some((end, _)) = launch.terms.deadline {
             self.look_at(end);
         }
-        // One that waits for a place is posted when its caller may be asleep, and cannot see to it
-        // that the work is shared out.
-        launch.large |= self.jobs.count() >= JOBS;
         if !self.jobs.has_backlog() && self.has_place() {
             self.post(control, launch, Arc::clone(entry), Inquiry::default());
             return;
         }
+        // It is posted when its caller may be asleep, and cannot see to it that the work is shared
+        // out.
+        launch.large = true;
         entry.set_place(Place::Backlog);
         self.jobs.wait_in_line(launch, Arc::clone(entry));
         self.post_waiting(control);

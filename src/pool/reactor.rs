@@ -91,8 +91,9 @@ impl Engine {
         let mut hub = self.hub();
         let ear = hub.reactors.ear_of_this_task();
         // Just submitted, beside others for which a listener looks, it has hardly ended. To look
-        // would take from the workers the lines that they are about to write.
-        let is_heard = !entry.is_awaited() && ear.is_of_runtime() && ear.hears();
+        // would take from the workers the lines that they are about to write. But who polls once
+        // and no more, after a while, has what there is.
+        let is_heard = ear.is_of_runtime() && ear.hears() && entry.is_fresh();
         if !is_heard || hub.waits_alone() {
             let ended = self.ended_place(entry);
             // What waits alone is looked for where it is, below.

@@ -137,7 +137,7 @@ impl Hub {
         error: TaskError,
     ) -> ReplyBytes {
         let results = self.roster.arena(dead).and_then(|arena| {
-            let offset = arena.reply(slot)?.announced(generation, arena.span())?;
+            let offset = arena.announced(slot, generation)?;
             let find = || {
                 let size = HEADER_BYTES as u64;
                 let header = arena.peek(Span { offset, size })?;

@@ -90,6 +90,12 @@ impl Deref for Whole {
     }
 }
 
+/// No bytes, where values of no size may lie that are aligned nevertheless.
+static NOTHING: Nothing = Nothing([]);
+
+#[repr(C, align(64))]
+struct Nothing([u8; 0]);
+
 /// A copy, aligned as archives are.
 pub(crate) struct Small {
     /// Never grows, so its bytes stay where they are.
@@ -167,7 +173,7 @@ impl ReplyBytes {
 
     fn bytes_elsewhere(&self) -> &[u8] {
         match self {
-            Self::Empty | Self::Torn(_) => &[],
+            Self::Empty | Self::Torn(_) => &NOTHING.0,
             Self::Tiny(tiny) => tiny.bytes(),
             Self::Small(Small { bytes, start }) => &bytes[*start..],
             Self::Lent(loan) => loan.bytes(),

@@ -82,6 +82,17 @@ impl Reserve {
         more
     }
 
+    /// Whether workers that have used so much processor time in a time `passed` left cores idle.
+    pub(super) fn is_short(&self, used: Duration, passed: Duration) -> bool {
+        // What is less than half a core tells nothing.
+        used + passed / 2 < passed.saturating_mul(self.crew)
+    }
+
+    /// After a look that only notes how things stand.
+    pub(super) fn look_later(&mut self) {
+        self.look = clock::after(clock::now(), WATCH);
+    }
+
     /// When to look next whether jobs need more workers.
     pub(super) const fn next_look(&self) -> u64 {
         self.look
@@ -115,15 +126,19 @@ impl Hub {
     /// Calls workers for the chunks that nobody has begun, because their jobs turn out to take
     /// time: a small job was left to one worker.
     pub(crate) fn share_out(&mut self, control: &Control) {
+        let mut is_left = false;
         for job in self.jobs.active() {
             let Some(running) = self.jobs.get(job) else {
                 continue;
             };
             let left = control.board().unclaimed(&running.posted);
+            is_left |= left > 0;
             let more = self.reserve.call(&mut running.turnout, left);
             self.wake_workers(more);
         }
-        self.watch_reserve();
+        if is_left {
+            self.watch_reserve();
+        }
     }
 
     /// Has the supervisor look whether jobs need more workers.
@@ -134,20 +149,10 @@ impl Hub {
         }
     }
 
-    /// By the supervisor, when it is time to: calls workers to jobs that need more. `used` is the
-    /// processor time of all workers in a time `passed`, if that is known; and whether one of them
-    /// `sleeps` in its chunk.
-    pub(super) fn call_reserve(
-        &mut self,
-        control: &Control,
-        used: Option<Duration>,
-        passed: Duration,
-        sleeps: impl Fn() -> bool,
-    ) {
+    /// By the supervisor, when it is time to: calls workers to jobs that need more. `idle`:
+    /// whether those that are awake left cores idle; `None`: nobody knows.
+    pub(super) fn call_reserve(&mut self, control: &Control, idle: Option<bool>) {
         let now = clock::now();
-        // What is less than half a core tells nothing.
-        let is_short = |used| used + passed / 2 < passed.saturating_mul(self.reserve.crew);
-        let idle = used.map(|used| is_short(used) && sleeps());
         self.reserve.look = NEVER;
         for job in self.jobs.active() {
             let Some(running) = self.jobs.get(job) else {

@@ -463,6 +463,8 @@ impl<'a> Reserved<'a> {
             }
             None => {
                 hub.queue(task, flight);
+                // There may be room by now, that there was not for the last ones.
+                hub.feed(control);
                 drop(hub);
                 self.engine.let_supervisor_listen();
             }

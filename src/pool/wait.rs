@@ -49,7 +49,13 @@ impl Engine {
                 match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
                     None => None,
                     Some(Some(left)) if !left.is_zero() => Some(left),
-                    Some(_) => return entry.is_ready(),
+                    Some(_) => {
+                        // Whoever only looks in now and then, and does something else meanwhile,
+                        // counts on the work going on.
+                        self.share_out();
+                        self.keep_watch();
+                        return entry.is_ready();
+                    }
                 };
             let leads = {
                 let mut hub = self.hub();

@@ -145,9 +145,9 @@ impl<'a> Ring<'a> {
         let Some(used) = self.used else {
             return self.slots;
         };
-        // Relaxed: whoever was led here by a hint, or by a count of missed ones, acquired that (R5,
-        // R6), and the number was written before the slot was READY.
-        let used = usize::try_from(used.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        // ORDERING: Acquire; pairs with the Release in `Control::make_slots`: the slots were made
+        // before. A task that a hint speaks of lies in none that is beyond (R5).
+        let used = usize::try_from(used.load(Ordering::Acquire)).unwrap_or(usize::MAX);
         &self.slots[..used.min(self.slots.len())]
     }
 
@@ -234,11 +234,14 @@ impl<'a> Ring<'a> {
             match self.hints.peek() {
                 Peek::Hint(hint) => {
                     let slot = hint.slot() & (self.slots.len() as u32 - 1);
-                    let claimed = self
-                        .slot(slot)
-                        .ready(self.lane)
-                        .filter(|&generation| hint.speaks_of(generation))
-                        .filter(|&generation| self.slot(slot).claim(self.lane, me, generation));
+                    // A hint that somebody wrote wildly may lead to where there is no memory.
+                    let place = self.used().get(slot as usize);
+                    let claimed = place.and_then(|place| {
+                        place
+                            .ready(self.lane)
+                            .filter(|&generation| hint.speaks_of(generation))
+                            .filter(|&generation| place.claim(self.lane, me, generation))
+                    });
                     // Only now: a hint that goes before its task is claimed leaves a READY slot
                     // that nobody finds. Model: a_passed_hint_has_a_claimed_slot.
                     self.hints.pass(hint);

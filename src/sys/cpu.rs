@@ -28,13 +28,28 @@ pub(crate) fn allowed(quota: Option<usize>) -> usize {
 }
 
 /// How many cores the control group lets this process keep busy, if that is less than it may run
-/// on; as it was when this was asked first, also by a process that this one is a fork of.
+/// on; as it was when a thread asked first that could tell, also in a process that this one is a
+/// fork of.
 pub(crate) fn quota() -> Option<usize> {
     static QUOTA: OnceLock<Option<usize>> = OnceLock::new();
-    *QUOTA.get_or_init(|| {
-        let most = thread::available_parallelism().ok()?.get();
-        (most < allowed(None)).then_some(most)
-    })
+    if let Some(quota) = QUOTA.get() {
+        return *quota;
+    }
+    let most = thread::available_parallelism().ok()?.get();
+    let own = allowed(None);
+    let quota = (most < own).then_some(most);
+    // A thread that may run on few cores sees no quota that is larger.
+    if quota.is_some() || own >= online() {
+        let _ = QUOTA.set(quota);
+    }
+    quota
+}
+
+/// How many cores the machine has, as far as the kernel says.
+fn online() -> usize {
+    // SAFETY: the call takes a number and touches no memory of ours.
+    let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(cores).unwrap_or(usize::MAX)
 }
 
 /// The core that runs this thread right now; a hint, for it may move at any time. `None` where the

@@ -11,8 +11,15 @@ use crate::protocol::panic::PanicReport;
 thread_local! {
     /// How many [`catch`]es this thread is inside of.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// What the hook saw of a panic that is on its way to a [`catch`].
-    static SEEN: Cell<Option<Box<PanicReport>>> = const { Cell::new(None) };
+    /// What the hook saw since the outermost [`catch`] had its last panic.
+    static SEEN: Cell<Option<Box<Seen>>> = const { Cell::new(None) };
+}
+
+/// Panics of one thread. User code may catch some itself, so that what comes to a [`catch`] may be
+/// any of them: the first if others were caught by destructors on its way, else the last.
+struct Seen {
+    first: PanicReport,
+    last: Option<PanicReport>,
 }
 
 /// Makes panics inside [`catch`] quiet and remembered. Others are reported as they were before: on
@@ -28,9 +35,13 @@ pub(crate) fn install_hook() {
                 return previous(info);
             }
             match SEEN.take() {
-                None => SEEN.set(Some(Box::new(report(info)))),
-                first => {
-                    SEEN.set(first);
+                None => {
+                    let (first, last) = (report(info), None);
+                    SEEN.set(Some(Box::new(Seen { first, last })));
+                }
+                Some(mut seen) => {
+                    seen.last = Some(report(info));
+                    SEEN.set(Some(seen));
                     previous(info);
                 }
             }
@@ -90,13 +101,16 @@ pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
 #[cold]
 fn caught(payload: Box<dyn Any + Send>) -> PanicReport {
     // User code may have replaced the hook, or raised its payload past it with `resume_unwind`.
-    let report = SEEN.take().map_or_else(
-        || PanicReport {
-            message: message(&*payload),
-            ..PanicReport::default()
-        },
-        |report| *report,
-    );
+    let message = message(&*payload);
+    let seen = SEEN.take().into_iter();
+    let mut seen = seen
+        .flat_map(|seen| [seen.last, Some(seen.first)])
+        .flatten();
+    let report = seen.find(|report| report.message == message);
+    let report = report.unwrap_or_else(|| PanicReport {
+        message,
+        ..PanicReport::default()
+    });
     // A payload can panic when it is dropped, and so can the payload of that panic: the first gets
     // its chance, the second is leaked.
     if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -138,6 +152,22 @@ mod tests {
             panic!("outer");
         });
         assert_eq!(report.message, "outer");
+    }
+
+    #[test]
+    fn a_panic_that_user_code_caught_does_not_speak_for_a_later_one() {
+        let own = || panic::catch_unwind(|| panic!("its own business")).is_err();
+        install_hook();
+        assert_eq!(catch(own), Ok(true));
+        assert_eq!(caught(|| panic!("later")).message, "later");
+        let report = caught(|| {
+            assert!(own());
+            panic!("{}", "at once")
+        });
+        assert_eq!(
+            (report.message.as_str(), report.file.as_str()),
+            ("at once", file!())
+        );
     }
 
     #[test]

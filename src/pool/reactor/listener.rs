@@ -36,8 +36,8 @@ pub(super) fn is_heard(listeners: &Listeners) -> Option<bool> {
     Some(listeners.iter().any(|(other, _)| *other == runtime))
 }
 
-/// Has the current runtime's listener look once the others have had their turn. To wake a task of
-/// a runtime that runs takes no system call.
+/// Has the current runtime's listener look; in a runtime of one thread once the others have had
+/// their turn, and without a system call.
 pub(super) fn call(engine: &Engine) {
     let Ok(runtime) = Handle::try_current() else {
         return;

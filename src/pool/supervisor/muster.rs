@@ -65,17 +65,18 @@ impl Watch<'_> {
         });
         let awake: Vec<_> = awake.collect();
         let (used, passed) = self.muster.look(&awake, now);
-        if !is_first {
-            let sleeps = || {
-                awake
-                    .iter()
-                    .any(|&(_, pid)| clock::sleeps(pid) != Some(false))
-            };
-            let mut hub = self.engine.hub();
-            hub.call_reserve(self.engine.control(), used, passed, sleeps);
-            if hub.reserve.next_look() == NEVER {
-                self.muster.forget();
-            }
+        if is_first {
+            self.engine.hub().reserve.look_later();
+            return;
+        }
+        let is_short = |used| self.engine.hub().reserve.is_short(used, passed);
+        // Not under the lock: it takes some microseconds a worker.
+        let sleeps = |&(_, pid): &(usize, u32)| clock::sleeps(pid) != Some(false);
+        let idle = used.map(|used| is_short(used) && awake.iter().any(sleeps));
+        let mut hub = self.engine.hub();
+        hub.call_reserve(self.engine.control(), idle);
+        if hub.reserve.next_look() == NEVER {
+            self.muster.forget();
         }
     }
 }
