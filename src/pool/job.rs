@@ -21,7 +21,7 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Control;
 use crate::protocol::gauge::Work;
 use crate::protocol::range::{RangeJob, Trial};
-use crate::sys::clock;
+use crate::sys::{clock, cpu};
 
 /// How a job ended, with what it kept alive meanwhile.
 #[derive(Debug)]
@@ -327,6 +327,7 @@ impl Hub {
         if let Some((end, _)) = launch.terms.deadline {
             self.look_at(end);
         }
+        control.callers().note_submitter(cpu::current());
         if !self.jobs.has_backlog() && self.has_place() {
             self.post(control, launch, Arc::clone(entry), Inquiry::default());
             return;

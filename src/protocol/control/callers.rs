@@ -17,7 +17,7 @@ impl Callers {
         self.waiter.store(bits(core), Ordering::Relaxed);
     }
 
-    /// A thread submits a task, on this core.
+    /// A thread submits a task or a job, on this core.
     pub(crate) fn note_submitter(&self, core: Option<u32>) {
         // ORDERING: Relaxed; a hint. It seldom changes, and workers read its line.
         if self.submitter.load(Ordering::Relaxed) != bits(core) {
