@@ -101,7 +101,14 @@ impl<'a> Idle<'a> {
         let parking = self.control.parking();
         let mut began = Instant::now();
         loop {
-            let limit = self.limit();
+            let others = parking
+                .spinners()
+                .saturating_sub(u32::from(self.is_spinning));
+            let limit = match others {
+                0 => self.patience,
+                _ if others < self.most_spinners => SPIN.min(self.longest),
+                _ => Duration::ZERO,
+            };
             parking.spin(self.me);
             self.is_spinning = true;
             if self.spin(&mut began, limit, &has_work) {
@@ -121,22 +128,6 @@ impl<'a> Idle<'a> {
             self.place.get_up(sleeps);
             began = Instant::now();
             self.rose = claimed().map(|claims| (began, claims));
-        }
-    }
-
-    /// How long to look for work, beside the others that do.
-    fn limit(&self) -> Duration {
-        let spinners = self.control.parking().spinners();
-        let others = spinners.saturating_sub(u32::from(self.is_spinning));
-        // Of those that end a job together each meets the others, but one of them should go on.
-        let ahead = match others < self.most_spinners {
-            true => others,
-            false => self.place.spinners_ahead(),
-        };
-        match ahead {
-            0 => self.patience,
-            _ if ahead < self.most_spinners => SPIN.min(self.longest),
-            _ => Duration::ZERO,
         }
     }
 
@@ -255,12 +246,7 @@ impl<'a> Idle<'a> {
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.
     /// What it takes to leave a core is no waiting, and `began` moves by it.
-    fn spin(
-        &mut self,
-        began: &mut Instant,
-        mut limit: Duration,
-        has_work: impl Fn() -> bool,
-    ) -> bool {
+    fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
         let mut waited = Duration::ZERO;
         let mut offered = Duration::ZERO;
         for round in 1_u32.. {
@@ -285,8 +271,6 @@ impl<'a> Idle<'a> {
                     offered = waited;
                 }
                 *began += self.place.make_way(offers);
-                // Somebody may have come who is in a better place.
-                limit = limit.min(self.limit());
             }
         }
         false

@@ -125,25 +125,6 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// How many of those that look for work had better do so than this worker: where no caller is,
-    /// and of equals the first.
-    pub(super) fn spinners_ahead(&self) -> u32 {
-        let peers = self.peers;
-        let Peers { control, me } = peers;
-        if control.workers() > MOST_PEERS {
-            return u32::MAX;
-        }
-        let caller = control.callers().submitter();
-        let is_with_caller = |core: Option<u32>| caller.is_some() && core == caller;
-        let rank = (is_with_caller(peers.note()), me);
-        let is_ahead = |&peer: &u16| {
-            let gauge = control.gauge(peer);
-            let is_there = caller.is_some_and(|core| gauge.is_some_and(|gauge| gauge.is_on(core)));
-            control.parking().seen(peer).0 && (is_there, peer) < rank
-        };
-        peers.others().filter(is_ahead).count() as u32
-    }
-
     /// What this worker does now is shared with others, or its own.
     pub(super) fn share(&mut self, shares: bool) {
         self.shares = shares;

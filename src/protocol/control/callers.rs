@@ -25,13 +25,6 @@ impl Callers {
         }
     }
 
-    /// The core on which the last task or job was submitted, if any was.
-    pub(crate) fn submitter(&self) -> Option<u32> {
-        // ORDERING: Relaxed; a hint.
-        let bits = self.submitter.load(Ordering::Relaxed);
-        bits.checked_sub(1).map(|core| core as u32)
-    }
-
     /// Whether a thread spins on this core for an outcome, or submitted the last task there.
     pub(crate) fn are_on(&self, core: u32) -> bool {
         // ORDERING: Relaxed; hints.
