@@ -6,8 +6,9 @@
 //! those who wake choose (`sync/parking.rs`). Whoever finds a peer on its core leaves for one where
 //! nobody is; as does who has the core for which a peer waits that was woken there.
 //!
-//! For jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he spins
-//! there, and would make the worker come back.
+//! To peers for jobs only: whoever waits for one sleeps soon and leaves a core free. For tasks he
+//! spins there, and would make the worker come back; so for these it leaves only a core on which
+//! somebody is who submits or waits.
 
 use std::time::{Duration, Instant};
 
