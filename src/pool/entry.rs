@@ -77,6 +77,7 @@ impl<T> Entry<T> {
         self.ready = Flag::new();
         self.awaited = Flag::new();
         self.place = AtomicU64::new(NOWHERE);
+        self.tick = AtomicU64::new(0);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         match mem::replace(state, State::Pending(None)) {
             State::Ready(outcome) => Some(outcome),

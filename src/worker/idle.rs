@@ -108,7 +108,8 @@ impl<'a> Idle<'a> {
         let parking = self.control.parking();
         let mut began = Instant::now();
         if replace(&mut self.gathers, false) {
-            while began.elapsed() < GATHERING {
+            let limit = GATHERING.min(self.longest);
+            while began.elapsed() < limit {
                 hint::spin_loop();
             }
         }
@@ -204,6 +205,7 @@ impl<'a> Idle<'a> {
     /// Says, once something was claimed and before it is run, that this worker is busy; if nobody
     /// else is looking for work and there is more of it, wakes one who sleeps.
     pub(super) fn claimed(&mut self, more: impl FnOnce() -> More) {
+        self.gathers = false;
         if !self.is_spinning {
             return;
         }
