@@ -476,29 +476,3 @@ impl Hub {
         self.aftermath.discarded.extend(flight.into_keep());
     }
 }
-
-impl Hub {
-    /// Accepts nothing any more and fails what is pending, once no worker can touch it.
-    pub(crate) fn close(&mut self, error: TaskError) {
-        let error = self.closed.get_or_insert(error).clone();
-        for slot in 0..self.flights.len() {
-            if let Some(flight) = self.unseat(slot) {
-                self.settle(&flight.entry, Err(error.clone()));
-                self.discard(flight);
-            }
-        }
-        for (_, flight) in self.lanes.take_all() {
-            self.settle(&flight.entry, Err(error.clone()));
-            self.discard(flight);
-        }
-        for job in self.jobs.active() {
-            if let Some(running) = self.jobs.remove(job) {
-                let outcome = JobOutcome::failed(error.clone(), running.launch.keep);
-                self.settle_job(running.entry, outcome);
-            }
-        }
-        for (launch, entry) in self.jobs.take_backlog() {
-            self.settle_job(entry, JobOutcome::failed(error.clone(), launch.keep));
-        }
-    }
-}
