@@ -472,3 +472,14 @@ fn a_result_of_no_size_that_is_aligned_comes_back() {
             .all(|nothing| nothing.unwrap().is_empty())
     );
 }
+
+#[derive(Debug, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(attr(repr(C, align(64))))]
+struct Aligned(u32);
+
+#[test]
+fn arguments_that_point_to_nothing_are_as_aligned_as_what_they_could_point_to() {
+    let pool = pool();
+    let nothing = pool.spawn(Vec::<Aligned>::new(), |lanes| lanes.len() as u64);
+    assert_eq!(*nothing.unwrap().wait().unwrap(), 0);
+}

@@ -10,6 +10,7 @@ use crate::primitive::atomic::AtomicU64;
 use crate::protocol::control::Control;
 use crate::protocol::freed::ARENA_HEADER_SIZE;
 use crate::protocol::range::Span;
+use crate::protocol::task::Nook;
 
 /// Where it hurts: offset, size of one thing, and how many of the first are aimed at. As drawn in
 /// `docs/protocol.md`; were it out of date, the aim would be worse, and nothing else.
@@ -105,7 +106,7 @@ pub(super) fn value(source: &mut Source<'_>, now: u64, arena: Span) -> u64 {
         4 => source.byte().into(),
         5 => u64::MAX - u64::from(source.byte()),
         6 => arena.offset + source.below(4 << 20) as u64,
-        7 => Control::arguments_offset(u32::from(source.byte() % 16), 64),
+        7 => Control::arguments_offset(u32::from(source.byte() % 16), Nook::Inline),
         _ => now.wrapping_add(1),
     }
 }

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::protocol::archive::{self, ArchiveError, Fit, Payload};
-use crate::protocol::task::INLINE_SIZE;
+use crate::protocol::task::{INLINE_SIZE, Nook};
 
 /// Small arguments, serialised before there is a slot for them: so the hub is locked once, and
 /// never while the caller's code runs.
@@ -17,6 +17,8 @@ use crate::protocol::task::INLINE_SIZE;
 pub(super) struct Draft {
     bytes: [MaybeUninit<u8>; INLINE_SIZE],
     pub(super) size: usize,
+    /// Where they come to lie.
+    pub(super) nook: Nook,
 }
 
 impl Draft {
@@ -24,6 +26,7 @@ impl Draft {
         Self {
             bytes: [MaybeUninit::uninit(); INLINE_SIZE],
             size: 0,
+            nook: Nook::Inline,
         }
     }
 
@@ -34,6 +37,7 @@ impl Draft {
         let fit = unsafe { archive::write(arguments, place, INLINE_SIZE) }?;
         if let Fit::Written(size) = fit {
             self.size = size;
+            self.nook = Nook::of::<A>(size);
         }
         Ok(fit)
     }

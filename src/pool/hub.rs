@@ -43,7 +43,7 @@ pub(crate) struct Filling {
 pub(super) struct Vacant {
     /// Which use of the slot comes next, or is being prepared.
     pub(super) generation: u32,
-    /// Somebody writes a task into it.
+    /// Somebody writes a task into it, and keeps it beyond the lock for that.
     pub(super) filling: bool,
 }
 

@@ -260,7 +260,7 @@ impl Engine {
 
     /// Moves a draft, if there is one, to where the task in a slot has its small arguments.
     fn copy_draft(&self, draft: &Draft, slot: u32) -> Option<Span> {
-        let offset = Control::arguments_offset(slot, draft.size);
+        let offset = Control::arguments_offset(slot, draft.nook);
         let place = self.region().pointer(offset, draft.size)?;
         (draft.size > 0).then(|| {
             draft.copy_to(place);
@@ -393,7 +393,7 @@ impl<'a> Reserved<'a> {
         if self.filling.is_none() {
             self.take_slot(&mut hub)?;
             if let Some(filling) = &self.filling {
-                control.task(filling.slot).expect_arguments(draft.size);
+                control.task(filling.slot).expect_arguments(draft.nook);
             }
         }
         if self.filling.is_none() && draft.size > 0 && !flight.keeps_arguments() {

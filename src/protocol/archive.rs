@@ -211,7 +211,7 @@ pub(crate) fn append<T: Payload>(
 }
 
 /// Whether the archive of a value is its bytes, so that no serialiser is needed.
-const fn is_copy<T: Payload>() -> bool {
+pub(crate) const fn is_copy<T: Payload>() -> bool {
     T::COPY_OPTIMIZATION.is_enabled() && size_of::<T>() == size_of::<T::Archived>()
 }
 

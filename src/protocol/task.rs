@@ -51,9 +51,28 @@ pub(crate) struct TaskBody {
 
 /// Bytes in a body for arguments that fit.
 pub(crate) const INLINE_SIZE: usize = 128;
-/// Bytes beside the words, aligned to as many: an archive that is no larger than this is aligned to
-/// no more.
-const TINY_SIZE: usize = 16;
+/// Bytes beside the words for arguments that are plain values, aligned to as many: a value that is
+/// no larger is aligned to no more. (Not so what an archive points to, even if that has no bytes.)
+pub(crate) const TINY_SIZE: usize = 16;
+
+/// In which place of a body arguments come to lie that fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Nook {
+    /// Beside the words.
+    Tiny,
+    /// In lines of its own.
+    Inline,
+}
+
+impl Nook {
+    /// That of arguments of this type and size.
+    pub(crate) const fn of<A: Payload>(size: usize) -> Self {
+        match archive::is_copy::<A>() && size <= TINY_SIZE {
+            true => Self::Tiny,
+            false => Self::Inline,
+        }
+    }
+}
 
 const _: () = {
     assert!(size_of::<TaskBody>() == 192);
@@ -62,11 +81,11 @@ const _: () = {
 };
 
 impl TaskBody {
-    /// Where arguments of this size are that fit.
-    pub(crate) const fn arguments_offset(size: usize) -> usize {
-        match size <= TINY_SIZE {
-            true => offset_of!(Self, tiny),
-            false => offset_of!(Self, inline),
+    /// Where arguments are that fit.
+    pub(crate) const fn arguments_offset(nook: Nook) -> usize {
+        match nook {
+            Nook::Tiny => offset_of!(Self, tiny),
+            Nook::Inline => offset_of!(Self, inline),
         }
     }
 
@@ -81,9 +100,9 @@ impl TaskBody {
         prefetch::to_write(&self.words);
     }
 
-    /// Asks for the line of arguments of this size, to write them.
-    pub(crate) fn expect_arguments(&self, size: usize) {
-        if size > TINY_SIZE {
+    /// Asks for the line of arguments, to write them.
+    pub(crate) fn expect_arguments(&self, nook: Nook) {
+        if nook == Nook::Inline {
             prefetch::to_write(&self.inline);
         }
     }

@@ -215,6 +215,11 @@ impl Hints<'_> {
         // tail that we read below is at most one behind (`advance_head`).
         // Model: no_hint_is_missed_without_a_crash.
         let head = self.header.head.0.load(Ordering::Acquire);
+        if let Some((cell, seen, passed)) = self.overtaken(head) {
+            self.count_missed();
+            cell.replace(seen, passed);
+            return Peek::Moved;
+        }
         let (cell, lap) = self.at(head);
         let seen = cell.load();
         match seen.ahead_of(lap) {
@@ -235,12 +240,7 @@ impl Hints<'_> {
         let tail = self.header.tail.0.load(Ordering::Acquire);
         if head.wrapping_sub(tail) <= 1 {
             // The tail is where the head is, or one behind until a push moves it on.
-            let Some((cell, seen, passed)) = self.overtaken(head) else {
-                return Peek::Empty;
-            };
-            self.count_missed();
-            cell.replace(seen, passed);
-            return Peek::Moved;
+            return Peek::Empty;
         }
         if cell.load() == seen {
             // Both cannot be true unless somebody wrote wildly: begin again where pushes go.
@@ -397,7 +397,7 @@ impl Hints<'_> {
     }
 
     fn advance_head(self, head: u64, next: u64) {
-        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`, `advance_tail`).
+        // ORDERING: R8, Release; the cell behind the new head is passed (`peek`, `catch_up`).
         // Model: no_hint_is_missed_without_a_crash.
         let _ =
             self.header

@@ -10,13 +10,14 @@
 //!         |           +--+- retract-+  +-- g + 1 ---+ (recover)            |
 //!         +-- g + 1 -----+ (abandon)                                       |
 //!         +-- g + 1 -------------------------------------------------------+ (free)
+//!       FREE(g) ----- post ---> READY(g)
 //! ```
 //!
 //! A READY word names the lane in which the task waits, where a CLAIMED one names its owner: lane 0
 //! by [`Owner::NONE`]. So whoever meets the word, by whatever hint, knows who may claim it.
 //!
 //! Who may touch the body, its reply, and what they point to:
-//! * FREE: nobody.
+//! * FREE: nobody, or a submitter that keeps all others from filling it.
 //! * FILLING: the submitter that moved the word there, alone.
 //! * READY: nobody; whoever moves the word on gets it.
 //! * CLAIMED: the owner, alone; once that process is reaped, the parent.

@@ -409,3 +409,26 @@ fn tasks_come_in_order_when_nobody_interferes() {
     }
     assert_eq!(ring.hints.misses(), 0);
 }
+
+#[test]
+fn a_hint_that_a_wild_head_has_passed_is_found_all_the_same() {
+    // So far is the head ahead, and so many tasks are submitted before a claimer looks.
+    for (ahead, tasks) in [(1, 1), (1, 2), (2, 2), (2, 3), (3, 8), (9, 8)] {
+        let memory = Memory::new(8, 0, 0);
+        let ring = memory.ring();
+        let head = ring.hints.words().next().unwrap();
+        head.store(ahead, crate::primitive::atomic::Ordering::Relaxed);
+        for slot in 0..tasks {
+            assert_eq!(ring.fill(slot), Some(0));
+            assert!(ring.publish(slot, 0));
+        }
+        assert_eq!(ring.hints.misses(), 0, "no push looks at the head");
+        let me = Owner::new(1, 1);
+        for left in (1..=tasks).rev() {
+            assert!(!ring.looks_empty(), "{left} wait behind {ahead}");
+            assert!(ring.claim(me).is_some());
+        }
+        assert_eq!(ring.claim(me), None);
+        assert!(ring.looks_empty(), "whoever finds nothing may sleep");
+    }
+}

@@ -50,7 +50,9 @@ impl Deref for Held {
     type Target = Arc<TaskEntry>;
 
     fn deref(&self) -> &Arc<TaskEntry> {
-        self.0.as_ref().expect("present until drop")
+        self.0
+            .as_ref()
+            .expect("present until it is waited for, or dropped")
     }
 }
 

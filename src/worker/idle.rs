@@ -107,7 +107,7 @@ impl<'a> Idle<'a> {
     ) {
         let parking = self.control.parking();
         let mut began = Instant::now();
-        if replace(&mut self.gathers, false) {
+        if replace(&mut self.gathers, false) && !self.control.callers().has_waiter() {
             let limit = GATHERING.min(self.longest);
             while began.elapsed() < limit {
                 hint::spin_loop();

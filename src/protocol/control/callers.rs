@@ -17,6 +17,12 @@ impl Callers {
         self.waiter.store(bits(core), Ordering::Relaxed);
     }
 
+    /// Whether a thread spins for an outcome.
+    pub(crate) fn has_waiter(&self) -> bool {
+        // ORDERING: Relaxed; a hint.
+        self.waiter.load(Ordering::Relaxed) != bits(None)
+    }
+
     /// A thread submits a task or a job, on this core.
     pub(crate) fn note_submitter(&self, core: Option<u32>) {
         // ORDERING: Relaxed; a hint. It seldom changes, and workers read its line.
