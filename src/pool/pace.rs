@@ -1,5 +1,5 @@
 //! How fast kernels went lately, so that a short range which takes no time is not shared out, and
-//! one that takes long is shared out at once.
+//! one that takes long is shared out at once; and how fast items of maps, for the next map.
 //!
 //! Each chunk costs some trips of a cache line between two cores, a tenth of a microsecond each.
 //! A range of a few microseconds is therefore run as one chunk, on trial: if it takes long after
@@ -30,7 +30,8 @@ struct Pace {
     nanoseconds: u64,
 }
 
-/// The pace of each kernel that was met lately. A guess for speed; nothing else depends on it.
+/// The pace of each kernel, and of each map's function, that was met lately. A guess for speed;
+/// nothing else depends on it.
 #[derive(Debug)]
 pub(crate) struct Paces([Pace; KERNELS]);
 
@@ -67,6 +68,11 @@ impl Paces {
     pub(crate) fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
         self.estimate(kernel, len)
             .is_some_and(|time| time < LONG_NANOSECONDS)
+    }
+
+    /// Nanoseconds that an item of a map by this function took lately.
+    pub(crate) fn of_item(&self, function: FunctionId) -> Option<u64> {
+        self.estimate(function, 1)
     }
 
     fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {
