@@ -17,6 +17,8 @@ const LONGEST: u64 = 4096;
 const SHORT_NANOSECONDS: u64 = 3_000;
 /// A job that is thought to take longer is worth waking sleepers for.
 const LONG_NANOSECONDS: u64 = 60_000;
+/// A job that is thought to take less is cut into few chunks.
+const QUICK_NANOSECONDS: u64 = 100_000;
 /// What the parent sees of a job beyond its work: the way there and back, and the chunks.
 const OVERHEAD_NANOSECONDS: u64 = 6_000;
 /// How many kernels are remembered.
@@ -67,7 +69,7 @@ impl Paces {
     /// Whether it was seen to take less time than that.
     pub(crate) fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
         self.estimate(kernel, len)
-            .is_some_and(|time| time < LONG_NANOSECONDS)
+            .is_some_and(|time| time < QUICK_NANOSECONDS)
     }
 
     /// Nanoseconds that an item of a map by this function took lately.
