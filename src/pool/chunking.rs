@@ -14,8 +14,11 @@ use crate::board::CHUNKS;
 const FINEST: u64 = 768;
 /// The same for a short range of quick elements, whose claims are what it costs.
 const FINEST_SHORT: u64 = 64;
-/// Below this many quick elements the claims would cost more than an even spread brings.
+/// Below this many elements a range is short.
 const SHORT: u64 = 4096;
+/// The smallest chunk of a longer range that is quick is this part of what a worker has of it. Most
+/// of that is in the cores' caches still, and stays there if a worker takes up where it did last.
+const FINEST_QUICK: u64 = 8;
 /// So few elements are a chunk each: one may be as much work as all others.
 const FEW: u64 = 64;
 /// Chunks begin at multiples of this many elements where they are large enough, so that no two
@@ -52,15 +55,17 @@ impl Chunking {
         }
     }
 
-    /// The same with fewer chunks if the range is short, for elements that are known to be quick.
+    /// The same with fewer chunks, for a range that is known to be quick.
     pub(crate) fn coarse(self, workers: usize) -> Self {
-        if self.len >= SHORT {
-            return self;
-        }
+        let workers = workers as u64;
+        let finest = match self.len {
+            ..SHORT => FINEST_SHORT,
+            _ => workers * FINEST_QUICK,
+        };
         Self {
             len: self.len,
-            divisor: workers as u64 * 2,
-            smallest: self.len.div_ceil(FINEST_SHORT).max(self.smallest),
+            divisor: workers * 2,
+            smallest: self.len.div_ceil(finest).max(self.smallest),
         }
     }
 
@@ -155,6 +160,18 @@ mod tests {
         let coarse = Chunking::guided(64, 2, 1).coarse(2);
         assert_eq!(coarse.chunks().next(), Some((0, 16)));
         assert_eq!(coarse.chunks().last(), Some((63, 1)));
+    }
+
+    #[test]
+    fn a_quick_range_is_few_chunks() {
+        let cut = |workers| {
+            let coarse = Chunking::guided(1 << 17, workers, 1).coarse(workers);
+            coarse.chunks().map(|(_, len)| len).collect::<Vec<_>>()
+        };
+        let two = cut(2);
+        assert_eq!((two[0], two.len()), (1 << 15, 9));
+        assert!(two[..8].iter().all(|&len| len >= 1 << 13));
+        assert_eq!(cut(16).len(), 75);
     }
 
     #[test]

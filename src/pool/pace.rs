@@ -1,5 +1,5 @@
 //! How fast kernels went lately, so that a short range which takes no time is not shared out, and
-//! one that takes long is shared out at once.
+//! one that takes long is shared out at once; and how fast items of maps, for the next map.
 //!
 //! Each chunk costs some trips of a cache line between two cores, a tenth of a microsecond each.
 //! A range of a few microseconds is therefore run as one chunk, on trial: if it takes long after
@@ -17,6 +17,8 @@ const LONGEST: u64 = 4096;
 const SHORT_NANOSECONDS: u64 = 3_000;
 /// A job that is thought to take longer is worth waking sleepers for.
 const LONG_NANOSECONDS: u64 = 60_000;
+/// A job that is thought to take less is cut into few chunks.
+const QUICK_NANOSECONDS: u64 = 100_000;
 /// What the parent sees of a job beyond its work: the way there and back, and the chunks.
 const OVERHEAD_NANOSECONDS: u64 = 6_000;
 /// How many kernels are remembered.
@@ -30,7 +32,8 @@ struct Pace {
     nanoseconds: u64,
 }
 
-/// The pace of each kernel that was met lately. A guess for speed; nothing else depends on it.
+/// The pace of each kernel, and of each map's function, that was met lately. A guess for speed;
+/// nothing else depends on it.
 #[derive(Debug)]
 pub(crate) struct Paces([Pace; KERNELS]);
 
@@ -66,7 +69,12 @@ impl Paces {
     /// Whether it was seen to take less time than that.
     pub(crate) fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
         self.estimate(kernel, len)
-            .is_some_and(|time| time < LONG_NANOSECONDS)
+            .is_some_and(|time| time < QUICK_NANOSECONDS)
+    }
+
+    /// Nanoseconds that an item of a map by this function took lately.
+    pub(crate) fn of_item(&self, function: FunctionId) -> Option<u64> {
+        self.estimate(function, 1)
     }
 
     fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {

@@ -30,8 +30,11 @@ use crate::protocol::panic::{PanicReport, REPORT_BYTES};
 use crate::protocol::reply::Verdict;
 use crate::protocol::task::{ReplyPlace, TaskFault};
 
+mod packer;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use packer::Packer;
 
 /// As many bytes of small items are sent together.
 const PACK_BYTES: usize = 64 << 10;
@@ -50,63 +53,6 @@ const WHOLE: u32 = 1;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Line([u8; archive::ALIGN]);
-
-/// Small items on their way, not yet in shared memory, because nobody knows how many they will be.
-pub(crate) struct Packer {
-    room: Box<[Line]>,
-    used: usize,
-    ends: Vec<u32>,
-}
-
-impl Packer {
-    pub(crate) fn new() -> Self {
-        Self {
-            room: vec![Line::zeroed(); PACK_BYTES / size_of::<Line>()].into(),
-            used: 0,
-            ends: Vec::new(),
-        }
-    }
-
-    /// How many items are in it.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Adds an item; one that does not fit says where it would end.
-    #[inline]
-    pub(crate) fn push<A: Payload>(&mut self, item: &A) -> Result<Fit, ArchiveError> {
-        let room = bytemuck::cast_slice_mut(&mut self.room);
-        let fit = match archive::append_copy(item, room, self.used) {
-            Some(fit) => fit,
-            None => archive::append(item, room, self.used)?,
-        };
-        if let Fit::Written(end) = fit {
-            self.used = end;
-            self.ends.push(end as u32);
-        }
-        Ok(fit)
-    }
-
-    /// How large the block for them must be.
-    pub(crate) fn size(&self) -> usize {
-        block_size(self.used, self.ends.len())
-    }
-
-    /// Moves the items into a block of that size.
-    pub(crate) fn unload(&mut self, block: &mut [u8], whole: bool) {
-        let archives: &[u8] = bytemuck::cast_slice(&self.room);
-        block[..self.used].copy_from_slice(&archives[..self.used]);
-        finish(block, &self.ends, whole);
-        self.clear();
-    }
-
-    /// Forgets the items.
-    pub(crate) fn clear(&mut self) {
-        self.used = 0;
-        self.ends.clear();
-    }
-}
 
 /// The size of a block with so many bytes of archives.
 pub(crate) fn block_size(archives: usize, count: usize) -> usize {

@@ -25,6 +25,7 @@ use crate::protocol::batch::{Packer, block_size, write_one};
 use crate::protocol::function::FunctionId;
 use crate::protocol::range::Span;
 use crate::protocol::task::Task;
+use crate::sys::clock;
 use crate::task::map::function::SLICE;
 use crate::task::map::input::Source;
 use crate::task::map::pace::{BATCHES, Pace};
@@ -106,10 +107,14 @@ pub(super) struct Flow<A> {
 }
 
 impl<A> Flow<A> {
-    pub(super) fn new(engine: Arc<Engine>, plan: Plan, order: Order) -> Self {
+    /// `most`: how many items there will be at most, if the input knows.
+    pub(super) fn new(engine: Arc<Engine>, plan: Plan, order: Order, most: Option<usize>) -> Self {
+        let fixed = if plan.futures { Some(1) } else { plan.batch };
+        let share = most.map_or(usize::MAX, |most| most.div_ceil(2 * engine.workers()));
+        let known = engine.hub().paces.of_item(plan.function);
         Self {
             engine,
-            pace: Pace::new(if plan.futures { Some(1) } else { plan.batch }),
+            pace: Pace::new(fixed, known, share),
             plan,
             order,
             packer: Packer::new(),
@@ -360,6 +365,7 @@ impl<A: Payload> Flow<A> {
             if room < size && limit - room > limit / 2 {
                 return;
             }
+            let began = clock::now();
             while more && self.packer.len() < size.min(room) {
                 let item = match self.held.take() {
                     Some(item) => item,
@@ -385,6 +391,7 @@ impl<A: Payload> Flow<A> {
                     Offer::Later => more = false,
                 }
             }
+            self.pace.sent(self.packer.len(), clock::now() - began);
             more = self.flush() && more;
         }
     }
@@ -447,6 +454,11 @@ impl<A: Payload> Flow<A> {
 
 impl<A> Drop for Flow<A> {
     fn drop(&mut self) {
+        if let Some(item) = self.pace.learnt()
+            && self.engine.check_process().is_ok()
+        {
+            self.engine.hub().paces.note(self.plan.function, 1, item);
+        }
         let mut pending = false;
         // A batch comes to its end soon; a future may wait for ever.
         let grace = self

@@ -50,7 +50,9 @@ type Place = Box<dyn FnOnce(&Engine) -> Result<Placed, Error> + Send>;
 ///
 /// # Batches
 /// Items are small as a rule, and handing over a task costs a microsecond. So several of them cross
-/// together: as many as take 0.2 ms by what was measured of those before, at most 1,024 and 64 KiB.
+/// together: as many as take 0.2 ms by what was measured of those before, or in the last map of the
+/// same function, and no more than come out of the input in a millisecond or so; at most 1,024 and
+/// 64 KiB.
 /// A batch that turns out to take longer is handed over after one millisecond as far as it is done
 /// (where its items were quick until then and no [`timeout`](Map::timeout) is set, at the kernel's
 /// next tick, within ten), and its rest is shared out anew, so that a slow item keeps no more than
@@ -270,7 +272,8 @@ impl<S: Source<Item: Payload>, R: Payload> Map<S, R> {
             timeout: self.timeout,
             futures: self.futures,
         };
-        Ok((Flow::new(engine, plan, order), self.input))
+        let most = self.input.size_hint().1;
+        Ok((Flow::new(engine, plan, order, most), self.input))
     }
 }
 
