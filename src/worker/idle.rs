@@ -18,6 +18,11 @@ const SPIN: Duration = Duration::from_micros(50);
 const LONGEST_SPIN: Duration = Duration::from_millis(2);
 /// From one look at the clock to the next, when somebody else had the core in between.
 const DISTURBED: Duration = Duration::from_micros(200);
+/// The same, when that was another program's turn, which the kernel ends when it ticks.
+const LONG_DISTURBED: Duration = Duration::from_millis(1);
+/// For so long after that a worker gives up no core by yielding: who yields gets it back only when
+/// the other program's turn is over, some milliseconds later, but who sleeps, when it is woken.
+const BESIDE_OTHERS: Duration = Duration::from_millis(100);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
 /// How long the sentry sleeps at a time: a task may wait for twice as long behind one that takes
@@ -61,6 +66,8 @@ pub(crate) struct Idle<'a> {
     yields: bool,
     /// There are more workers than cores: whether jobs need more of them, the parent sees.
     is_crowded: bool,
+    /// When another program last had its core for long.
+    disturbed: Option<Instant>,
     /// When it last got up, and what had been claimed by then.
     rose: Option<(Instant, u64)>,
     place: Place<'a>,
@@ -84,6 +91,7 @@ impl<'a> Idle<'a> {
             patience: SPIN.min(longest),
             yields,
             is_crowded,
+            disturbed: None,
             rose: None,
             place: Place::new(control, me, cores),
         }
@@ -244,6 +252,12 @@ impl<'a> Idle<'a> {
         self.place.make_room();
     }
 
+    /// Whether another program had this worker's core for long a moment ago.
+    fn is_beside_others(&self, now: Instant) -> bool {
+        let then = self.disturbed;
+        then.is_some_and(|then| now.saturating_duration_since(then) < BESIDE_OTHERS)
+    }
+
     /// Looks for work until there is some or the time since it `began` is up; at least once.
     /// What it takes to leave a core is no waiting, and `began` moves by it.
     fn spin(&mut self, began: &mut Instant, limit: Duration, has_work: impl Fn() -> bool) -> bool {
@@ -261,17 +275,31 @@ impl<'a> Idle<'a> {
                 hint::spin_loop();
             }
             let before = replace(&mut waited, began.elapsed());
-            let is_disturbed = waited > SPIN && waited - before > DISTURBED;
-            if limit.is_zero() || waited >= limit || is_disturbed {
+            let away = waited - before;
+            if away > LONG_DISTURBED && !self.place.is_in_the_way() {
+                self.disturbed = Some(*began + waited);
+            }
+            if limit.is_zero() || waited >= limit || away > DISTURBED && waited > SPIN {
                 return false;
             }
-            if self.yields && round.is_multiple_of(PATIENCE) {
-                let offers = waited - offered >= BETWEEN_OFFERS;
-                if offers {
-                    offered = waited;
-                }
-                *began += self.place.make_way(offers);
+            if !round.is_multiple_of(PATIENCE) {
+                continue;
             }
+            let is_in_the_way = self.place.is_in_the_way();
+            if !(self.yields || is_in_the_way) {
+                continue;
+            }
+            if self.is_beside_others(*began + waited) {
+                if is_in_the_way || waited >= SPIN {
+                    return false;
+                }
+                continue;
+            }
+            let offers = waited - offered >= BETWEEN_OFFERS;
+            if offers {
+                offered = waited;
+            }
+            *began += self.place.make_way(offers);
         }
         false
     }
