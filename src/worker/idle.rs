@@ -30,6 +30,9 @@ const LOOKS: u32 = 16;
 const WATCH: Duration = Duration::from_millis(2);
 /// A worker that claims a task in less time is brisk: to wake another would cost as much as ten.
 const BRISK: Duration = Duration::from_micros(4);
+/// Those who end a job together each see the others look for work. The first of them looks for so
+/// long until they are gone.
+const SECOND_LOOK: Duration = Duration::from_micros(5);
 /// Looks at the clock between two looks at who else wants this core.
 const PATIENCE: u32 = 8;
 /// From one offer of the core to whoever may want it to the next: it costs a microsecond.
@@ -109,17 +112,17 @@ impl<'a> Idle<'a> {
         let parking = self.control.parking();
         let mut began = Instant::now();
         loop {
-            let others = parking
-                .spinners()
-                .saturating_sub(u32::from(self.is_spinning));
-            let limit = match others {
-                0 => self.patience,
-                _ if others < self.most_spinners => SPIN.min(self.longest),
-                _ => Duration::ZERO,
-            };
+            let limit = self.limit();
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(&mut began, limit, &has_work) {
+            if self.spin(&mut began, limit.unwrap_or_default(), &has_work) {
+                return;
+            }
+            if limit.is_none()
+                && self.place.goes_first()
+                && (self.spin(&mut began, SECOND_LOOK, &has_work)
+                    || (self.limit()).is_some_and(|limit| self.spin(&mut began, limit, &has_work)))
+            {
                 return;
             }
             // Until it says so it counts as awake, so that work may come meanwhile.
@@ -136,6 +139,16 @@ impl<'a> Idle<'a> {
             self.place.get_up(sleeps);
             began = Instant::now();
             self.rose = claimed().map(|claims| (began, claims));
+        }
+    }
+
+    /// How long it looks for work, if not too many others do.
+    fn limit(&self) -> Option<Duration> {
+        let spinners = self.control.parking().spinners();
+        match spinners.saturating_sub(u32::from(self.is_spinning)) {
+            0 => Some(self.patience),
+            others if others < self.most_spinners => Some(SPIN.min(self.longest)),
+            _ => None,
         }
     }
 

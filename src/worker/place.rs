@@ -100,6 +100,19 @@ impl<'a> Place<'a> {
         cpu::current().is_some_and(|here| callers.are_on(here))
     }
 
+    /// Whether this worker is the one that goes on looking for work, of several of whom one may:
+    /// the first that is not in the way.
+    pub(super) fn goes_first(&self) -> bool {
+        let Peers { control, me } = self.peers;
+        let callers = control.callers();
+        let is_in_the_way = |gauge: &Gauge| gauge.core().is_some_and(|core| callers.are_on(core));
+        let looks_on = |peer| {
+            let (spins, _) = control.parking().seen(peer);
+            spins && !control.gauge(peer).is_some_and(is_in_the_way)
+        };
+        !self.is_in_the_way() && !(0..me).any(looks_on)
+    }
+
     /// Before this worker sleeps: it should not lie where a peer does, for both may be woken at
     /// once.
     pub(super) fn lie_down(&mut self) {
