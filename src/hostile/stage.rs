@@ -21,6 +21,7 @@ use crate::pool::hub::Hub;
 use crate::pool::job::Launch;
 use crate::pool::life::Service;
 use crate::pool::roster::Member;
+use crate::pool::sticky::Bucket;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
 use crate::protocol::function::FunctionId;
 use crate::protocol::lanes::Priority;
@@ -193,7 +194,7 @@ impl Stage<'_> {
         let (priority, bucket) = match wish / 3 % 8 {
             4 => (Priority::High, None),
             5 => (Priority::Low, None),
-            6 | 7 => (Priority::Normal, Some(u16::from(wish))),
+            6 | 7 => (Priority::Normal, Some(Bucket::of(&wish))),
             _ => (Priority::Normal, None),
         };
         let size = usize::from(self.source.byte());

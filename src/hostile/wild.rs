@@ -105,7 +105,7 @@ pub(super) fn value(source: &mut Source<'_>, now: u64, arena: Span) -> u64 {
         4 => source.byte().into(),
         5 => u64::MAX - u64::from(source.byte()),
         6 => arena.offset + source.below(4 << 20) as u64,
-        7 => Control::inline_offset(u32::from(source.byte() % 16)),
+        7 => Control::arguments_offset(u32::from(source.byte() % 16), 64),
         _ => now.wrapping_add(1),
     }
 }

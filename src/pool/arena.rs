@@ -51,11 +51,13 @@ impl Arena {
         self.reply(slot)?.announced(generation, arena)
     }
 
-    /// The bytes of a reply that is in the block of its slot; `None` when it is elsewhere.
+    /// The place of replies in the block of a slot, whose first bytes are this reply; `None` when
+    /// it is elsewhere.
     pub(crate) fn inline_reply(&self, slot: u32, place: Span) -> Option<&[u8]> {
+        let size = REPLY_SIZE as u64;
         let inline = ReplyBlock::inline_offset(self.span(), slot);
-        (place.offset == inline && place.size <= REPLY_SIZE as u64)
-            .then(|| bytes_of(&self.region, place))
+        let is_inline = place.offset == inline && place.size <= size;
+        is_inline.then(|| bytes_of(&self.region, Span { size, ..place }))
     }
 
     /// Takes hold of a block that the worker handed over; `None` when it is not in the arena.

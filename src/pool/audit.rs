@@ -181,9 +181,11 @@ impl Hub {
                 board.mend(&running.posted, unsettled);
             }
         }
-        let waits = |flight: &Option<(u32, Flight)>, slot| {
-            let stand = flight.as_ref().map(|(generation, flight): &(u32, Flight)| {
-                control.lane(flight.route.lane).stand(slot, *generation)
+        let waits = |flight: &Option<Flight>, slot| {
+            let stand = flight.as_ref().map(|flight: &Flight| {
+                control
+                    .lane(flight.route.lane)
+                    .stand(slot, flight.generation)
             });
             stand == Some(Stand::Ready)
         };
@@ -210,7 +212,7 @@ impl Audit<'_> {
         for slot in 0..hub.vacant.len() as u32 {
             let vacant = hub.vacant[slot as usize];
             let (part, generation) = match &hub.flights[slot as usize] {
-                Some((generation, _)) => (Part::Task, *generation),
+                Some(flight) => (Part::Task, flight.generation),
                 None => (Part::Vacant, vacant.generation),
             };
             let stand = control.lane(hub.lane_in(slot)).stand(slot, generation);
@@ -326,11 +328,11 @@ impl Hub {
     fn claims(&self, control: &Control) -> Vec<Held> {
         let mut claims = Vec::new();
         for (slot, flight) in (0..).zip(&self.flights) {
-            let Some((generation, flight)) = flight else {
+            let Some(flight) = flight else {
                 continue;
             };
-            let generation = *generation;
-            if flight.terms.as_deref().is_some_and(TaskTerms::is_future) {
+            let generation = flight.generation;
+            if flight.terms().is_some_and(TaskTerms::is_future) {
                 continue;
             }
             if let Stand::Claimed(owner) = control.lane(self.lane_in(slot)).stand(slot, generation)

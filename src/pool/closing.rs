@@ -16,12 +16,13 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, TaskError};
 use crate::pool::Pool;
 use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::Hub;
+use crate::pool::job::JobOutcome;
 use crate::sys::clock;
 
 /// What became of a pool that has ended.
@@ -58,6 +59,30 @@ impl Default for Ending {
 }
 
 impl Hub {
+    /// Accepts nothing any more and fails what is pending, once no worker can touch it.
+    pub(crate) fn close(&mut self, error: TaskError) {
+        let error = self.closed.get_or_insert(error).clone();
+        for slot in 0..self.flights.len() {
+            if let Some(flight) = self.unseat(slot) {
+                self.settle(&flight.entry, Err(error.clone()));
+                self.discard(flight);
+            }
+        }
+        for (_, flight) in self.lanes.take_all() {
+            self.settle(&flight.entry, Err(error.clone()));
+            self.discard(flight);
+        }
+        for job in self.jobs.active() {
+            if let Some(running) = self.jobs.remove(job) {
+                let outcome = JobOutcome::failed(error.clone(), running.launch.keep);
+                self.settle_job(running.entry, outcome);
+            }
+        }
+        for (launch, entry) in self.jobs.take_backlog() {
+            self.settle_job(entry, JobOutcome::failed(error.clone(), launch.keep));
+        }
+    }
+
     /// Whether new work is taken on.
     pub(crate) fn accepts(&self) -> bool {
         !self.ending.closed && self.closed.is_none()

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::board::ChunkOutcome;
 use crate::error::TaskError;
 use crate::memory::owner::Owner;
-use crate::pool::flight::Flight;
 use crate::pool::hub::Hub;
 use crate::pool::job::{JobOutcome, Running};
 use crate::pool::terms::TaskTerms;
@@ -145,13 +144,14 @@ impl Hub {
         let mut next = NEVER;
         let mut asked = Vec::new();
         for (slot, flight) in (0..).zip(&mut self.flights) {
-            let Some((generation, Flight { terms, .. })) = flight else {
+            let Some(flight) = flight else {
                 continue;
             };
-            let Some(terms) = terms.as_deref_mut() else {
+            let generation = flight.generation;
+            let Some(terms) = flight.terms_mut() else {
                 continue;
             };
-            match control.ring().harvest(slot, *generation) {
+            match control.ring().harvest(slot, generation) {
                 Harvest::Running(owner) => {
                     let started = Task::started(control.ring().slot(slot));
                     let mut due = terms.due(started, now);
@@ -160,13 +160,12 @@ impl Hub {
                     {
                         if terms.asked == NEVER {
                             terms.asked = now;
-                            asked.push((slot, *generation, owner));
+                            asked.push((slot, generation, owner));
                         }
                         due = clock::after(terms.asked, grace);
                     }
                     next = next.min(due.max(now + 1));
                     if due <= now {
-                        let generation = *generation;
                         found.push(Overdue {
                             owner,
                             work: Work::Task { slot, generation },
@@ -261,12 +260,12 @@ impl Hub {
     pub(crate) fn condemn(&mut self, control: &Control, overdue: Overdue) -> bool {
         match overdue.work {
             Work::Task { slot, generation } => {
-                let Some(Some((current, flight))) = self.flights.get_mut(slot as usize) else {
+                let Some(Some(flight)) = self.flights.get_mut(slot as usize) else {
                     return false;
                 };
-                let holds = *current == generation
+                let holds = flight.generation == generation
                     && control.ring().harvest(slot, generation) == Harvest::Running(overdue.owner);
-                if let (true, Some(terms)) = (holds, &mut flight.terms) {
+                if let (true, Some(terms)) = (holds, flight.terms_mut()) {
                     terms.condemned = true;
                 }
                 holds

@@ -72,9 +72,17 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Makes it one without an outcome again; gives what was in it, to be dropped.
-    pub(crate) fn renew(&mut self) -> impl Sized + use<T> {
-        mem::replace(self, Self::new()).state
+    /// Makes it one without an outcome again; gives the one that was in it.
+    pub(crate) fn renew(&mut self) -> Option<T> {
+        self.ready = Flag::new();
+        self.awaited = Flag::new();
+        self.place = AtomicU64::new(NOWHERE);
+        self.tick = AtomicU64::new(0);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match mem::replace(state, State::Pending(None)) {
+            State::Ready(outcome) => Some(outcome),
+            State::Pending(_) | State::Taken => None,
+        }
     }
 
     pub(crate) fn set_place(&self, place: Place) {

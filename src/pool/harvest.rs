@@ -9,6 +9,7 @@ use crate::memory::OutOfMemory;
 use crate::memory::owner::Owner;
 use crate::pool::engine::Engine;
 use crate::pool::entry::{Entry, Place};
+use crate::pool::flight::Flight;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Next;
 use crate::pool::job::{JobOutcome, Running};
@@ -146,8 +147,8 @@ impl Hub {
     /// Asks for the reply to a task that seems to have ended.
     fn expect_reply(&self, control: &Control, slot: Option<u32>) {
         if let Some(slot) = slot
-            && let Some(Some((generation, _))) = self.flights.get(slot as usize)
-            && let Harvest::Finished { owner, .. } = control.ring().harvest(slot, *generation)
+            && let Some(Some(flight)) = self.flights.get(slot as usize)
+            && let Harvest::Finished { owner, .. } = control.ring().harvest(slot, flight.generation)
             && let Some(arena) = self.roster.arena(owner)
             && let Some(reply) = arena.reply(slot)
         {
@@ -157,7 +158,7 @@ impl Hub {
 
     /// Delivers the outcome of a slot's task, if it has ended.
     fn collect(&mut self, control: &Control, engine: &Engine, slot: u32) -> bool {
-        let Some(Some((generation, _))) = self.flights.get(slot as usize) else {
+        let Some(Some(Flight { generation, .. })) = self.flights.get(slot as usize) else {
             return false;
         };
         let owner = match control.ring().harvest(slot, *generation) {
@@ -194,7 +195,7 @@ impl Hub {
     /// Why a future was dropped: one that was cancelled has its outcome already.
     fn why_dropped(&self, slot: u32) -> TaskError {
         let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
-        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        let terms = flight.and_then(Flight::terms);
         match terms.and_then(|terms| terms.timeout) {
             Some(limit) => TaskError::TimedOut {
                 limit,
@@ -211,8 +212,8 @@ impl Hub {
         slot: u32,
         outcome: Result<ReplyBytes, TaskError>,
     ) {
-        if let Some((generation, flight)) = self.unseat(slot as usize) {
-            self.free_slot(control, slot, generation);
+        if let Some(flight) = self.unseat(slot as usize) {
+            self.free_slot(control, slot, flight.generation);
             self.settle(&flight.entry, outcome);
             self.discard(flight);
         }
@@ -262,8 +263,12 @@ impl Hub {
             return Some(ReplyBytes::Empty);
         }
         let arena = self.roster.arena(owner)?;
-        if let Some(bytes) = arena.inline_reply(slot, place) {
-            return Some(ReplyBytes::small(bytes));
+        if let Some(block) = arena.inline_reply(slot, place) {
+            let range = 0..place.size as usize;
+            return Some(match ReplyBytes::tiny_part(block, &range) {
+                Some(tiny) => tiny.into(),
+                None => ReplyBytes::small(&block[range]),
+            });
         }
         let loan = arena.lend(place)?;
         // Only larger ones are kept from their worker; dropping the loan gives the block back.

@@ -1,6 +1,5 @@
 //! Every task and job that has no outcome yet, and who waits for it. Guarded by one mutex.
 
-use core::task::Waker;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::memory::region::Region;
+use crate::pool::aftermath::Aftermath;
 use crate::pool::alarm::Alarm;
 use crate::pool::audit::Held;
 use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
-use crate::pool::dispatch::Placement;
 use crate::pool::entry::{Entry, Place};
-use crate::pool::flight::{Flight, Keep, TaskEntry};
+use crate::pool::flight::{Flight, TaskEntry};
 use crate::pool::job::{JobEntry, JobOutcome, Jobs};
 use crate::pool::lanes::LaneBooks;
 use crate::pool::pace::Paces;
@@ -35,6 +34,8 @@ use crate::sys::{clock, cpu};
 pub(crate) struct Filling {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+    /// Its word says FILLING, for it is kept beyond the lock; else the word is still FREE.
+    is_kept: bool,
 }
 
 /// What is known of a slot without a flight.
@@ -61,7 +62,7 @@ pub(crate) struct Hub {
     pub(crate) has_leader: bool,
     /// The other blocked threads, any of which may be the next leader.
     pub(crate) followers: Vec<Thread>,
-    pub(super) flights: Vec<Option<(u32, Flight)>>,
+    pub(super) flights: Vec<Option<Flight>>,
     pub(super) free: Vec<u32>,
     /// What there is memory for; as many slots as `vacant` and `flights` have.
     pub(super) room: Room,
@@ -130,7 +131,7 @@ impl Hub {
     }
 
     /// A slot to fill for a task of this lane, if one is free and none of the lane has been
-    /// waiting for one.
+    /// waiting for one. It is published, kept or abandoned before the lock is released.
     pub(crate) fn begin(&mut self, control: &Control, lane: Lane) -> Option<Filling> {
         self.make_room(control);
         match self.lanes.admits(lane, self.free.len()) {
@@ -145,15 +146,36 @@ impl Hub {
             control.task(slot).expect_store();
             control.parking().expect_wake();
             let Vacant { generation, .. } = self.vacant[slot as usize];
-            if control.ring().fill(slot) == Some(generation) {
-                self.vacant[slot as usize].filling = true;
-                return Some(Filling { slot, generation });
+            if control.ring().is_free(slot, generation) {
+                return Some(Filling {
+                    slot,
+                    generation,
+                    is_kept: false,
+                });
             }
             // Its word was overwritten: somebody may believe to have a task in it.
             self.lost.push(slot);
             self.suspect();
         }
         None
+    }
+
+    /// Keeps a slot to be filled after the lock was released; `None`: it cannot be had.
+    pub(crate) fn keep(&mut self, control: &Control, filling: Filling) -> Option<Filling> {
+        let Filling {
+            slot, generation, ..
+        } = filling;
+        if control.ring().fill(slot) != Some(generation) {
+            // Its word was overwritten since it was taken.
+            self.lost.push(slot);
+            self.suspect();
+            return None;
+        }
+        self.vacant[slot as usize].filling = true;
+        Some(Filling {
+            is_kept: true,
+            ..filling
+        })
     }
 
     /// Has the supervisor look everything over.
@@ -176,26 +198,44 @@ impl Hub {
 
     /// Gives back a slot that will not be published after all.
     pub(crate) fn abandon(&mut self, control: &Control, filling: Filling) {
-        control.ring().abandon(filling.slot, filling.generation);
-        self.vacate(filling.slot, filling.generation.wrapping_add(1));
+        let Filling {
+            slot, generation, ..
+        } = filling;
+        let next = match filling.is_kept {
+            true => {
+                control.ring().abandon(slot, generation);
+                generation.wrapping_add(1)
+            }
+            false => generation,
+        };
+        self.vacate(slot, next);
     }
 
     /// Publishes a filled slot and has a worker woken if all are asleep.
-    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, mut flight: Flight) {
-        let Filling { slot, generation } = filling;
-        flight.settle_in(slot, generation);
-        if let Some(timeout) = flight.terms.as_ref().and_then(|terms| terms.timeout) {
+    pub(crate) fn publish(&mut self, control: &Control, filling: Filling, flight: Flight) {
+        let Filling {
+            slot,
+            generation,
+            is_kept,
+        } = filling;
+        if let Some(timeout) = flight.terms().and_then(|terms| terms.timeout) {
             self.look_at(clock::after(clock::now(), timeout));
         }
         let lane = flight.route.lane;
         self.lanes.seat(lane);
         self.vacant[slot as usize].filling = false;
-        self.flights[slot as usize] = Some((generation, flight));
+        let place = &mut self.flights[slot as usize];
+        place.insert(flight).settle_in(slot, generation);
         if lane != Lane::MAIN {
             control.use_lanes();
         }
-        if !control.lane(lane).publish(slot, generation) {
-            // A word that is not FILLING any more was overwritten.
+        let ring = control.lane(lane);
+        let published = match is_kept {
+            true => ring.publish(slot, generation),
+            false => ring.post(slot, generation),
+        };
+        if !published {
+            // A word that is not what it was a moment ago was overwritten.
             self.suspect();
         }
         control.callers().note_submitter(cpu::current());
@@ -205,9 +245,9 @@ impl Hub {
     }
 
     /// Takes a task out of its slot.
-    pub(super) fn unseat(&mut self, slot: usize) -> Option<(u32, Flight)> {
+    pub(super) fn unseat(&mut self, slot: usize) -> Option<Flight> {
         let taken = self.flights.get_mut(slot)?.take();
-        if let Some((_, flight)) = &taken {
+        if let Some(flight) = &taken {
             self.lanes.unseat(flight.route.lane);
         }
         taken
@@ -216,7 +256,7 @@ impl Hub {
     /// The lane of the task in a slot; the main one, if there is none.
     pub(super) fn lane_in(&self, slot: u32) -> Lane {
         match self.flights.get(slot as usize) {
-            Some(Some((_, flight))) => flight.route.lane,
+            Some(Some(flight)) => flight.route.lane,
             _ => Lane::MAIN,
         }
     }
@@ -290,33 +330,37 @@ impl Hub {
 
     fn is_future(&self, slot: u32) -> bool {
         let flight = self.flights.get(slot as usize).and_then(Option::as_ref);
-        let terms = flight.and_then(|(_, flight)| flight.terms.as_deref());
+        let terms = flight.and_then(Flight::terms);
         terms.is_some_and(TaskTerms::is_future)
     }
 
     /// Sets the time when a task must have ended.
     fn limit_flight(&mut self, slot: u32, generation: u32, end: u64) {
-        if let Some((current, flight)) = &mut self.flights[slot as usize]
-            && *current == generation
+        if let Some(flight) = &mut self.flights[slot as usize]
+            && flight.generation == generation
         {
-            let plain = || Box::new(TaskTerms::PLAIN);
-            flight.terms.get_or_insert_with(plain).end = end;
+            flight.some_terms().end = end;
             self.look_at(end);
         }
     }
 
     fn take_back(&mut self, control: &Control, slot: u32, generation: u32) -> bool {
-        let Some((current, flight)) = &self.flights[slot as usize] else {
+        let Some(flight) = &self.flights[slot as usize] else {
             return false;
         };
         let lane = flight.route.lane;
-        if *current != generation || !control.lane(lane).retract(slot, generation) {
+        if flight.generation != generation || !control.lane(lane).retract(slot, generation) {
             return false;
         }
-        if let Some((_, flight)) = self.unseat(slot as usize) {
+        if let Some(flight) = self.unseat(slot as usize) {
             self.discard(flight);
         }
-        self.abandon(control, Filling { slot, generation });
+        let taken = Filling {
+            slot,
+            generation,
+            is_kept: true,
+        };
+        self.abandon(control, taken);
         self.feed(control);
         true
     }
@@ -425,73 +469,10 @@ impl Hub {
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
     pub(super) fn discard(&mut self, flight: Flight) {
-        self.aftermath.discarded.extend(flight.keep);
         if flight.route.placed.is_some() {
             let placement = flight.route.placement(self.lanes.shape());
             self.aftermath.completed.extend(placement);
         }
-    }
-}
-
-/// What is to be done once the hub's lock is released: all of it may take time or take the lock.
-#[derive(Debug, Default)]
-pub(super) struct Aftermath {
-    /// How many workers what was published keeps busy.
-    pub(super) workers: u32,
-    /// How many tasks, beside that, were published that any worker may take.
-    pub(super) tasks: u32,
-    /// Whether something was published that can wait for a worker that is awake, if one is.
-    pub(super) needs_one: bool,
-    /// Whose outcomes have come.
-    pub(super) wakers: Vec<Waker>,
-    /// Workers that were asked for something.
-    pub(super) asked: Vec<u16>,
-    /// The supervisor sleeps for too long.
-    pub(super) nudge: bool,
-    /// What callers sent along with tasks and jobs that have ended.
-    pub(super) discarded: Vec<Keep>,
-    /// Jobs that have ended, which nobody may take the outcome of.
-    pub(super) ended: Vec<Arc<JobEntry>>,
-    /// Who has a task that not every worker may take, once for each.
-    pub(super) takers: Vec<Takers>,
-    /// Tasks whose end the scheduler is to be told.
-    pub(super) completed: Vec<Placement>,
-}
-
-impl Aftermath {
-    /// Whether there is nothing to do but to wake workers, if that.
-    pub(super) fn is_waking(&self) -> bool {
-        !(self.needs_one || self.nudge)
-            && self.wakers.is_empty()
-            && self.asked.is_empty()
-            && self.discarded.is_empty()
-            && self.takers.is_empty()
-            && self.completed.is_empty()
-    }
-}
-
-impl Hub {
-    /// Accepts nothing any more and fails what is pending, once no worker can touch it.
-    pub(crate) fn close(&mut self, error: TaskError) {
-        let error = self.closed.get_or_insert(error).clone();
-        for slot in 0..self.flights.len() {
-            if let Some((_, flight)) = self.unseat(slot) {
-                self.settle(&flight.entry, Err(error.clone()));
-                self.discard(flight);
-            }
-        }
-        for (_, flight) in self.lanes.take_all() {
-            self.settle(&flight.entry, Err(error.clone()));
-            self.discard(flight);
-        }
-        for job in self.jobs.active() {
-            if let Some(running) = self.jobs.remove(job) {
-                let outcome = JobOutcome::failed(error.clone(), running.launch.keep);
-                self.settle_job(running.entry, outcome);
-            }
-        }
-        for (launch, entry) in self.jobs.take_backlog() {
-            self.settle_job(entry, JobOutcome::failed(error.clone(), launch.keep));
-        }
+        self.aftermath.discarded.extend(flight.into_keep());
     }
 }

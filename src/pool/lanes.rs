@@ -11,6 +11,7 @@ use std::num::NonZeroU64;
 use crate::pool::dispatch::Placement;
 use crate::pool::flight::Flight;
 use crate::pool::scheduler::{QueueId, TaskInfo};
+use crate::pool::sticky::Bucket;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::protocol::task::Task;
 use crate::ring::{LANE_TASKS, Lane};
@@ -24,7 +25,7 @@ pub(crate) struct Route {
     /// Where it waits; of a sticky task, as long as the worker lives.
     pub(crate) lane: Lane,
     /// The bucket of its key, if it is sticky.
-    pub(crate) bucket: Option<u16>,
+    pub(crate) bucket: Option<Bucket>,
     /// One more than the number under which the scheduler has placed it, if it was asked.
     pub(crate) placed: Option<NonZeroU64>,
 }

@@ -41,7 +41,9 @@ pub(crate) mod sticky;
 pub(crate) mod submit;
 pub(crate) mod terms;
 
+mod aftermath;
 mod deadline;
+mod draft;
 mod harvest;
 mod inquiry;
 mod memory;

@@ -75,20 +75,20 @@ impl Hub {
         let ring = control.ring();
         let mut waiting = Vec::new();
         for slot in 0..self.flights.len() as u32 {
-            let Some((generation, flight)) = &mut self.flights[slot as usize] else {
+            let Some(flight) = &mut self.flights[slot as usize] else {
                 continue;
             };
             let lane = flight.route.lane;
-            let stand = control.lane(lane).stand(slot, *generation);
-            let batched = flight.batched.then_some(*generation);
+            let stand = control.lane(lane).stand(slot, flight.generation);
+            let batched = flight.is_batched().then_some(flight.generation);
             let verdict = match stand == Stand::Ready {
-                true => flight.move_on(slot, generation),
-                false => flight.mourn(slot, generation),
+                true => flight.move_on(slot),
+                false => flight.mourn(slot),
             };
             match verdict {
                 Verdict::Retry | Verdict::Divert(_) => {
                     Task::renew(ring.slot(slot));
-                    waiting.push((slot, lane, *generation));
+                    waiting.push((slot, lane, flight.generation));
                 }
                 Verdict::Fail => {
                     let error = flight.loss(damage);
@@ -231,19 +231,18 @@ impl Hub {
 
 impl Flight {
     /// A task that nobody had begun waits on, under the next generation.
-    fn move_on(&mut self, slot: u32, generation: &mut u32) -> Verdict {
+    fn move_on(&mut self, slot: u32) -> Verdict {
         // It was cancelled meanwhile.
         if self.entry.is_ready() {
             return Verdict::Fail;
         }
-        *generation = generation.wrapping_add(1);
-        self.settle_in(slot, *generation);
+        self.settle_in(slot, self.generation.wrapping_add(1));
         Verdict::Retry
     }
 
     /// What whoever waits for a task is told that cannot go on.
     fn loss(&self, damage: &Damage) -> TaskError {
-        match self.terms.as_deref() {
+        match self.terms() {
             Some(&TaskTerms {
                 condemned: true,
                 timeout: Some(limit),

@@ -74,13 +74,13 @@ impl Hub {
             .ring()
             .recover(dead, control.done(), |slot, generation| {
                 let verdict = match flights.get_mut(slot as usize) {
-                    Some(Some((current, flight))) if *current == generation => {
-                        let verdict = flight.mourn(slot, current);
+                    Some(Some(flight)) if flight.generation == generation => {
+                        let verdict = flight.mourn(slot);
                         if verdict != TaskVerdict::Fail {
                             Task::renew(control.ring().slot(slot));
                         }
                         if let TaskVerdict::Divert(lane) = verdict {
-                            diverted.push((lane, slot, *current));
+                            diverted.push((lane, slot, flight.generation));
                         }
                         verdict
                     }
@@ -96,10 +96,10 @@ impl Hub {
         }
         for slot in lost {
             let (terms, batched, task) = match self.flights.get(slot as usize) {
-                Some(Some((generation, flight))) => {
-                    let batched = flight.batched.then_some(*generation);
-                    let task = TaskId::new(slot, *generation);
-                    (flight.terms.as_deref(), batched, task)
+                Some(Some(flight)) => {
+                    let batched = flight.is_batched().then_some(flight.generation);
+                    let task = TaskId::new(slot, flight.generation);
+                    (flight.terms(), batched, task)
                 }
                 _ => (None, None, None),
             };
@@ -197,20 +197,20 @@ impl Hub {
 impl Flight {
     /// What becomes of a task whose worker died. If it is run again, then under a new generation
     /// of its slot, which the books follow.
-    pub(super) fn mourn(&mut self, slot: u32, generation: &mut u32) -> TaskVerdict {
-        let Some(terms) = &mut self.terms else {
+    pub(super) fn mourn(&mut self, slot: u32) -> TaskVerdict {
+        let is_over = self.entry.is_ready();
+        let Some(terms) = self.terms_mut() else {
             return TaskVerdict::Fail;
         };
         terms.deaths += 1;
         // An outcome that is there already, such as that it was cancelled, is the last word.
         let over = terms.deaths >= terms.attempts || terms.condemned;
-        if over || self.entry.is_ready() {
+        if over || is_over {
             return TaskVerdict::Fail;
         }
         terms.seen = NEVER;
         terms.asked = NEVER;
-        *generation = generation.wrapping_add(1);
-        self.settle_in(slot, *generation);
+        self.settle_in(slot, self.generation.wrapping_add(1));
         match self.route.lane {
             Lane::MAIN => TaskVerdict::Retry,
             lane => TaskVerdict::Divert(lane),

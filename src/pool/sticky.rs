@@ -8,6 +8,7 @@
 //! successor, also where that is the next one at its own place.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU16;
 
 use crate::pool::hub::Hub;
 use crate::pool::lanes::Route;
@@ -19,11 +20,23 @@ use crate::ring::Lane;
 /// Into how many buckets keys fall; keys of one bucket share a worker.
 const BUCKETS: usize = 4096;
 
-/// The bucket of a key; the same for equal keys in all pools of this process.
-pub(crate) fn bucket_of(key: &impl Hash) -> u16 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    (hasher.finish() % BUCKETS as u64) as u16
+/// The bucket of a key: one more than its number, so that to have none takes no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bucket(NonZeroU16);
+
+const _: () = assert!(BUCKETS < u16::MAX as usize);
+
+impl Bucket {
+    /// Of a key; the same for equal keys in all pools of this process.
+    pub(crate) fn of(key: &impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        Self(NonZeroU16::MIN.saturating_add((hasher.finish() % BUCKETS as u64) as u16))
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0.get() - 1)
+    }
 }
 
 /// Which worker has which bucket.
@@ -37,11 +50,11 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     /// The worker of a bucket, chosen now if it has none.
-    fn owner(&mut self, bucket: u16, shape: Shape, roster: &Roster) -> u16 {
+    fn owner(&mut self, bucket: Bucket, shape: Shape, roster: &Roster) -> u16 {
         self.owners.resize(BUCKETS, None);
         self.counts.resize(shape.places(), 0);
         let Self { owners, counts } = self;
-        let owner = &mut owners[usize::from(bucket) % BUCKETS];
+        let owner = &mut owners[bucket.index()];
         *owner.get_or_insert_with(|| {
             let workers = 0..shape.places() as u16;
             // While none lives, one that will be replaced has to do.
@@ -90,7 +103,7 @@ impl Hub {
     }
 
     /// Where the tasks of a bucket wait.
-    fn sticky_lane(&mut self, bucket: u16) -> Lane {
+    fn sticky_lane(&mut self, bucket: Bucket) -> Lane {
         let shape = self.lanes.shape();
         shape.own_lane(self.buckets.owner(bucket, shape, &self.roster))
     }
@@ -116,10 +129,10 @@ impl Hub {
             _ => self.flights.len(),
         };
         for slot in 0..seated {
-            let Some((generation, flight)) = &self.flights[slot] else {
+            let Some(flight) = &self.flights[slot] else {
                 continue;
             };
-            let (generation, route) = (*generation, flight.route);
+            let (generation, route) = (flight.generation, flight.route);
             let Some(bucket) = route.bucket.filter(|_| route.lane == from) else {
                 continue;
             };
@@ -128,7 +141,7 @@ impl Hub {
             if to == from || !control.lane(to).divert(from, slot as u32, generation) {
                 continue;
             }
-            if let Some((_, flight)) = &mut self.flights[slot] {
+            if let Some(flight) = &mut self.flights[slot] {
                 flight.route.lane = to;
             }
             self.lanes.unseat(from);

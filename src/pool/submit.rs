@@ -5,9 +5,7 @@
     reason = "serialises into blocks that it has just been given"
 )]
 
-use core::mem::MaybeUninit;
 use core::num::{NonZeroU32, NonZeroU64};
-use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +18,10 @@ use crate::memory::block::Block;
 use crate::memory::heap::{Contents, Heap};
 use crate::memory::region::Region;
 use crate::pool::dispatch::{Event, Placement};
+use crate::pool::draft::Draft;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::flight::{Flight, Keep, TaskEntry};
+use crate::pool::flight::{Extras, Flight, Keep, TaskEntry};
 use crate::pool::hub::{Filling, Hub};
 use crate::pool::job::{JobEntry, Launch};
 use crate::pool::lanes::Route;
@@ -34,7 +33,7 @@ use crate::protocol::control::Control;
 use crate::protocol::function::FunctionId;
 use crate::protocol::lanes::Priority;
 use crate::protocol::range::Span;
-use crate::protocol::task::{INLINE_SIZE, Task};
+use crate::protocol::task::Task;
 use crate::ring::Lane;
 use crate::shared::SharedVec;
 
@@ -143,44 +142,47 @@ impl Engine {
         C: Context<M> + Send + 'static,
         A: Payload + 'static,
     {
-        let block = self.place_context(&context)?;
-        let context_span = block.as_ref().map_or(Span::default(), span_of);
-        if u32::try_from(context_span.size).is_err() {
-            return Err(Error::InvalidArgument {
-                what: "context of a task",
-                found: format!("{} bytes", context_span.size),
-                wanted: "less than 4 GiB of values and archives; slices count 16 bytes each".into(),
-            });
-        }
-        let keep = block.map(|block| -> Keep { Box::new((block, context)) });
-        let mut draft = Draft::new();
-        let arguments = self.place_arguments(&mut draft, arguments)?;
-        let task = Task {
+        let mut task = Task {
             function,
-            arguments: arguments.as_ref().map_or(Span::default(), span_of),
-            context: context_span,
+            arguments: Span::default(),
+            context: Span::default(),
             timed: terms.as_ref().is_some_and(|terms| terms.timeout.is_some()),
         };
+        let mut extras = Extras::of(terms, self.caller());
+        if let Some(block) = self.place_context(&context)? {
+            task.context = span_of(&block);
+            if u32::try_from(task.context.size).is_err() {
+                return Err(Error::InvalidArgument {
+                    what: "context of a task",
+                    found: format!("{} bytes", task.context.size),
+                    wanted: "less than 4 GiB of values and archives; slices count 16 bytes each"
+                        .into(),
+                });
+            }
+            extras.get_or_insert_default().keep = Some(Box::new((block, context)));
+        }
+        let mut draft = Draft::new();
+        if let Fit::Needs(size) = draft.write(arguments)? {
+            let block = self.place_arguments(arguments, size)?;
+            task.arguments = span_of(&block);
+            extras.get_or_insert_default().arguments = Some(block);
+        }
         let entry = Spare::entry();
-        reserved.submit(
-            task,
-            &draft,
-            Flight {
-                entry: Arc::clone(&entry),
-                arguments,
-                keep,
-                batched: false,
-                terms,
-                route: Route::PLAIN,
-                caller: self.caller(),
-            },
-        )?;
+        let flight = Flight::new(Arc::clone(&entry), extras);
+        reserved.submit(task, &draft, flight)?;
         Ok(entry)
     }
 
     /// Where a task of these terms goes; where there is a choice, the scheduler makes it.
+    #[inline]
     fn route(&self, terms: Option<&TaskTerms>) -> Result<Route, Error> {
-        let terms = terms.unwrap_or(&TaskTerms::PLAIN);
+        match (terms, self.dispatch()) {
+            (None, None) => Ok(Route::PLAIN),
+            (terms, _) => self.route_by(terms.unwrap_or(&TaskTerms::PLAIN)),
+        }
+    }
+
+    fn route_by(&self, terms: &TaskTerms) -> Result<Route, Error> {
         if terms.bucket.is_some() {
             if terms.priority != Priority::Normal {
                 return Err(Error::InvalidArgument {
@@ -220,15 +222,14 @@ impl Engine {
         self.check_process()?;
         let reserved = Reserved::later(self, self.route(None)?);
         let entry = Arc::new(Entry::new());
-        let flight = Flight {
-            entry: Arc::clone(&entry),
+        let extras = Extras {
             arguments: None,
             keep: Some(keep),
             batched,
             terms,
-            route: Route::PLAIN,
             caller: self.caller(),
         };
+        let flight = Flight::new(Arc::clone(&entry), Some(Box::new(extras)));
         reserved.submit(task, &Draft::new(), flight)?;
         Ok(entry)
     }
@@ -247,33 +248,20 @@ impl Engine {
         Ok(block)
     }
 
-    /// Serialises arguments into the draft or, when they do not fit, into a block of their own.
-    fn place_arguments<A: Payload>(
-        &self,
-        draft: &mut Draft,
-        arguments: &A,
-    ) -> Result<Option<Block>, Error> {
-        let place = NonNull::from(&mut draft.bytes).cast();
-        // SAFETY: the draft is borrowed for this call alone, and that large.
-        let size = match unsafe { archive::write(arguments, place, INLINE_SIZE) }? {
-            Fit::Written(size) => {
-                draft.size = size;
-                return Ok(None);
-            }
-            Fit::Needs(size) => size,
-        };
+    /// Serialises arguments of this size into a block of their own.
+    fn place_arguments<A: Payload>(&self, arguments: &A, size: usize) -> Result<Block, Error> {
         let block = self.allocate_block(|heap| heap.allocate_packed(size, ALIGN))?;
         // SAFETY: the block was just allocated with this size, and nobody else knows it.
         match unsafe { archive::write(arguments, block.as_ptr(), size) }? {
-            Fit::Written(_) => Ok(Some(block)),
+            Fit::Written(_) => Ok(block),
             Fit::Needs(now) => Err(changed_size(size, now)),
         }
     }
 
     /// Moves a draft, if there is one, to where the task in a slot has its small arguments.
     fn copy_draft(&self, draft: &Draft, slot: u32) -> Option<Span> {
-        let offset = Control::inline_offset(slot);
-        let place = self.region().pointer(offset, INLINE_SIZE)?;
+        let offset = Control::arguments_offset(slot, draft.size);
+        let place = self.region().pointer(offset, draft.size)?;
         (draft.size > 0).then(|| {
             draft.copy_to(place);
             Span {
@@ -333,32 +321,6 @@ fn changed_size(before: usize, now: usize) -> Error {
     }
 }
 
-/// Small arguments, serialised before there is a slot for them: so the hub is locked once, and
-/// never while the caller's code runs.
-#[repr(C, align(64))]
-struct Draft {
-    bytes: [MaybeUninit<u8>; INLINE_SIZE],
-    size: usize,
-}
-
-impl Draft {
-    const fn new() -> Self {
-        Self {
-            bytes: [MaybeUninit::uninit(); INLINE_SIZE],
-            size: 0,
-        }
-    }
-
-    /// Copies what was written to a place that is at least as large and nobody else's.
-    fn copy_to(&self, place: NonNull<u8>) {
-        let bytes = &self.bytes[..self.size];
-        let from = NonNull::from(bytes).cast::<u8>();
-        // SAFETY: both are valid for so many bytes, and the draft lies on our stack; bytes that
-        // may be uninitialised are moved as such.
-        unsafe { place.copy_from_nonoverlapping(from, bytes.len()) }
-    }
-}
-
 /// A slot for a submission, kept beforehand or taken in the end, or none when the ring is full;
 /// given back if it comes to nothing.
 struct Reserved<'a> {
@@ -382,7 +344,10 @@ impl<'a> Reserved<'a> {
     fn now(engine: &'a Engine, route: Route) -> Result<Self, Error> {
         // First, so that the scheduler is told of an end if this comes to nothing.
         let mut reserved = Self::later(engine, route);
-        reserved.take_slot(&mut engine.hub())?;
+        let mut hub = engine.hub();
+        reserved.take_slot(&mut hub)?;
+        let filling = reserved.filling.take();
+        reserved.filling = filling.and_then(|filling| hub.keep(engine.control(), filling));
         Ok(reserved)
     }
 
@@ -427,8 +392,11 @@ impl<'a> Reserved<'a> {
         let mut hub = self.engine.hub();
         if self.filling.is_none() {
             self.take_slot(&mut hub)?;
+            if let Some(filling) = &self.filling {
+                control.task(filling.slot).expect_arguments(draft.size);
+            }
         }
-        if self.filling.is_none() && draft.size > 0 && flight.arguments.is_none() {
+        if self.filling.is_none() && draft.size > 0 && !flight.keeps_arguments() {
             // What waits in the parent has its arguments in a block.
             drop(hub);
             let block = self
@@ -436,12 +404,15 @@ impl<'a> Reserved<'a> {
                 .allocate_block(|heap| heap.allocate_packed(draft.size, ALIGN))?;
             draft.copy_to(block.as_ptr());
             task.arguments = span_of(&block);
-            flight.arguments = Some(block);
+            flight.keep_arguments(block);
             return self.submit(task, &Draft::new(), flight);
         }
         // Closed since the slot was reserved: whoever asks gets the reason.
         if let Some(error) = hub.closed.clone() {
             hub.settle(&flight.entry, Err(error));
+            if let Some(filling) = self.filling.take() {
+                hub.abandon(control, filling);
+            }
             return Ok(());
         }
         if let Some(route) = self.route.take() {

@@ -2,6 +2,8 @@
 
 use core::slice;
 
+use core::ptr::NonNull;
+
 use super::*;
 use crate::pool::Pool;
 
@@ -29,8 +31,10 @@ fn an_argument_block_takes_its_archive_and_no_more() {
         let start = filled.offset();
         drop(filled);
         let value = vec![1_u8; len];
-        let block = engine.place_arguments(&mut Draft::new(), &value).unwrap();
-        let block = block.expect("too large to lie beside its slot");
+        let Fit::Needs(size) = Draft::new().write(&value).unwrap() else {
+            panic!("too large to lie beside its slot");
+        };
+        let block = engine.place_arguments(&value, size).unwrap();
         let span = span_of(&block);
         assert_eq!(span.size as usize, archive_len(&value));
         assert_eq!(block.size() as u64, span.size);

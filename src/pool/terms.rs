@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use crate::pool::sticky::Bucket;
 use crate::protocol::lanes::Priority;
 
 /// What was asked of a task; plain ones have none.
@@ -22,7 +23,7 @@ pub(crate) struct TaskTerms {
     pub(crate) condemned: bool,
     pub(crate) priority: Priority,
     /// The bucket of its key, if it is sticky.
-    pub(crate) bucket: Option<u16>,
+    pub(crate) bucket: Option<Bucket>,
     /// It is a future: its worker is asked to drop it, and killed after this time only.
     pub(crate) grace: Option<Duration>,
     /// When its worker was asked.

@@ -45,7 +45,7 @@ use crate::protocol::record::ArenaPlace;
 pub use crate::protocol::record::Refusal;
 pub(crate) use crate::protocol::record::{Order, Orders, Status, WorkerRecord};
 use crate::protocol::settings::SettingsPage;
-use crate::protocol::task::{INLINE_OFFSET, TaskBody};
+use crate::protocol::task::TaskBody;
 use crate::ring::{Cell, DoneBits, Lane, LaneRing, Ring, RingHeader, Slot};
 use crate::sync::{Doorbell, ParkWord, Parking, SentryWord};
 
@@ -333,11 +333,11 @@ impl Control {
         &self.read_only.tasks[slot as usize % SLOTS]
     }
 
-    /// Offset in the region of the bytes in a slot's task for arguments that fit.
-    pub(crate) const fn inline_offset(slot: u32) -> u64 {
+    /// Offset in the region of the bytes in a slot's task for arguments of this size, which fits.
+    pub(crate) const fn arguments_offset(slot: u32, size: usize) -> u64 {
         let index = slot as usize % SLOTS;
         let tasks = offset_of!(Self, read_only.tasks);
-        (tasks + index * size_of::<TaskBody>() + INLINE_OFFSET) as u64
+        (tasks + index * size_of::<TaskBody>() + TaskBody::arguments_offset(size)) as u64
     }
 }
 
@@ -349,9 +349,11 @@ mod tests {
     #[test]
     fn arguments_lie_where_workers_cannot_write() {
         for slot in [0, 1, SLOTS as u32 - 1, u32::MAX] {
-            let offset = Control::inline_offset(slot);
-            assert_eq!(offset % 64, 0);
-            assert!(offset + INLINE_SIZE as u64 <= WRITABLE.start);
+            for (size, align) in [(1, 16), (16, 16), (17, 64), (INLINE_SIZE, 64)] {
+                let offset = Control::arguments_offset(slot, size);
+                assert_eq!(offset % align, 0);
+                assert!(offset + size as u64 <= WRITABLE.start);
+            }
         }
     }
 }

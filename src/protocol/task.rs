@@ -36,34 +36,56 @@ pub(crate) struct Task {
 /// that workers map read-only.
 ///
 /// ```text
-/// 0         8          16         20        24       32      40 .. 64  64 .. 192
-/// | function| arguments| arguments| context | context| timed | unused | arguments, if they fit |
-/// |         | offset   | size     | size    | offset |       |        |                        |
+/// 0         8          16         20        24       32      40     48 .. 64 64 .. 192
+/// | function| arguments| arguments| context | context| timed | -    | arguments, if they fit  |
+/// |         | offset   | size     | size    | offset |       |      | tiny     | small        |
 /// ```
+///
+/// Tiny ones share the line of the words, so that they cost no line of their own.
 #[repr(C, align(64))]
 pub(crate) struct TaskBody {
-    words: [AtomicU64; 8],
+    words: [AtomicU64; 6],
+    tiny: UnsafeCell<[u8; TINY_SIZE]>,
     inline: UnsafeCell<[u8; INLINE_SIZE]>,
 }
 
 /// Bytes in a body for arguments that fit.
 pub(crate) const INLINE_SIZE: usize = 128;
-/// Where they are.
-pub(crate) const INLINE_OFFSET: usize = offset_of!(TaskBody, inline);
+/// Bytes beside the words, aligned to as many: an archive that is no larger than this is aligned to
+/// no more.
+const TINY_SIZE: usize = 16;
 
-const _: () = assert!(size_of::<TaskBody>() == 192);
+const _: () = {
+    assert!(size_of::<TaskBody>() == 192);
+    assert!(offset_of!(TaskBody, tiny).is_multiple_of(TINY_SIZE));
+    assert!(offset_of!(TaskBody, tiny) + TINY_SIZE == 64);
+};
 
 impl TaskBody {
+    /// Where arguments of this size are that fit.
+    pub(crate) const fn arguments_offset(size: usize) -> usize {
+        match size <= TINY_SIZE {
+            true => offset_of!(Self, tiny),
+            false => offset_of!(Self, inline),
+        }
+    }
+
     /// Asks for the lines of a small task, to read them.
     pub(crate) fn expect(&self) {
         prefetch::to_read(&self.words);
         prefetch::to_read(&self.inline);
     }
 
-    /// Asks for the lines of a small task, to write them.
+    /// Asks for the line of the words, to write them.
     pub(crate) fn expect_store(&self) {
         prefetch::to_write(&self.words);
-        prefetch::to_write(&self.inline);
+    }
+
+    /// Asks for the line of arguments of this size, to write them.
+    pub(crate) fn expect_arguments(&self, size: usize) {
+        if size > TINY_SIZE {
+            prefetch::to_write(&self.inline);
+        }
     }
 }
 
@@ -73,6 +95,7 @@ impl TaskBody {
     pub(crate) fn new() -> Self {
         Self {
             words: Default::default(),
+            tiny: UnsafeCell::new([0; TINY_SIZE]),
             inline: UnsafeCell::new([0; INLINE_SIZE]),
         }
     }

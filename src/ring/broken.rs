@@ -42,7 +42,7 @@ impl Ring<'_> {
                 Recovered::Ready(generation) => {
                     self.hints.push(index, generation, self.slots, self.lane);
                 }
-                Recovered::Finished if was_claimed => done.set(index),
+                Recovered::Finished if was_claimed => _ = done.set(index),
                 Recovered::Finished | Recovered::Untouched | Recovered::Diverted => {}
             }
         }

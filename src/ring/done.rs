@@ -7,13 +7,16 @@ use crate::primitive::atomic::{AtomicU64, Ordering};
 pub(crate) struct DoneBits<'a>(pub(crate) &'a [AtomicU64]);
 
 impl DoneBits<'_> {
-    /// Says that `slot` may be finished. A slot without a bit is ignored.
-    pub(crate) fn set(&self, slot: u32) {
-        if let Some(word) = self.0.get(slot as usize / 64) {
-            // ORDERING: R3, Release; the slot's word was DONE before its bit is seen (`drain`).
-            // Model: a_done_bit_means_a_done_slot.
-            word.fetch_or(1 << (slot % 64), Ordering::Release);
-        }
+    /// Says that `slot` may be finished; whether others near it were by then, which nobody has
+    /// looked at yet. A slot without a bit is ignored.
+    pub(crate) fn set(&self, slot: u32) -> bool {
+        let Some(word) = self.0.get(slot as usize / 64) else {
+            return false;
+        };
+        let bit = 1 << (slot % 64);
+        // ORDERING: R3, Release; the slot's word was DONE before its bit is seen (`drain`).
+        // Model: a_done_bit_means_a_done_slot.
+        word.fetch_or(bit, Ordering::Release) & !bit != 0
     }
 
     /// Whether there is any bit: a hint, and cheap enough to spin on.

@@ -191,18 +191,13 @@ impl Hints<'_> {
                 0 if !seen.is_full() => {
                     let full = Content::full(lap, slot, generation);
                     if cell.replace(seen, full) {
-                        let head = self.advance_tail(tail);
-                        // A claimer empties the cell before it moves the head past it; a head that
-                        // is past a full cell was written by nobody honest.
-                        if (head.wrapping_sub(tail) as i64) > 0 && cell.load() == full {
-                            break;
-                        }
+                        // Not a look at the head: its line is the claimers', and would cost as much
+                        // as all else. Whether it is where it can be, they see (`overtaken`).
+                        self.advance_tail(tail, tail.wrapping_add(1));
                         return true;
                     }
                 }
-                0.. => {
-                    self.advance_tail(tail);
-                }
+                0.. => self.catch_up(tail),
                 // A lap behind: the ring is full, of stale hints if we are lucky.
                 _ if seen.is_full() && is_live(seen, slots, lane) => break,
                 _ => {
@@ -240,7 +235,12 @@ impl Hints<'_> {
         let tail = self.header.tail.0.load(Ordering::Acquire);
         if head.wrapping_sub(tail) <= 1 {
             // The tail is where the head is, or one behind until a push moves it on.
-            return Peek::Empty;
+            let Some((cell, seen, passed)) = self.overtaken(head) else {
+                return Peek::Empty;
+            };
+            self.count_missed();
+            cell.replace(seen, passed);
+            return Peek::Moved;
         }
         if cell.load() == seen {
             // Both cannot be true unless somebody wrote wildly: begin again where pushes go.
@@ -248,6 +248,16 @@ impl Hints<'_> {
             self.advance_head(head, tail);
         }
         Peek::Moved
+    }
+
+    /// The cell before this head, what is in it, and what would be if the head had come here
+    /// honestly; `None`: it has, for whoever moves the head past a cell has emptied it before. Else
+    /// hints before the head may have been passed.
+    fn overtaken(&self, head: u64) -> Option<(&Cell, Content, Content)> {
+        let (cell, lap) = self.at(head.wrapping_sub(1));
+        let seen = cell.load();
+        let passed = Content::empty(lap.wrapping_add(1));
+        (seen.ahead_of(lap) <= 0).then_some((cell, seen, passed))
     }
 
     /// The slot that the hint at the head points to, any 20 bits: a guess at what comes next.
@@ -272,7 +282,6 @@ impl Hints<'_> {
         let (cell, _) = self.at(tail);
         prefetch::to_write(cell);
         prefetch::to_write(&self.header.tail);
-        prefetch::to_read(&self.header.head);
     }
 
     /// Whether nothing is queued, as far as one look tells.
@@ -282,7 +291,7 @@ impl Hints<'_> {
         let head = self.header.head.0.load(Ordering::Relaxed);
         let (cell, lap) = self.at(head);
         let seen = cell.load();
-        seen == Content::empty(lap) && self.missed().is_none()
+        seen == Content::empty(lap) && self.overtaken(head).is_none() && self.missed().is_none()
     }
 
     /// Takes a hint out: empties its cell for the next lap and moves the head on.
@@ -364,26 +373,27 @@ impl Hints<'_> {
         (&self.cells[position as usize & mask], lap as u32)
     }
 
-    /// Position `tail` is filled: moves the tail past it. Gives the head.
-    fn advance_tail(self, tail: u64) -> u64 {
+    /// Position `tail` is filled: moves the tail past it, or to a head that is farther, which no
+    /// honest one is: then hints between may be lost.
+    fn catch_up(self, tail: u64) {
         // ORDERING: R8, Acquire; a head past a cell was seen after the cell was emptied.
         let head = self.header.head.0.load(Ordering::Acquire);
         let next = tail.wrapping_add(1);
-        let behind = (head.wrapping_sub(next) as i64) > 0;
+        let is_behind = (head.wrapping_sub(next) as i64) > 0;
+        let moved = self.advance_tail(tail, if is_behind { head } else { next });
+        if is_behind && moved {
+            self.count_missed();
+        }
+    }
+
+    fn advance_tail(self, tail: u64, next: u64) -> bool {
         // ORDERING: R7, Release; the cells before the new tail are filled (`peek`); each exchange
         // of the tail carries on the release of those before it.
         // Model: no_hint_is_missed_without_a_crash.
-        let moved = self.header.tail.0.compare_exchange(
-            tail,
-            if behind { head } else { next },
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        if behind && moved.is_ok() {
-            // No honest head overtakes the tail by more than one: hints between may be lost.
-            self.count_missed();
-        }
-        head
+        let place = &self.header.tail.0;
+        place
+            .compare_exchange(tail, next, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
     }
 
     fn advance_head(self, head: u64, next: u64) {

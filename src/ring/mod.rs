@@ -12,6 +12,7 @@
 //!
 //! ```text
 //! submit    fill | write the body | publish: word, cell, tail
+//!           or, under a lock: write the body | post: word, cell, tail
 //! claim     word (linearises) | cell | head
 //! complete  write the result | word (linearises) | done bit
 //! recover   for each slot of the dead: word, cell, tail | done bit
@@ -160,6 +161,23 @@ impl<'a> Ring<'a> {
     /// of free slots says which to try.
     pub(crate) fn fill(&self, slot: u32) -> Option<u32> {
         self.slot(slot).fill()
+    }
+
+    /// Whether `post` may be tried: the word is FREE(g).
+    pub(crate) fn is_free(&self, slot: u32, generation: u32) -> bool {
+        self.slot(slot).is_free(generation)
+    }
+
+    /// FREE(g) -> READY(g), then the hint, as `fill` and `publish` in one: for a submitter who
+    /// holds a lock from before it writes the body until now, and whose lock it was freed under.
+    /// False: the word was not FREE(g).
+    #[must_use]
+    pub(crate) fn post(&self, slot: u32, generation: u32) -> bool {
+        let posted = self.slot(slot).post(self.lane, generation);
+        if posted {
+            self.hint(slot, generation);
+        }
+        posted
     }
 
     /// FILLING(g) -> READY(g), then the hint. False: the word was not FILLING(g).
@@ -312,7 +330,7 @@ impl<'a> Ring<'a> {
             match slot.recover(dead, self.lane, |generation| decide(index, generation)) {
                 Recovered::Untouched | Recovered::Diverted => {}
                 Recovered::Ready(generation) => self.hint(index, generation),
-                Recovered::Finished => done.set(index),
+                Recovered::Finished => _ = done.set(index),
             }
         }
     }

@@ -108,13 +108,29 @@ impl Slot {
         .then_some(generation)
     }
 
+    /// Whether the word is FREE(g): then `post` will probably do.
+    pub(super) fn is_free(&self, generation: u32) -> bool {
+        // Relaxed: a guess, proved by the exchange in `post`.
+        self.word.load(Ordering::Relaxed) == nobodys(FREE, generation)
+    }
+
+    /// FREE(g) -> READY(g), by whoever keeps all others from filling it: that whoever freed the
+    /// slot is done with the body, its lock says.
+    pub(super) fn post(&self, lane: Lane, generation: u32) -> bool {
+        self.make_ready(FREE, lane, generation)
+    }
+
     /// FILLING(g) -> READY(g).
     pub(super) fn publish(&self, lane: Lane, generation: u32) -> bool {
+        self.make_ready(FILLING, lane, generation)
+    }
+
+    fn make_ready(&self, from: u8, lane: Lane, generation: u32) -> bool {
         // ORDERING: R1, Release; publishes the body to the Acquire in `claim` and `retract`.
         // Model: a_swept_task_has_its_body. (After a hint, R5 would do.)
         self.word
             .compare_exchange(
-                nobodys(FILLING, generation),
+                nobodys(from, generation),
                 waits(lane, generation),
                 Ordering::Release,
                 Ordering::Relaxed,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::pool::engine::Engine;
 use crate::pool::flight::TaskEntry;
-use crate::pool::sticky::bucket_of;
+use crate::pool::sticky::Bucket;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::Payload;
 use crate::protocol::context::Context;
@@ -137,7 +137,7 @@ impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
     /// # Ok::<(), gristmill::Error>(())
     /// ```
     pub fn sticky(mut self, key: impl Hash) -> Self {
-        self.terms.bucket = Some(bucket_of(&key));
+        self.terms.bucket = Some(Bucket::of(&key));
         self
     }
 

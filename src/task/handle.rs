@@ -86,7 +86,9 @@ impl<R: Payload> TaskHandle<R> {
     pub fn wait(mut self) -> Result<TaskOutput<R>, TaskError> {
         self.engine.check_process()?;
         self.engine.wait(&self.entry, None);
-        self.take()
+        self.ended = true;
+        let outcome = self.entry.0.take().and_then(Spare::finish);
+        self.accept(outcome.unwrap_or(Err(TaskError::Cancelled)))
     }
 
     /// Blocks until the task has ended or the timeout has passed: then `None`, and the task goes

@@ -37,6 +37,9 @@ const SECOND_LOOK: Duration = Duration::from_micros(5);
 const PATIENCE: u32 = 8;
 /// From one offer of the core to whoever may want it to the next: it costs a microsecond.
 const BETWEEN_OFFERS: Duration = Duration::from_micros(50);
+/// How long tasks may gather while their submitter does not look for results: some three of them
+/// come in this time, and then their lines come together, and leave him in peace meanwhile.
+const GATHERING: Duration = Duration::from_nanos(1500);
 /// So many claims at least tell how quick they are.
 const FEW_CLAIMS: u64 = 16;
 
@@ -56,6 +59,9 @@ pub(crate) struct Idle<'a> {
     /// Those with whom this worker shares its queue.
     group: Group,
     is_spinning: bool,
+    /// Results of some tasks wait for their caller, who has something else to do: so can a task
+    /// that he submits now.
+    gathers: bool,
     /// How many workers may spin at a time: one core fewer than there are is left for the
     /// submitter, who spins as well while it waits.
     ///
@@ -89,6 +95,7 @@ impl<'a> Idle<'a> {
             me,
             group,
             is_spinning: false,
+            gathers: false,
             most_spinners,
             longest,
             patience: SPIN.min(longest),
@@ -111,6 +118,12 @@ impl<'a> Idle<'a> {
     ) {
         let parking = self.control.parking();
         let mut began = Instant::now();
+        if replace(&mut self.gathers, false) {
+            let limit = GATHERING.min(self.longest);
+            while began.elapsed() < limit {
+                hint::spin_loop();
+            }
+        }
         loop {
             let limit = self.limit();
             parking.spin(self.me);
@@ -205,9 +218,15 @@ impl<'a> Idle<'a> {
         }
     }
 
+    /// The end of a task was published; whether others are `unread`.
+    pub(crate) fn finished(&mut self, unread: bool) {
+        self.gathers = unread;
+    }
+
     /// Says, once something was claimed and before it is run, that this worker is busy; if nobody
     /// else is looking for work and there is more of it, wakes one who sleeps.
     pub(super) fn claimed(&mut self, more: impl FnOnce() -> More) {
+        self.gathers = false;
         if !self.is_spinning {
             return;
         }

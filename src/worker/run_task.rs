@@ -124,7 +124,8 @@ fn complete(server: &mut Server<'_>, claim: Claim, reply: Reply) {
         .idle
         .finishing(|| server.rounds.see_tasks(server.control));
     if ring.complete(server.me, claim, outcome) {
-        server.control.done().set(claim.slot);
+        let unread = server.control.done().set(claim.slot);
+        server.idle.finished(unread);
         server.bell.ring();
     } else if reply.place.size > 0 && reply.verdict != Verdict::NoRoom {
         server.arena.get_mut().release(reply.place.offset);
