@@ -3,8 +3,8 @@
 //! Guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987):
 //! each chunk is a fixed part of what is left, so the first are large and the last are small, and
 //! a heavy tail does not wait on one worker. The cut depends on the length and the number of
-//! workers only, and for a short range on whether its kernel was quick lately. That, and whether it
-//! is cut at all, is decided in `pace`.
+//! workers only, and on how quick its kernel was lately: no chunk should take less time than its
+//! claim is worth. That, and whether a short range is cut at all, is decided in `pace`.
 
 use core::iter;
 
@@ -14,6 +14,9 @@ use crate::board::CHUNKS;
 const FINEST: u64 = 768;
 /// The same for a short range of quick elements, whose claims are what it costs.
 const FINEST_SHORT: u64 = 64;
+/// However quick elements are, the smallest chunk is no more than this part of the range: several
+/// workers should end at about the same time.
+const COARSEST: u64 = 16;
 /// Below this many elements a range is short.
 const SHORT: u64 = 4096;
 /// The smallest chunk of a longer range that is quick is this part of what a worker has of it. Most
@@ -66,6 +69,14 @@ impl Chunking {
             len: self.len,
             divisor: workers * 2,
             smallest: self.len.div_ceil(finest).max(self.smallest),
+        }
+    }
+
+    /// The same with no chunk of fewer elements than these, while there are more.
+    pub(crate) fn at_least(self, elements: u64) -> Self {
+        Self {
+            smallest: self.smallest.max(elements.min(self.len.div_ceil(COARSEST))),
+            ..self
         }
     }
 
@@ -148,6 +159,7 @@ mod tests {
         ) {
             covers(Chunking::guided(len, workers, at_least));
             covers(Chunking::guided(len, workers, at_least).coarse(workers));
+            covers(Chunking::guided(len, workers, 1).at_least(at_least));
             covers(Chunking::even(len, at_least));
             covers(Chunking::single(len));
         }
@@ -172,6 +184,18 @@ mod tests {
         assert_eq!((two[0], two.len()), (1 << 15, 9));
         assert!(two[..8].iter().all(|&len| len >= 1 << 13));
         assert_eq!(cut(16).len(), 75);
+    }
+
+    #[test]
+    fn no_chunk_but_the_last_is_smaller_than_what_is_worth_one() {
+        let least = |elements| {
+            let chunks = Chunking::guided(5000, 2, 1).at_least(elements).chunks();
+            let sizes: Vec<_> = chunks.map(|(_, len)| len).collect();
+            sizes[..sizes.len() - 1].iter().copied().min()
+        };
+        assert_eq!(least(100), Some(100));
+        assert_eq!(least(1_000_000), Some(320), "all have a part of it");
+        assert_eq!(least(0), Some(7));
     }
 
     #[test]

@@ -342,7 +342,7 @@ impl Engine {
         });
     }
 
-    fn count_wake_ups(&self, woken: u32) {
+    pub(super) fn count_wake_ups(&self, woken: u32) {
         if woken > 0 {
             // ORDERING: Relaxed; a count. It costs nothing beside the system call it counts.
             self.wake_ups.fetch_add(u64::from(woken), Ordering::Relaxed);

@@ -381,8 +381,14 @@ impl Hub {
         let measured = inquiry.is_first_round() && Paces::matters(&launch);
         let kernel = launch.job.kernel;
         launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
-        if measured && !launch.job.trial && self.paces.is_quick(kernel, launch.chunking.len()) {
-            launch.chunking = launch.chunking.coarse(control.workers());
+        let len = launch.chunking.len();
+        if measured && !launch.job.trial {
+            if self.paces.is_quick(kernel, len) {
+                launch.chunking = launch.chunking.coarse(control.workers());
+            }
+            if let Some(elements) = self.paces.worth_a_chunk(kernel, len) {
+                launch.chunking = launch.chunking.at_least(elements);
+            }
         }
         body.store(&launch.job);
         let mut chunks = 0;

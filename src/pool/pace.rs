@@ -21,6 +21,8 @@ const LONG_NANOSECONDS: u64 = 60_000;
 const QUICK_NANOSECONDS: u64 = 100_000;
 /// What the parent sees of a job beyond its work: the way there and back, and the chunks.
 const OVERHEAD_NANOSECONDS: u64 = 6_000;
+/// What is thought to take less is no chunk: to claim one and to count it takes a third of that.
+const CHUNK_NANOSECONDS: u64 = 1_500;
 /// How many kernels are remembered.
 const KERNELS: usize = 64;
 
@@ -77,6 +79,12 @@ impl Paces {
         self.estimate(function, 1)
     }
 
+    /// How many elements of a range of `len` are worth a chunk of their own, if that is known.
+    pub(crate) fn worth_a_chunk(&self, kernel: FunctionId, len: u64) -> Option<u64> {
+        let time = self.estimate(kernel, len)?;
+        Some(len.saturating_mul(CHUNK_NANOSECONDS) / time.max(1))
+    }
+
     fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {
         let Pace {
             kernel: known,
@@ -130,6 +138,16 @@ mod tests {
         );
         paces.note(kernel(1), 1, 1_000_000);
         assert!(!paces.is_short(kernel(1), 1));
+    }
+
+    #[test]
+    fn a_chunk_is_worth_a_time_that_was_seen() {
+        let mut paces = Paces::new();
+        assert_eq!(paces.worth_a_chunk(kernel(2), 4096), None);
+        paces.note(kernel(2), 1024, 10 * CHUNK_NANOSECONDS);
+        assert_eq!(paces.worth_a_chunk(kernel(2), 4096), Some(102));
+        paces.note(kernel(2), 1024, 0);
+        assert!(paces.worth_a_chunk(kernel(2), 4096) > Some(4096));
     }
 
     #[test]

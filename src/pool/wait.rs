@@ -4,7 +4,9 @@
 //! of the blocked threads, the leader, listens to the kernel and delivers for all of them; the
 //! others sleep until they have their outcome or are to lead.
 
+use core::cell::Cell;
 use core::hint;
+use core::mem::replace;
 use core::task::Waker;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -15,6 +17,10 @@ use std::time::{Duration, Instant};
 use crate::pool::engine::Engine;
 use crate::pool::entry::{Entry, Place};
 use crate::primitive::flag::Flag;
+use crate::protocol::gauge::Gauge;
+use crate::protocol::lanes::Takers;
+use crate::sync::Group;
+use crate::sync::kernel::KernelFutex;
 use crate::sys::cpu;
 use crate::sys::eventfd::{Bell, wait_readable};
 
@@ -24,6 +30,21 @@ const SPIN: Duration = Duration::from_micros(50);
 const LOOKS: u32 = 32;
 /// Looks at the clock between two offers of the core, which cost a microsecond each.
 const PATIENCE: u32 = 8;
+/// From one look at the clock to the next, when it was another program's turn in between, which the
+/// kernel ends when it ticks.
+const DISTURBED: Duration = Duration::from_millis(1);
+/// For so long after that a waiter does not yield, but sleeps: who yields gets the core back only
+/// when the other program's turn is over, some milliseconds later, but who sleeps, when its
+/// outcome is there.
+const BESIDE_OTHERS: Duration = Duration::from_millis(100);
+
+/// A waiter looks where so many workers are, which costs up to two lines' trips each.
+const MOST_WORKERS: usize = 16;
+
+thread_local! {
+    /// When another program last had this thread's core for long.
+    static DISTURBED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
@@ -68,6 +89,7 @@ impl Engine {
                 leads
             };
             self.share_out();
+            self.call_for(entry);
             self.keep_watch();
             if leads {
                 self.lead(entry, left);
@@ -94,18 +116,56 @@ impl Engine {
     fn look_until<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
         // Most outcomes come before the clock is looked at first: it costs as much as a small call.
         let mut began = None;
+        let mut waited = Duration::ZERO;
         for round in 1_u32.. {
             if self.look(entry) {
                 return true;
             }
-            if began.get_or_insert_with(Instant::now).elapsed() >= limit {
+            let began = *began.get_or_insert_with(Instant::now);
+            let before = replace(&mut waited, began.elapsed());
+            if waited - before > DISTURBED {
+                DISTURBED_AT.set(Some(began + waited));
+            }
+            if waited >= limit {
                 return entry.is_ready();
             }
-            if self.is_oversubscribed() && round.is_multiple_of(PATIENCE) {
+            if round.is_multiple_of(PATIENCE) && self.is_in_the_way() {
+                let then = DISTURBED_AT.get();
+                if then.is_some_and(|then| then.elapsed() < BESIDE_OTHERS) {
+                    return entry.is_ready();
+                }
                 cpu::yield_now();
             }
         }
         false
+    }
+
+    /// Whether this thread may have the core that a worker needs: one that says it is there, or
+    /// that was woken and has not run yet.
+    fn is_in_the_way(&self) -> bool {
+        if self.is_oversubscribed() {
+            return true;
+        }
+        let (control, here) = (self.control(), cpu::current());
+        (0..control.workers().min(MOST_WORKERS) as u16).any(|worker| {
+            let is_here = |gauge: &Gauge| here.is_some_and(|here| gauge.is_on(here));
+            control.parking().rises_from(worker).is_some()
+                || control.gauge(worker).is_some_and(is_here)
+        })
+    }
+
+    /// Wakes one more worker for a task that nobody has begun, if one sleeps: who was counted on
+    /// may look for work on a core that another program has just now.
+    fn call_for<T>(&self, entry: &Entry<T>) {
+        let shape = self.shape();
+        if let Place::Slot { slot, .. } = entry.place()
+            && let Some(lane) = self.control().ring().lane_of_waiting(slot)
+            && let Takers::Queue(queue) = shape.takers(lane)
+        {
+            let group = Group::new(queue, shape.queues());
+            let woken = self.parking().wake_more(group, &KernelFutex);
+            self.count_wake_ups(woken);
+        }
     }
 
     /// Some looks at the entry and at the word of its task or only chunk, which is all that workers

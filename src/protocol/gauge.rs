@@ -133,6 +133,12 @@ impl Gauge {
         self.core.store(bits, Ordering::Relaxed);
     }
 
+    /// The core that ran the worker when it looked last, if it is awake: a hint.
+    pub(crate) fn core(&self) -> Option<u32> {
+        let bits = self.core.load(Ordering::Relaxed);
+        u32::try_from(bits.checked_sub(1)?).ok()
+    }
+
     /// Whether this core ran the worker when it looked last: a hint.
     pub(crate) fn is_on(&self, core: u32) -> bool {
         self.core.load(Ordering::Relaxed) == u64::from(core) + 1

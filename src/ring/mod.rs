@@ -359,6 +359,11 @@ impl<'a> Ring<'a> {
         self.slot(slot).waiting().is_some()
     }
 
+    /// The lane of the task in `slot`, if it waits for a worker just now.
+    pub(crate) fn lane_of_waiting(&self, slot: u32) -> Option<Lane> {
+        self.slot(slot).waiting().map(|(lane, _)| lane)
+    }
+
     /// Whether there is probably nothing to claim: cheap enough to spin on.
     pub(crate) fn looks_empty(&self) -> bool {
         self.hints.looks_empty()

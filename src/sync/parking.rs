@@ -265,6 +265,11 @@ impl<'a> Parking<'a> {
         self.unpark(group, tasks.saturating_sub(awake), Tell::Moved, futex)
     }
 
+    /// Wakes one of this group that sleeps, whoever is awake: for work that those have left lying.
+    pub(crate) fn wake_more(&self, group: Group, futex: &impl Futex) -> u32 {
+        self.unpark(group, 1, Tell::Moved, futex)
+    }
+
     /// As `wake`, but wakes nobody while `enough` workers are awake, busy or not, and a sentry
     /// says that they claim tasks briskly: it looks after what is left to them.
     pub(crate) fn wake_unless_enough(&self, tasks: u32, enough: u32, futex: &impl Futex) -> u32 {

@@ -139,6 +139,26 @@ fn who_lies_apart_is_woken_first() {
 }
 
 #[test]
+fn one_more_is_woken_for_work_that_those_who_are_awake_leave_lying() {
+    let place = Place::new(4);
+    let parking = place.parking();
+    for me in [1, 2] {
+        parking.announce(me);
+    }
+    parking.spin(0);
+    assert_eq!(parking.wake(1, &place.kernel), 0, "worker 0 looks for work");
+    let [even, odd] = [0, 1].map(|rest| Group::new(rest, 2));
+    assert_eq!(parking.wake_more(odd, &place.kernel), 1);
+    assert_eq!(
+        parking.wake_more(odd, &place.kernel),
+        0,
+        "none of it sleeps"
+    );
+    assert_eq!(parking.wake_more(even, &place.kernel), 1);
+    assert_eq!(place.woken(), [1, 2]);
+}
+
+#[test]
 fn a_worker_that_times_out_is_awake() {
     let place = Place::new(1);
     let parking = place.parking();

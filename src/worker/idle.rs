@@ -18,6 +18,11 @@ const SPIN: Duration = Duration::from_micros(50);
 const LONGEST_SPIN: Duration = Duration::from_millis(2);
 /// From one look at the clock to the next, when somebody else had the core in between.
 const DISTURBED: Duration = Duration::from_micros(200);
+/// The same, when that was another program's turn, which the kernel ends when it ticks.
+const LONG_DISTURBED: Duration = Duration::from_millis(1);
+/// For so long after that a worker gives up no core by yielding: who yields gets it back only when
+/// the other program's turn is over, some milliseconds later, but who sleeps, when it is woken.
+const BESIDE_OTHERS: Duration = Duration::from_millis(100);
 /// Looks at shared memory between two looks at the clock.
 const LOOKS: u32 = 16;
 /// How long the sentry sleeps at a time: a task may wait for twice as long behind one that takes
@@ -25,6 +30,9 @@ const LOOKS: u32 = 16;
 const WATCH: Duration = Duration::from_millis(2);
 /// A worker that claims a task in less time is brisk: to wake another would cost as much as ten.
 const BRISK: Duration = Duration::from_micros(4);
+/// Those who end a job together each see the others look for work. The first of them looks for so
+/// long until they are gone.
+const SECOND_LOOK: Duration = Duration::from_micros(5);
 /// Looks at the clock between two looks at who else wants this core.
 const PATIENCE: u32 = 8;
 /// From one offer of the core to whoever may want it to the next: it costs a microsecond.
@@ -67,6 +75,8 @@ pub(crate) struct Idle<'a> {
     yields: bool,
     /// There are more workers than cores: whether jobs need more of them, the parent sees.
     is_crowded: bool,
+    /// When another program last had its core for long.
+    disturbed: Option<Instant>,
     /// When it last got up, and what had been claimed by then.
     rose: Option<(Instant, u64)>,
     place: Place<'a>,
@@ -91,6 +101,7 @@ impl<'a> Idle<'a> {
             patience: SPIN.min(longest),
             yields,
             is_crowded,
+            disturbed: None,
             rose: None,
             place: Place::new(control, me, cores),
         }
@@ -114,17 +125,17 @@ impl<'a> Idle<'a> {
             }
         }
         loop {
-            let others = parking
-                .spinners()
-                .saturating_sub(u32::from(self.is_spinning));
-            let limit = match others {
-                0 => self.patience,
-                _ if others < self.most_spinners => SPIN.min(self.longest),
-                _ => Duration::ZERO,
-            };
+            let limit = self.limit();
             parking.spin(self.me);
             self.is_spinning = true;
-            if self.spin(&mut began, limit, &has_work) {
+            if self.spin(&mut began, limit.unwrap_or_default(), &has_work) {
+                return;
+            }
+            if limit.is_none()
+                && self.place.goes_first()
+                && (self.spin(&mut began, SECOND_LOOK, &has_work)
+                    || (self.limit()).is_some_and(|limit| self.spin(&mut began, limit, &has_work)))
+            {
                 return;
             }
             // Until it says so it counts as awake, so that work may come meanwhile.
@@ -141,6 +152,16 @@ impl<'a> Idle<'a> {
             self.place.get_up(sleeps);
             began = Instant::now();
             self.rose = claimed().map(|claims| (began, claims));
+        }
+    }
+
+    /// How long it looks for work, if not too many others do.
+    fn limit(&self) -> Option<Duration> {
+        let spinners = self.control.parking().spinners();
+        match spinners.saturating_sub(u32::from(self.is_spinning)) {
+            0 => Some(self.patience),
+            others if others < self.most_spinners => Some(SPIN.min(self.longest)),
+            _ => None,
         }
     }
 
@@ -258,9 +279,20 @@ impl<'a> Idle<'a> {
         self.place.share(shares);
     }
 
+    /// Between two chunks: leaves a core to which the kernel has moved it beside a peer.
+    pub(super) fn stay_apart(&mut self) {
+        self.place.stay_apart();
+    }
+
     /// Some time into a job: lets a peer have this core that was woken, but has none.
     pub(super) fn make_room(&mut self) {
         self.place.make_room();
+    }
+
+    /// Whether another program had this worker's core for long a moment ago.
+    fn is_beside_others(&self, now: Instant) -> bool {
+        let then = self.disturbed;
+        then.is_some_and(|then| now.saturating_duration_since(then) < BESIDE_OTHERS)
     }
 
     /// Looks for work until there is some or the time since it `began` is up; at least once.
@@ -280,17 +312,31 @@ impl<'a> Idle<'a> {
                 hint::spin_loop();
             }
             let before = replace(&mut waited, began.elapsed());
-            let is_disturbed = waited > SPIN && waited - before > DISTURBED;
-            if limit.is_zero() || waited >= limit || is_disturbed {
+            let away = waited - before;
+            if away > LONG_DISTURBED && !self.place.is_in_the_way() {
+                self.disturbed = Some(*began + waited);
+            }
+            if limit.is_zero() || waited >= limit || away > DISTURBED && waited > SPIN {
                 return false;
             }
-            if self.yields && round.is_multiple_of(PATIENCE) {
-                let offers = waited - offered >= BETWEEN_OFFERS;
-                if offers {
-                    offered = waited;
-                }
-                *began += self.place.make_way(offers);
+            if !round.is_multiple_of(PATIENCE) {
+                continue;
             }
+            let is_in_the_way = self.place.is_in_the_way();
+            if !(self.yields || is_in_the_way) {
+                continue;
+            }
+            if self.is_beside_others(*began + waited) {
+                if is_in_the_way || waited >= SPIN {
+                    return false;
+                }
+                continue;
+            }
+            let offers = waited - offered >= BETWEEN_OFFERS;
+            if offers {
+                offered = waited;
+            }
+            *began += self.place.make_way(offers);
         }
         false
     }

@@ -19,6 +19,9 @@ use crate::sys::cpu;
 
 /// On a busy machine a worker that moves is moved back: this bounds what it costs.
 const BETWEEN_MOVES: Duration = Duration::from_millis(2);
+/// Where there are more cores than workers, the kernel mostly parts a worker from the waiter by
+/// itself: to move takes some 30 µs, in which the waiter gets no answer. So often it only yields.
+const MEETINGS: u32 = 4;
 /// A worker that wakes up looks where so many others are, which costs up to a line's trip each.
 const MOST_PEERS: usize = 64;
 
@@ -29,6 +32,8 @@ pub(super) struct Place<'a> {
     /// There are several cores, and another worker that could be in this one's way.
     spreads: bool,
     cores: usize,
+    /// How often in a row it yielded to whoever waits for outcomes.
+    met: u32,
     /// When this worker last left a core to whoever waits for outcomes, or to a peer; and when to
     /// one that had been woken in vain.
     moved: Option<Instant>,
@@ -51,6 +56,7 @@ impl<'a> Place<'a> {
             affinity: Affinity::default(),
             spreads: cores > 1 && (2..=MOST_PEERS).contains(&control.workers()),
             cores,
+            met: 0,
             moved: None,
             made_room: None,
             shares: false,
@@ -71,7 +77,10 @@ impl<'a> Place<'a> {
         let control = peers.control;
         let here = peers.note();
         let here = here.filter(|&here| control.callers().are_on(here));
-        if here.is_some() && control.workers() <= MOST_PEERS {
+        self.met = here.map_or(0, |_| self.met.saturating_add(1));
+        let stays = control.workers() < self.cores && self.met < MEETINGS;
+        if here.is_some() && !stays && control.workers() <= MOST_PEERS {
+            self.met = 0;
             let (began, shares) = (Instant::now(), self.shares);
             let is_taken = |core| peers.run_on(core) || shares && peers.sleep_on(core);
             if self.leave(here, is_taken) {
@@ -83,6 +92,25 @@ impl<'a> Place<'a> {
             cpu::yield_now();
         }
         Duration::ZERO
+    }
+
+    /// Whether somebody who calls workers is on this core.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        let callers = self.peers.control.callers();
+        cpu::current().is_some_and(|here| callers.are_on(here))
+    }
+
+    /// Whether this worker is the one that goes on looking for work, of several of whom one may:
+    /// the first that is not in the way.
+    pub(super) fn goes_first(&self) -> bool {
+        let Peers { control, me } = self.peers;
+        let callers = control.callers();
+        let is_in_the_way = |gauge: &Gauge| gauge.core().is_some_and(|core| callers.are_on(core));
+        let looks_on = |peer| {
+            let (spins, _) = control.parking().seen(peer);
+            spins && !control.gauge(peer).is_some_and(is_in_the_way)
+        };
+        !self.is_in_the_way() && !(0..me).any(looks_on)
     }
 
     /// Before this worker sleeps: it should not lie where a peer does, for both may be woken at
@@ -123,6 +151,22 @@ impl<'a> Place<'a> {
             self.moved = self.made_room;
             self.leave(here, |core| peers.run_on(core));
             self.made_room = self.moved;
+        }
+    }
+
+    /// Between two chunks: leaves a core to which the kernel has moved it beside a peer. It moves
+    /// whoever waits for a moment to where another runs, and back only some 10 ms later, though the
+    /// core he had has nothing to do.
+    pub(super) fn stay_apart(&mut self) {
+        let peers = self.peers;
+        let own = peers.control.gauge(peers.me);
+        let Some(here) = cpu::current().filter(|&here| !own.is_some_and(|own| own.is_on(here)))
+        else {
+            return;
+        };
+        peers.say(Some(here));
+        if self.may_spread(peers.control.workers()) && peers.run_on(here) {
+            self.leave(Some(here), |core| peers.run_on(core));
         }
     }
 
@@ -250,9 +294,12 @@ mod tests {
         control.parking().vacate(1);
         assert!(!peers.rise_from(|_| true), "nobody is there");
         control.parking().reset(1);
+        let runs = || (0..1 << 16).any(|core| peers.run_on(core));
         place.get_up(false);
-        let runs = (0..1 << 16).any(|core| peers.run_on(core));
-        assert_eq!(runs, cpu::current().is_some(), "it has said where it is");
+        assert_eq!(runs(), cpu::current().is_some(), "it has said where it is");
+        control.gauge(1).unwrap().set_core(None);
+        place.stay_apart();
+        assert_eq!(runs(), cpu::current().is_some(), "and says it again");
     }
 
     #[test]
