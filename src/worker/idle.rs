@@ -279,11 +279,6 @@ impl<'a> Idle<'a> {
         self.place.share(shares);
     }
 
-    /// Between two chunks: leaves a core to which the kernel has moved it beside a peer.
-    pub(super) fn stay_apart(&mut self) {
-        self.place.stay_apart();
-    }
-
     /// Some time into a job: lets a peer have this core that was woken, but has none.
     pub(super) fn make_room(&mut self) {
         self.place.make_room();

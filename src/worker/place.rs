@@ -154,22 +154,6 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Between two chunks: leaves a core to which the kernel has moved it beside a peer. It moves
-    /// whoever waits for a moment to where another runs, and back only some 10 ms later, though the
-    /// core he had has nothing to do.
-    pub(super) fn stay_apart(&mut self) {
-        let peers = self.peers;
-        let own = peers.control.gauge(peers.me);
-        let Some(here) = cpu::current().filter(|&here| !own.is_some_and(|own| own.is_on(here)))
-        else {
-            return;
-        };
-        peers.say(Some(here));
-        if self.may_spread(peers.control.workers()) && peers.run_on(here) {
-            self.leave(Some(here), |core| peers.run_on(core));
-        }
-    }
-
     /// What this worker does now is shared with others, or its own.
     pub(super) fn share(&mut self, shares: bool) {
         self.shares = shares;
@@ -294,12 +278,9 @@ mod tests {
         control.parking().vacate(1);
         assert!(!peers.rise_from(|_| true), "nobody is there");
         control.parking().reset(1);
-        let runs = || (0..1 << 16).any(|core| peers.run_on(core));
         place.get_up(false);
-        assert_eq!(runs(), cpu::current().is_some(), "it has said where it is");
-        control.gauge(1).unwrap().set_core(None);
-        place.stay_apart();
-        assert_eq!(runs(), cpu::current().is_some(), "and says it again");
+        let runs = (0..1 << 16).any(|core| peers.run_on(core));
+        assert_eq!(runs, cpu::current().is_some(), "it has said where it is");
     }
 
     #[test]

@@ -117,7 +117,6 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             Completion::More | Completion::Lost => {}
         }
         done += 1;
-        server.idle.stay_apart();
         server.tenure.take_stock();
     }
     #[cfg(feature = "tokio")]
