@@ -5,6 +5,8 @@ mod map_support;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use gristmill::{Error, ItemError, Pool, TaskError};
@@ -358,4 +360,24 @@ proptest! {
             map.wait().unwrap().iter().map(|result| result.to_owned().unwrap()).collect();
         prop_assert_eq!(found, wanted);
     }
+}
+
+#[test]
+fn results_of_a_slow_input_do_not_wait_until_a_batch_is_full() {
+    type Input = Box<dyn Iterator<Item = u64>>;
+    let pool = pool();
+    let map = |input: Input| {
+        let map = pool.map(input, |x| x.to_native() * 2);
+        map.ordered().unwrap().into_iter()
+    };
+    // The function is known to be quick, so that dozens of items of a quick input go together.
+    for _ in 0..2 {
+        assert!(map(Box::new(0..20_000)).all(|result| result.is_ok()));
+    }
+    let (input, pulled) = counted(0..10_000);
+    // Longer than from one tick of any kernel to the next.
+    let slow = input.inspect(|_| thread::sleep(Duration::from_millis(12)));
+    let first = map(Box::new(slow)).next().unwrap().unwrap();
+    assert_eq!(first.to_native(), 0);
+    assert!(pulled.get() < 20, "{} were pulled", pulled.get());
 }

@@ -366,6 +366,7 @@ impl<A: Payload> Flow<A> {
                 return;
             }
             let began = clock::now();
+            let tick = self.pace.is_untried().then(clock::last_tick);
             while more && self.packer.len() < size.min(room) {
                 let item = match self.held.take() {
                     Some(item) => item,
@@ -389,6 +390,10 @@ impl<A: Payload> Flow<A> {
                     Offer::Taken => {}
                     Offer::Closed => break,
                     Offer::Later => more = false,
+                }
+                if tick.is_some_and(|tick| tick != clock::last_tick()) {
+                    // Nobody knew how slow this input is.
+                    break;
                 }
             }
             self.pace.sent(self.packer.len(), clock::now() - began);

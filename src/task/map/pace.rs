@@ -53,6 +53,12 @@ impl Pace {
         self.fixed.is_some()
     }
 
+    /// Whether nothing is known of how long it takes to pull an item of this map, so that a batch
+    /// had better end once that takes long.
+    pub(super) fn is_untried(&self) -> bool {
+        self.pull == 0 && self.fixed.is_none()
+    }
+
     /// Items for the next batch.
     pub(super) fn size(&self) -> usize {
         let short = within(SHORT, self.expected()).max(1);
@@ -81,7 +87,7 @@ impl Pace {
     ///
     /// The next one need not wait for its end where items are known to be quick.
     pub(super) fn sent(&mut self, items: usize, time: u64) {
-        self.pull = time / items.max(1) as u64;
+        self.pull = (time / items.max(1) as u64).max(1);
         self.size = self.fitting().min(GROWTH * self.size);
     }
 
@@ -151,7 +157,11 @@ mod tests {
         pace.note(7, u64::MAX);
         pace.sent(7, u64::MAX);
         assert_eq!((pace.size(), pace.is_fixed()), (7, true));
-        assert_eq!(pace.learnt(), None);
+        assert_eq!((pace.learnt(), pace.is_untried()), (None, false));
+        assert!(
+            !Pace::new(Some(7), None, 2).is_untried(),
+            "a batch stays whole"
+        );
     }
 
     #[test]
@@ -192,9 +202,10 @@ mod tests {
     #[test]
     fn items_do_not_wait_for_others_that_take_long_to_pull() {
         let mut pace = Pace::new(None, Some(12), usize::MAX);
+        assert!(pace.is_untried());
         pace.note(64, 64 * 12);
         pace.sent(64, 64 * PATIENCE);
-        assert_eq!(pace.size(), 1);
+        assert_eq!((pace.size(), pace.is_untried()), (1, false));
         let next = Pace::new(None, pace.learnt(), usize::MAX);
         assert_eq!(next.size(), 1, "nor in the next map");
         pace.sent(1, 100);
