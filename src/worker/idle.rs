@@ -37,7 +37,7 @@ const SECOND_LOOK: Duration = Duration::from_micros(5);
 const PATIENCE: u32 = 8;
 /// From one offer of the core to whoever may want it to the next: it costs a microsecond.
 const BETWEEN_OFFERS: Duration = Duration::from_micros(50);
-/// How long tasks may gather while their submitter does not look for results: some three of them
+/// How long tasks may gather while their submitter does not look for results: some four of them
 /// come in this time, and then their lines come together, and leave him in peace meanwhile.
 const GATHERING: Duration = Duration::from_nanos(1500);
 /// So many claims at least tell how quick they are.
@@ -133,7 +133,7 @@ impl<'a> Idle<'a> {
             }
             if limit.is_none()
                 && self.place.goes_first()
-                && (self.spin(&mut began, SECOND_LOOK, &has_work)
+                && (self.spin(&mut began, SECOND_LOOK.min(self.longest), &has_work)
                     || (self.limit()).is_some_and(|limit| self.spin(&mut began, limit, &has_work)))
             {
                 return;
