@@ -32,6 +32,7 @@
 //!   [`par_generate`](Pool::par_generate), [`par_for_each_mut`](Pool::par_for_each_mut),
 //!   [`par_chunks`](Pool::par_chunks), [`par_reduce`](Pool::par_reduce),
 //!   [`par_sum`](Pool::par_sum), [`par_min`](Pool::par_min), [`par_max`](Pool::par_max).
+//!   [`Job::wait_helping`] has the caller do its part.
 //! - Single calls: [`spawn`](Pool::spawn), which gives a [`TaskHandle`] and in the end a
 //!   [`TaskOutput`]; [`task`](Pool::task), a [`TaskBuilder`] for limits and attempts;
 //!   [`spawn_result`](Pool::spawn_result) for functions that can fail; [`ResultVec`] for large

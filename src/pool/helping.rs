@@ -31,6 +31,35 @@ const WORTH_POSTING_NANOSECONDS: u64 = 4_000;
 /// A rest that takes longer is worth waking workers for, as in a worker's `run_range`.
 const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
 
+/// Calls that follow each other more slowly find workers asleep anyway.
+const CLOSE_NANOSECONDS: u64 = 1_000_000;
+
+/// Work that callers did alone because nobody looked for work, and that was not worth a wake-up by
+/// itself. When it comes to one, somebody is woken for the calls that will follow: what was lost
+/// until then is no more than that costs.
+#[derive(Debug, Default)]
+pub(super) struct Alone {
+    /// How much sooner it would have ended, in close succession.
+    lost: u64,
+    last: u64,
+}
+
+impl Alone {
+    /// Another call that takes so long; whether it is time to wake somebody.
+    fn is_enough(&mut self, nanoseconds: u64, now: u64) -> bool {
+        if now.saturating_sub(self.last) > CLOSE_NANOSECONDS {
+            self.lost = 0;
+        }
+        self.last = now;
+        self.lost += nanoseconds / 2;
+        let is_enough = self.lost > WORTH_WAKING_NANOSECONDS / 2;
+        if is_enough {
+            self.lost = 0;
+        }
+        is_enough
+    }
+}
+
 /// What the caller has of its job.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
@@ -202,13 +231,21 @@ impl Engine {
             }
             if launch.grain == Grain::Elements {
                 // Its chunks may as well be one.
-                let fault = self.try_chunks(launch, chunk + 1, end..len);
-                return fault.map(|(fault, error)| {
+                if let Some((fault, error)) = self.try_chunks(launch, chunk + 1, end..len) {
                     share.begun = fault + 1;
                     share.faults.push((fault, error));
-                    share
-                });
+                    return Some(share);
+                }
+                break;
             }
+        }
+        let Share {
+            elements,
+            nanoseconds,
+            ..
+        } = share;
+        if nanoseconds.saturating_mul(len) / elements.max(1) > WORTH_POSTING_NANOSECONDS {
+            self.hub().note_alone(launch, elements, nanoseconds);
         }
         None
     }
@@ -244,6 +281,7 @@ impl Engine {
             return;
         };
         let control = self.control();
+        self.make_way();
         let began = clock::now();
         let mut before = began;
         let (mut chunks, mut passed) = (helper.cut.chunks(), 0);
@@ -265,7 +303,11 @@ impl Engine {
             ended = Some(Ended::new(result, len, now.saturating_sub(before)));
             before = now;
             count += 1;
-            if !called && count.is_power_of_two() {
+            if !count.is_power_of_two() {
+                continue;
+            }
+            self.make_way();
+            if !called {
                 let (done, left) = control.board().tally(helper.job);
                 let each = now.saturating_sub(began) / u64::from(done.max(1));
                 called = each.saturating_mul(left.into()) > WORTH_WAKING_NANOSECONDS;
@@ -294,13 +336,24 @@ impl Engine {
 impl Hub {
     /// Cuts a job whose caller helps, by what is known of its pace; whether the caller is to begin
     /// alone, because it takes less time than `limit`.
-    fn begins_here(&self, launch: &mut Launch, workers: usize, limit: u64) -> bool {
+    fn begins_here(&mut self, launch: &mut Launch, workers: usize, limit: u64) -> bool {
         let (kernel, cut) = (launch.job.kernel, launch.chunking);
-        let time = self.paces.estimate(kernel, cut.len());
         if Paces::matters(launch) {
             launch.chunking = self.paces.cut(kernel, cut, workers);
         }
+        let time = self.paces.estimate(kernel, cut.len());
         self.accepts() && time.is_some_and(|time| time <= limit)
+    }
+
+    /// A caller has done alone what others might have helped with, and did so many elements of it in
+    /// that time.
+    fn note_alone(&mut self, launch: &Launch, elements: u64, nanoseconds: u64) {
+        let (kernel, len) = (launch.job.kernel, launch.chunking.len());
+        self.paces.note(kernel, elements, nanoseconds);
+        let time = nanoseconds.saturating_mul(len) / elements.max(1);
+        if self.alone.is_enough(time, clock::now()) {
+            self.wake_workers(1);
+        }
     }
 
     /// What the caller of this job needs to help with it, if it is on the board. The only chunk of
@@ -366,5 +419,21 @@ impl Hub {
             }
         }
         next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_in_close_succession_add_up_to_a_wake_up() {
+        let mut alone = Alone::default();
+        let each = WORTH_WAKING_NANOSECONDS / 10;
+        let close: Vec<bool> = (1..=22).map(|n| alone.is_enough(each, n * each)).collect();
+        let woken: Vec<usize> = (0..22).filter(|&n| close[n]).collect();
+        assert_eq!(woken, [10, 21]);
+        let far = |n| n * (CLOSE_NANOSECONDS + 1);
+        assert!((100..200).all(|n| !alone.is_enough(each, far(n))));
     }
 }

@@ -14,6 +14,7 @@ use crate::pool::closing::Ending;
 use crate::pool::deadline::NEVER;
 use crate::pool::entry::{Entry, Place};
 use crate::pool::flight::{Flight, TaskEntry};
+use crate::pool::helping::Alone;
 use crate::pool::job::Jobs;
 use crate::pool::lanes::LaneBooks;
 use crate::pool::launch::{JobEntry, JobOutcome};
@@ -90,6 +91,8 @@ pub(crate) struct Hub {
     pub(super) calls: u64,
     /// How fast kernels went.
     pub(crate) paces: Paces,
+    /// What callers that helped did alone.
+    pub(super) alone: Alone,
     /// Workers that jobs leave asleep.
     pub(crate) reserve: Reserve,
     /// What follows once the lock is released.
@@ -123,6 +126,7 @@ impl Hub {
             calls: 0,
             line: VecDeque::new(),
             paces: Paces::new(),
+            alone: Alone::default(),
             reserve: Reserve::NONE,
             aftermath: Aftermath::default(),
             look_at: NEVER,

@@ -402,7 +402,7 @@ impl Hub {
             end: NEVER,
             inquiry,
             // A trial tells its pace itself.
-            posted_at: match measured && !trial {
+            posted_at: match measured && !trial || helped {
                 true => clock::now(),
                 false => 0,
             },

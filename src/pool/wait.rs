@@ -46,6 +46,12 @@ thread_local! {
     static DISTURBED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
+/// Whether another program had this thread's core for long a moment ago.
+fn is_beside_others() -> bool {
+    let then = DISTURBED_AT.get();
+    then.is_some_and(|then| then.elapsed() < BESIDE_OTHERS)
+}
+
 impl Engine {
     /// Blocks until the entry has its outcome (`true`) or the deadline has passed.
     pub(crate) fn wait<T>(&self, entry: &Entry<T>, deadline: Option<Instant>) -> bool {
@@ -130,8 +136,7 @@ impl Engine {
                 return entry.is_ready();
             }
             if round.is_multiple_of(PATIENCE) && self.is_in_the_way() {
-                let then = DISTURBED_AT.get();
-                if then.is_some_and(|then| then.elapsed() < BESIDE_OTHERS) {
+                if is_beside_others() {
                     return entry.is_ready();
                 }
                 cpu::yield_now();
@@ -140,12 +145,20 @@ impl Engine {
         false
     }
 
-    /// Whether this thread may have the core that a worker needs: one that says it is there, or
-    /// that was woken and has not run yet.
-    fn is_in_the_way(&self) -> bool {
-        if self.is_oversubscribed() {
-            return true;
+    /// Lets a worker have this core that may need it, if there is one.
+    pub(super) fn make_way(&self) {
+        if self.has_worker_here() && !is_beside_others() {
+            cpu::yield_now();
         }
+    }
+
+    /// Whether this thread may have the core that a worker needs.
+    fn is_in_the_way(&self) -> bool {
+        self.is_oversubscribed() || self.has_worker_here()
+    }
+
+    /// Whether a worker says that it is on this core, or was woken and has not run yet.
+    fn has_worker_here(&self) -> bool {
         let (control, here) = (self.control(), cpu::current());
         (0..control.workers().min(MOST_WORKERS) as u16).any(|worker| {
             let is_here = |gauge: &Gauge| here.is_some_and(|here| gauge.is_on(here));

@@ -274,9 +274,14 @@ impl<'a> Idle<'a> {
         !self.is_crowded && self.control.parking().wake(1, &KernelFutex) > 0
     }
 
-    /// What this worker does now is shared with others, or its own.
+    /// What this worker does now is shared with other workers, or its own.
     pub(super) fn share(&mut self, shares: bool) {
         self.place.share(shares);
+    }
+
+    /// At the beginning of a job whose caller is at work as well: leaves him his core.
+    pub(super) fn leave_caller(&mut self) {
+        self.place.leave_caller();
     }
 
     /// Some time into a job: lets a peer have this core that was woken, but has none.

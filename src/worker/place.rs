@@ -154,6 +154,15 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// At the beginning of a job whose caller is at work as well: leaves him his core.
+    pub(super) fn leave_caller(&mut self) {
+        let peers = self.peers;
+        let here = peers.note();
+        if self.cores > 1 && here.is_some_and(|here| peers.control.callers().are_on(here)) {
+            self.leave(here, |core| peers.run_on(core));
+        }
+    }
+
     /// What this worker does now is shared with others, or its own.
     pub(super) fn share(&mut self, shares: bool) {
         self.shares = shares;

@@ -60,7 +60,6 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 // Whether this job needs more workers, its own pace will tell.
                 let Server { idle, rounds, .. } = &mut *server;
                 idle.claimed(|| rounds.see_more(control, board.has_others(joined)));
-                idle.share(!board.is_single(joined));
                 let Some(body) = control.job_body(joined.job) else {
                     return true;
                 };
@@ -69,6 +68,12 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 #[cfg(feature = "tokio")]
                 server.futures.be_busy();
                 let job = body.load();
+                let Server { idle, .. } = &mut *server;
+                // The peers of one whose caller helps are not called for the next, either.
+                idle.share(!board.is_single(joined) && !job.helped);
+                if job.helped {
+                    idle.leave_caller();
+                }
                 server.privilege.admit(job.output);
                 server.arena.get_mut().seal();
                 *prepared.insert(job)

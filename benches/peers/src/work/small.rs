@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use gristmill::{Pool, SharedSlice};
+use gristmill::{Error, Job, Pool, SharedSlice};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -17,12 +17,15 @@ use crate::kernels::{Element, axpy, grind, is_axpy};
 use crate::statistics::median;
 use crate::work::Setup;
 
-pub(crate) const ROWS: [(&str, Setup); 5] = [
+pub(crate) const ROWS: [(&str, Setup); 8] = [
     ("d/fresh", million_fresh),
     ("d/existing", million_existing),
-    ("e/hot", hot),
-    ("e/idle", idle),
-    ("e/pays", pays),
+    ("e/hot", |crew| hot(crew, Waits::Isolated)),
+    ("e/idle", |crew| idle(crew, Waits::Isolated)),
+    ("e/pays", |crew| pays(crew, Waits::Isolated)),
+    ("e/helped/hot", |crew| hot(crew, Waits::Helping)),
+    ("e/helped/idle", |crew| idle(crew, Waits::Helping)),
+    ("e/helped/pays", |crew| pays(crew, Waits::Helping)),
 ];
 
 const MILLION: usize = 1_000_000;
@@ -32,6 +35,35 @@ const SMALL: usize = 256;
 const IDLE: Duration = Duration::from_millis(1);
 const RAYON: &str = "rayon, from outside";
 const CROSSBEAM: &str = "crossbeam + threads";
+
+/// What our caller does until its call has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// Nothing: workers do it all.
+    Isolated,
+    /// Parts of it, as `wait_helping` does.
+    Helping,
+}
+
+impl Waits {
+    fn until<O>(self, job: Job<'_, O>) -> Result<O, Error> {
+        match self {
+            Self::Isolated => job.wait(),
+            Self::Helping => job.wait_helping(),
+        }
+    }
+
+    /// A row's name and what it is about.
+    fn row(self, name: &str, what: &str) -> Row {
+        match self {
+            Self::Isolated => Row::new(format!("e/{name}"), what),
+            Self::Helping => Row::new(
+                format!("e/helped/{name}"),
+                format!("{what}; our caller runs parts of it, too, which are not isolated"),
+            ),
+        }
+    }
+}
 
 fn inputs(pool: &Pool, len: usize) -> (SharedSlice<f64>, Arc<Vec<f64>>) {
     let shared = pool.alloc_from_fn(len, f64::of).expect("room").freeze();
@@ -178,6 +210,7 @@ fn looks_right(check: bool, input: &[f64], output: &[f64]) -> bool {
 fn calls(
     crew: &Crew,
     row: Row,
+    waits: Waits,
     measure: impl Fn(&mut dyn FnMut() -> bool) -> Turn + Copy + 'static,
 ) -> Row {
     let (pool, rayon) = (crew.pool(), crew.rayon());
@@ -188,15 +221,14 @@ fn calls(
     let (inside, from_inside) = (Arc::clone(&rayon), Arc::clone(&plainly));
     row.enter(Kind::Ours, "gristmill par_map", move |check| {
         measure(&mut || {
-            let output = pool.par_map(&shared, |x| x.axpy()).wait();
+            let output = waits.until(pool.par_map(&shared, |x| x.axpy()));
             output.is_ok_and(|output| looks_right(check, &shared, &output))
         })
     })
     .enter(Kind::Ours, "gristmill par_map_into", move |check| {
         measure(&mut || {
-            let done = into_pool
-                .par_map_into(&into, &mut target, |x| x.axpy())
-                .wait();
+            let job = into_pool.par_map_into(&into, &mut target, |x| x.axpy());
+            let done = waits.until(job);
             done.is_ok() && looks_right(check, &into, &target)
         })
     })
@@ -219,23 +251,24 @@ fn calls(
     })
 }
 
-fn hot(crew: &Crew) -> Row {
-    let what = "a call over 256 of f64, back to back";
-    let row = Row::new("e/hot", what)
+fn hot(crew: &Crew, waits: Waits) -> Row {
+    let row = waits
+        .row("hot", "a call over 256 of f64, back to back")
         .aim(Aim::Seconds { at_most: 1e-6 })
         .ahead_of(RAYON, 26.0);
     match crew.smoke {
-        true => calls(crew, row, |call| burst(20, call)),
-        false => calls(crew, row, |call| burst(2000, call)),
+        true => calls(crew, row, waits, |call| burst(20, call)),
+        false => calls(crew, row, waits, |call| burst(2000, call)),
     }
 }
 
-fn idle(crew: &Crew) -> Row {
+fn idle(crew: &Crew, waits: Waits) -> Row {
     let what = "the same after 1 ms in which the caller did something else, each call timed alone";
-    let row = Row::new("e/idle", what)
+    let row = waits
+        .row("idle", what)
         .aim(Aim::Seconds { at_most: 3e-6 })
         .ahead_of(RAYON, 20.0);
-    calls(crew, row, |call| {
+    calls(crew, row, waits, |call| {
         let mut right = true;
         let samples = (0..40).map(|_| {
             let asleep = Instant::now();
@@ -290,12 +323,13 @@ fn alone(plainly: &Arc<Vec<f64>>) -> impl FnMut(u32) + 'static {
     move |steps| work(black_box(&input), black_box(&mut output), steps)
 }
 
-fn pays(crew: &Crew) -> Row {
+fn pays(crew: &Crew, waits: Waits) -> Row {
     let (pool, rayon) = (crew.pool(), crew.rayon());
     let (shared, plainly) = inputs(&pool, SMALL);
     let target = pool.alloc_zeroed::<f64>(SMALL).expect("room");
     let what = "the smallest call, by its time on one thread, that is faster with two workers";
-    Row::new("e/pays", what)
+    waits
+        .row("pays", what)
         .aim(Aim::Seconds { at_most: 3e-6 })
         .ahead_of(RAYON, 15.0)
         .enter(Kind::Ours, "gristmill par_map_into", {
@@ -305,7 +339,7 @@ fn pays(crew: &Crew) -> Row {
                     let job = pool.par_map_into_with(steps, &shared, &mut target, |&steps, x| {
                         grind(*x, steps)
                     });
-                    job.wait().expect("it ends well");
+                    waits.until(job).expect("it ends well");
                 })
             }
         })
