@@ -425,6 +425,9 @@ impl Hub {
             self.wake_workers(crew);
         }
         self.aftermath.needs_one |= !large;
+        if large || measured && self.paces.is_shared(kernel, len) {
+            entry.share();
+        }
         self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());
