@@ -21,6 +21,8 @@ pub(crate) struct Entry<T> {
     ready: Flag,
     /// Set once a future has been polled in vain.
     awaited: Flag,
+    /// Set once its job is worth a second worker, if one has only this thread's core to run on.
+    shared: Flag,
     state: Mutex<State<T>>,
     /// Where the work is, for whoever wants to take it back, under the hub's lock; and, as a hint,
     /// for whoever waits for it.
@@ -66,6 +68,7 @@ impl<T> Entry<T> {
         Self {
             ready: Flag::new(),
             awaited: Flag::new(),
+            shared: Flag::new(),
             state: Mutex::new(State::Pending(None)),
             place: AtomicU64::new(NOWHERE),
             tick: AtomicU64::new(0),
@@ -76,6 +79,7 @@ impl<T> Entry<T> {
     pub(crate) fn renew(&mut self) -> Option<T> {
         self.ready = Flag::new();
         self.awaited = Flag::new();
+        self.shared = Flag::new();
         self.place = AtomicU64::new(NOWHERE);
         self.tick = AtomicU64::new(0);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +98,16 @@ impl<T> Entry<T> {
         };
         // ORDERING: Relaxed; the hub's lock orders it.
         self.place.store(bits, Ordering::Relaxed);
+    }
+
+    /// The job is worth the core of whoever waits for it.
+    pub(crate) fn share(&self) {
+        self.shared.raise();
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_raised()
     }
 
     pub(crate) fn place(&self) -> Place {

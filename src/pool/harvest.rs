@@ -308,7 +308,7 @@ impl Hub {
         let first = running.inquiry.is_first_round();
         let trial = running.trial(control).filter(|_| found.is_empty());
         if first && found.is_empty() {
-            self.note_pace(&running, trial);
+            self.note_pace(control, &running, trial);
         }
         let next = if let Some(rest) = running.given_back(trial) {
             running.go_on(rest)
@@ -353,7 +353,7 @@ impl Hub {
     }
 
     /// Remembers the pace of a job that went well.
-    fn note_pace(&mut self, running: &Running, trial: Option<Trial>) {
+    fn note_pace(&mut self, control: &Control, running: &Running, trial: Option<Trial>) {
         let Running {
             launch, posted_at, ..
         } = running;
@@ -364,7 +364,15 @@ impl Hub {
             self.paces.note(kernel, done.into(), nanoseconds.into());
         } else if *posted_at != 0 {
             let time = clock::now().saturating_sub(*posted_at);
-            self.paces.note_whole(kernel, launch.chunking.len(), time);
+            // Whoever began first was at it for most of that time.
+            let owner = |chunk| match control.board().outcome(&running.posted, chunk) {
+                ChunkOutcome::Done(owner) => Some(owner),
+                _ => None,
+            };
+            let (first, chunks) = (owner(0), (0..).zip(launch.cut().chunks()));
+            let its = chunks.filter(|&(chunk, _)| owner(chunk) == first);
+            let len = its.map(|(_, (_, len))| len).sum();
+            self.paces.note_whole(kernel, len, time);
         }
     }
 

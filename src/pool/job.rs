@@ -385,6 +385,9 @@ impl Hub {
         }
         // A caller that helps is at it, and calls more when it sees that it takes time.
         self.aftermath.needs_one |= !(large || helped && self.paces.knows(kernel));
+        if !helped && (large || measured && self.paces.is_shared(kernel, launch.chunking.len())) {
+            entry.share();
+        }
         self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());

@@ -17,9 +17,12 @@ const LONGEST: u64 = 4096;
 /// A range that is thought to take longer is shared out.
 const SHORT_NANOSECONDS: u64 = 3_000;
 /// A job that is thought to take longer is worth waking sleepers for.
-const LONG_NANOSECONDS: u64 = 60_000;
+const LONG_NANOSECONDS: u64 = 25_000;
+/// One that is thought to take longer is worth the core of whoever waits for it, for a worker that
+/// is awake and has no other.
+const SHARED_NANOSECONDS: u64 = 10_000;
 /// A job that is thought to take less is cut into few chunks.
-const QUICK_NANOSECONDS: u64 = 100_000;
+const QUICK_NANOSECONDS: u64 = 200_000;
 /// What the parent sees of a job beyond its work: the way there and back, and the chunks.
 const OVERHEAD_NANOSECONDS: u64 = 6_000;
 /// What is thought to take less is no chunk: to claim one and to count it takes a third of that.
@@ -67,6 +70,12 @@ impl Paces {
     pub(crate) fn is_long(&self, kernel: FunctionId, len: u64) -> bool {
         self.estimate(kernel, len)
             .is_some_and(|time| time >= LONG_NANOSECONDS)
+    }
+
+    /// Whether a worker that is awake should have the core of whoever waits for it.
+    pub(crate) fn is_shared(&self, kernel: FunctionId, len: u64) -> bool {
+        self.estimate(kernel, len)
+            .is_some_and(|time| time >= SHARED_NANOSECONDS)
     }
 
     /// How a range is cut by what is known of its kernel.
@@ -175,8 +184,9 @@ mod tests {
         let mut paces = Paces::new();
         paces.note_whole(kernel(3), 64, OVERHEAD_NANOSECONDS / 2);
         assert!(paces.is_short(kernel(3), LONGEST));
-        paces.note_whole(kernel(3), 64, OVERHEAD_NANOSECONDS + 64_000);
+        paces.note_whole(kernel(3), 64, OVERHEAD_NANOSECONDS + LONG_NANOSECONDS);
         assert!(!paces.is_short(kernel(3), 64) && !paces.is_long(kernel(3), 32));
         assert!(paces.is_long(kernel(3), 64) && !paces.is_long(kernel(4), 64));
+        assert!(paces.is_shared(kernel(3), 32) && !paces.is_shared(kernel(3), 16));
     }
 }

@@ -18,6 +18,8 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::{Entry, Place};
 use crate::primitive::flag::Flag;
 use crate::protocol::gauge::Gauge;
+#[cfg(feature = "tokio")]
+use crate::protocol::lanes::Priority;
 use crate::protocol::lanes::Takers;
 use crate::sync::Group;
 use crate::sync::kernel::KernelFutex;
@@ -44,12 +46,6 @@ const MOST_WORKERS: usize = 16;
 thread_local! {
     /// When another program last had this thread's core for long.
     static DISTURBED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// Whether another program had this thread's core for long a moment ago.
-fn is_beside_others() -> bool {
-    let then = DISTURBED_AT.get();
-    then.is_some_and(|then| then.elapsed() < BESIDE_OTHERS)
 }
 
 impl Engine {
@@ -109,6 +105,9 @@ impl Engine {
     /// Looks for outcomes until the entry has its own or the time is up.
     pub(crate) fn spin<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
         // Much comes so soon that to ask for the time and the core would take longer.
+        if entry.is_shared() {
+            self.make_room();
+        }
         if self.look(entry) {
             return true;
         }
@@ -120,45 +119,69 @@ impl Engine {
     }
 
     fn look_until<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
-        // Most outcomes come before the clock is looked at first: it costs as much as a small call.
-        let mut began = None;
-        let mut waited = Duration::ZERO;
-        for round in 1_u32.. {
+        let mut spell = Spell::new(limit);
+        loop {
             if self.look(entry) {
                 return true;
             }
-            let began = *began.get_or_insert_with(Instant::now);
-            let before = replace(&mut waited, began.elapsed());
-            if waited - before > DISTURBED {
-                DISTURBED_AT.set(Some(began + waited));
-            }
-            if waited >= limit {
+            if !self.looks_on(&mut spell, Self::is_in_the_way) {
                 return entry.is_ready();
             }
-            if round.is_multiple_of(PATIENCE) && self.is_in_the_way() {
-                if is_beside_others() {
-                    return entry.is_ready();
-                }
-                cpu::yield_now();
-            }
         }
-        false
+    }
+
+    /// Between two looks: whether to look again, or to sleep. Lets a worker have this core now and
+    /// then, where one may need it.
+    pub(super) fn looks_on(
+        &self,
+        spell: &mut Spell,
+        is_in_the_way: impl Fn(&Self) -> bool,
+    ) -> bool {
+        let began = *spell.began.get_or_insert_with(Instant::now);
+        let before = replace(&mut spell.waited, began.elapsed());
+        if spell.waited - before > DISTURBED {
+            DISTURBED_AT.set(Some(began + spell.waited));
+        }
+        if spell.waited >= spell.limit {
+            return false;
+        }
+        spell.rounds += 1;
+        if spell.rounds.is_multiple_of(PATIENCE) && is_in_the_way(self) {
+            if is_beside_others() {
+                return false;
+            }
+            cpu::yield_now();
+        }
+        true
     }
 
     /// Lets a worker have this core that may need it, if there is one.
     pub(super) fn make_way(&self) {
-        if self.has_worker_here() && !is_beside_others() {
+        if self.is_awaited() && !is_beside_others() {
             cpu::yield_now();
+        }
+    }
+
+    /// Lets a worker have this core at once, where all others are busy with the same job: it ends
+    /// sooner, and there is nothing else to do here. It gives the core back when it has done its
+    /// part (`worker/idle.rs`).
+    fn make_room(&self) {
+        if self.is_oversubscribed() && !is_beside_others() && self.is_awaited() {
+            let began = Instant::now();
+            cpu::yield_now();
+            if began.elapsed() > DISTURBED {
+                DISTURBED_AT.set(Some(Instant::now()));
+            }
         }
     }
 
     /// Whether this thread may have the core that a worker needs.
     fn is_in_the_way(&self) -> bool {
-        self.is_oversubscribed() || self.has_worker_here()
+        self.is_oversubscribed() || self.is_awaited()
     }
 
     /// Whether a worker says that it is on this core, or was woken and has not run yet.
-    fn has_worker_here(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         let (control, here) = (self.control(), cpu::current());
         (0..control.workers().min(MOST_WORKERS) as u16).any(|worker| {
             let is_here = |gauge: &Gauge| here.is_some_and(|here| gauge.is_on(here));
@@ -178,6 +201,26 @@ impl Engine {
             let group = Group::new(queue, shape.queues());
             let woken = self.parking().wake_more(group, &KernelFutex);
             self.count_wake_ups(woken);
+        }
+    }
+
+    /// The same for whoever waits on behalf of several.
+    #[cfg(feature = "tokio")]
+    pub(super) fn call_for_any(&self) {
+        let (control, shape) = (self.control(), self.shape());
+        for queue in 0..shape.queues() {
+            let waits = |&priority: &Priority| {
+                let lane = shape.queue_lane(queue, priority);
+                !control.lane(lane).looks_empty()
+            };
+            if [Priority::Normal, Priority::High, Priority::Low]
+                .iter()
+                .any(waits)
+            {
+                let group = Group::new(queue, shape.queues());
+                let woken = self.parking().wake_more(group, &KernelFutex);
+                self.count_wake_ups(woken);
+            }
         }
     }
 
@@ -259,6 +302,32 @@ impl Engine {
         let me = thread::current().id();
         self.hub().followers.retain(|thread| thread.id() != me);
     }
+}
+
+/// Looks at what may have ended, for a while.
+pub(super) struct Spell {
+    limit: Duration,
+    /// Most outcomes come before the clock is looked at first: it costs as much as a small call.
+    began: Option<Instant>,
+    waited: Duration,
+    rounds: u32,
+}
+
+impl Spell {
+    pub(super) const fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            began: None,
+            waited: Duration::ZERO,
+            rounds: 0,
+        }
+    }
+}
+
+/// Whether another program had this thread's core for long a moment ago.
+fn is_beside_others() -> bool {
+    let then = DISTURBED_AT.get();
+    then.is_some_and(|then| then.elapsed() < BESIDE_OTHERS)
 }
 
 /// Wakes the leader, unless it is awake.

@@ -220,6 +220,29 @@ fn the_last_spinner_passes_the_wake_on() {
 }
 
 #[test]
+fn a_worker_that_stands_by_passes_the_wake_on() {
+    // As above, but the first is one that is not counted on from some moment on: it says that it
+    // is busy, looks for work, and only then goes to sleep. What it finds it passes on later.
+    explore_bounded(Some(2), || {
+        let memory = Memory::new(2);
+        let (stander, worker) = (Arc::clone(&memory), Arc::clone(&memory));
+        let stander = thread::spawn(move || {
+            stander.parking().spin(0);
+            let _duty = stander.parking().busy(0, Group::ALL);
+            match stander.take() {
+                true => stander.busy(0),
+                false => stander.idle(0),
+            }
+        });
+        let worker = thread::spawn(move || worker.idle(1));
+        memory.submit();
+        memory.submit();
+        stander.join().unwrap();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
 fn a_worker_that_leaves_passes_the_wake_on() {
     for all_sleep in [false, true] {
         explore_bounded(Some(3), move || {

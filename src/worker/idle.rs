@@ -124,6 +124,9 @@ impl<'a> Idle<'a> {
                 hint::spin_loop();
             }
         }
+        if self.stands_by(began) && self.stand_by(began, &has_work) {
+            return;
+        }
         loop {
             let limit = self.limit();
             parking.spin(self.me);
@@ -153,6 +156,37 @@ impl<'a> Idle<'a> {
             began = Instant::now();
             self.rose = claimed().map(|claims| (began, claims));
         }
+    }
+
+    /// After its part of a job, on the core of whoever waits for that: gives him the core, and asks
+    /// for it back as long as it would look for work, so that he can let this worker have it for
+    /// the next job without waking it. Whether work came.
+    ///
+    /// Meanwhile nobody counts on it, as if it were busy: it runs only when he lets it.
+    fn stand_by(&mut self, began: Instant, has_work: impl Fn() -> bool) -> bool {
+        let parking = self.control.parking();
+        // Whoever counted on it before has published before: it sees that now, and passes on what
+        // else there is once it has claimed (`claimed`).
+        let _duty = parking.busy(self.me, self.group);
+        let mut waited = began.elapsed();
+        let mut is_called = has_work();
+        while !is_called && waited < self.patience && self.stands_by(began) {
+            cpu::yield_now();
+            is_called = has_work();
+            waited = began.elapsed();
+        }
+        if is_called && waited > SPIN {
+            self.learn(waited);
+        }
+        self.is_spinning = is_called;
+        is_called
+    }
+
+    /// Whether it does, instead of looking for work on that core: where each worker is wanted for
+    /// a job, and this one has no other.
+    fn stands_by(&self, now: Instant) -> bool {
+        let is_wanted = self.place.shares() && self.yields && !self.is_crowded;
+        is_wanted && !self.is_beside_others(now) && self.place.is_in_the_way()
     }
 
     /// How long it looks for work, if not too many others do.
@@ -351,7 +385,49 @@ fn is_brisk(claims: u64, passed: Duration, awake: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use core::cell::Cell;
+
     use super::*;
+    use crate::memory::region::Region;
+    use crate::protocol::control::CONTROL_SIZE;
+    use crate::protocol::image::ImageId;
+    use crate::protocol::lanes::Shape;
+
+    #[test]
+    fn nobody_counts_on_a_worker_that_stands_by() {
+        let workers = 2;
+        let region = Region::create(CONTROL_SIZE as u64).unwrap();
+        let shape = Shape::new(workers, 1);
+        Control::create(&region, workers, shape, &ImageId::current()).unwrap();
+        let control = Control::of(&region).unwrap();
+        let mut idle = Idle::new(control, 0, Group::ALL, &Settings::default());
+        for index in 0..workers as u16 {
+            control.parking().reset(index);
+        }
+        let looks = Cell::new(0);
+        let has_work = || {
+            assert_eq!(control.parking().spinners(), 0);
+            looks.set(looks.get() + 1);
+            looks.get() == 1
+        };
+        idle.finishing(|| false);
+        assert_eq!(control.parking().spinners(), 1);
+        assert!(idle.stand_by(Instant::now(), has_work));
+        // Somebody counted on it before: it passes on what else there is.
+        let asked = Cell::new(false);
+        idle.claimed(|| {
+            asked.set(true);
+            let (tasks, chunks) = (false, false);
+            More { tasks, chunks }
+        });
+        assert!(asked.get() && !idle.is_spinning);
+
+        // For as long as it would look for work, and no longer.
+        idle.finishing(|| false);
+        let long_ago = Instant::now() - 2 * LONGEST_SPIN;
+        assert!(!idle.stand_by(long_ago, has_work));
+        assert_eq!((looks.get(), idle.is_spinning), (2, false));
+    }
 
     #[test]
     fn claims_are_brisk_by_the_workers_that_are_awake() {

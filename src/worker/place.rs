@@ -168,6 +168,11 @@ impl<'a> Place<'a> {
         self.shares = shares;
     }
 
+    /// Whether its last work was.
+    pub(super) fn shares(&self) -> bool {
+        self.shares
+    }
+
     /// Whether so many workers may each have a core of its own.
     fn may_spread(&self, workers: usize) -> bool {
         self.spreads && workers <= self.cores && self.peers.control.has_jobs()

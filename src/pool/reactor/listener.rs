@@ -11,7 +11,6 @@ use core::pin::pin;
 use core::task::Poll;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -21,6 +20,7 @@ use tokio::task;
 
 use super::SPIN;
 use crate::pool::engine::Engine;
+use crate::pool::wait::Spell;
 use crate::sys::cpu;
 use crate::sys::eventfd::Bell;
 
@@ -81,9 +81,9 @@ impl Engine {
     fn expects_soon(&self) -> bool {
         let control = self.control();
         let mut is_noted = false;
-        let began = Instant::now();
+        let mut spell = Spell::new(SPIN);
         let found = loop {
-            if self.hub().pending() == 0 || began.elapsed() >= SPIN {
+            if self.hub().pending() == 0 || !self.looks_on(&mut spell, Self::is_awaited) {
                 break false;
             }
             if (0..LOOKS).any(|_| {
@@ -146,6 +146,7 @@ impl Post {
             if engine.expects_soon() {
                 continue;
             }
+            engine.call_for_any();
             let armed = Armed::new(&engine);
             // What finished before the doorbell was armed did not ring.
             if engine.harvest() > 0 {
