@@ -57,6 +57,16 @@ impl Board<'_> {
 
 #[cfg(test)]
 impl<'a> Board<'a> {
+    /// Begins a job in a closed place, giving its generation: for callers that keep no books.
+    pub(crate) fn begin(&self, job: u32) -> u32 {
+        self.header(job).next_generation()
+    }
+
+    /// Opens all of a job.
+    pub(crate) fn post(&self, job: u32, generation: u32, chunks: u32) -> Posted {
+        self.post_from(job, generation, chunks, 0)
+    }
+
     /// All the words that a worker may write, but for those of chunks from `chunks` on, for those
     /// that run wild.
     pub(crate) fn words(&self, chunks: usize) -> Vec<&'a crate::primitive::atomic::AtomicU64> {

@@ -108,6 +108,14 @@ impl Chunk {
             .store(nobodys(UNCLAIMED, generation), Ordering::Relaxed);
     }
 
+    /// Any -> CANCELLED(g), before the job opens.
+    pub(super) fn withhold(&self, generation: u32) {
+        // Relaxed, both: as in `reset`.
+        self.detail.store(u64::MAX, Ordering::Relaxed);
+        self.word
+            .store(nobodys(CANCELLED, generation), Ordering::Relaxed);
+    }
+
     /// UNCLAIMED(g) -> CLAIMED(me, g): the linearisation point of a claim. It pins the job, which
     /// cannot close before this chunk ends.
     pub(super) fn claim(&self, me: Owner, generation: u32) -> bool {

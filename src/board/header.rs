@@ -107,16 +107,15 @@ impl JobHeader<'_> {
         last.generation().wrapping_add(1)
     }
 
-    /// CLOSED, or OPEN of a job that has ended -> OPEN(g), all chunks being UNCLAIMED(g).
-    pub(super) fn open(&self, generation: u32, chunks: u32) {
+    /// CLOSED, or OPEN of a job that has ended -> OPEN(g), its chunks from `first` on being
+    /// UNCLAIMED(g).
+    pub(super) fn open(&self, generation: u32, chunks: u32, first: u32) {
         // Relaxed: published by the word below; a late worker of an older job that reads them
         // early clamps what it reads and claims nothing.
         self.front.chunks.store(chunks.into(), Ordering::Relaxed);
-        self.counts.cursor.0.store(0, Ordering::Relaxed);
-        self.counts
-            .remaining
-            .0
-            .store(chunks.into(), Ordering::Relaxed);
+        self.counts.cursor.0.store(first.into(), Ordering::Relaxed);
+        let left = u64::from(chunks - first);
+        self.counts.remaining.0.store(left, Ordering::Relaxed);
         // ORDERING: B1, Release; publishes the chunks and what the job works on (`generation`).
         // Model: a_joined_job_is_whole.
         self.front.word.store(

@@ -11,6 +11,7 @@
 //! post      chunks, header | word OPEN | open bit
 //! claim     cursor | word (linearises)
 //! complete  write the output | remaining | word (linearises) | fence, remaining
+//! take      cursor | word CANCELLED (linearises) | write the output | remaining | fence
 //! recover   for each chunk of the dead: word | then the epoch
 //! close     word CLOSED | open bit
 //! ```
@@ -23,6 +24,7 @@ mod chunk;
 mod header;
 #[cfg(all(test, gristmill_loom))]
 mod model;
+mod take;
 #[cfg(all(test, not(gristmill_loom)))]
 mod tests;
 #[cfg(all(test, not(gristmill_loom)))]
@@ -213,12 +215,6 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Begins a job in a closed place, giving its generation: for callers that keep no books.
-    #[cfg(test)]
-    pub(crate) fn begin(&self, job: u32) -> u32 {
-        self.header(job).next_generation()
-    }
-
     /// Says what a chunk of a job not yet posted covers.
     pub(crate) fn set_chunk(&self, job: u32, chunk: u32, start: u64, len: u64) {
         self.place_of(job, chunk).set(start, len);
@@ -229,13 +225,15 @@ impl<'a> Board<'a> {
     /// The last step is a read-modify-write or a fence, so that waking workers may follow without
     /// one. The place may be that of a job that is settled and was not closed.
     ///
+    /// The chunks before `first` the parent has done itself.
+    ///
     /// # Panics
-    /// If the table is smaller than `chunks`.
-    pub(crate) fn post(&self, job: u32, generation: u32, chunks: u32) -> Posted {
-        for chunk in &self.table(job)[..chunks as usize] {
-            chunk.reset(generation);
-        }
-        self.header(job).open(generation, chunks);
+    /// If the table is smaller than `chunks`, or `first` is not among them.
+    pub(crate) fn post_from(&self, job: u32, generation: u32, chunks: u32, first: u32) -> Posted {
+        let (done, open) = self.table(job)[..chunks as usize].split_at(first as usize);
+        done.iter().for_each(|chunk| chunk.withhold(generation));
+        open.iter().for_each(|chunk| chunk.reset(generation));
+        self.header(job).open(generation, chunks, first);
         // Relaxed: only the parent writes it.
         if self.open.load(Ordering::Relaxed) & 1 << job != 0 {
             // The last job here was not closed. Workers look at the place anyway, and the line of
@@ -456,9 +454,9 @@ impl<'a> Board<'a> {
     }
 
     /// About how many chunks have ended, and how many have not: hints.
-    pub(crate) fn tally(&self, joined: Joined) -> (u32, u32) {
-        let header = self.header(joined.job);
-        let chunks = header.chunks().min(self.table(joined.job).len() as u64) as u32;
+    pub(crate) fn tally(&self, job: u32) -> (u32, u32) {
+        let header = self.header(job);
+        let chunks = header.chunks().min(self.table(job).len() as u64) as u32;
         if chunks == 1 {
             // Whoever asks has it.
             return (0, 1);

@@ -387,3 +387,44 @@ fn a_cancelled_job_settles() {
         assert!(memory.board().settled(&mut posted));
     });
 }
+
+#[test]
+fn a_job_that_the_parent_helps_with_settles() {
+    explore_bounded(Some(3), || {
+        let memory = Memory::new(2);
+        let mut posted = memory.post(2);
+        let armed = Arc::new(AtomicU64::new(0));
+        let hand = Arc::clone(&memory);
+        let bell = Arc::clone(&armed);
+        let hand = thread::spawn(move || {
+            let mut rung = false;
+            let mut ended = 0;
+            let mut seen = Seen::new();
+            let Some(joined) = hand.board().join(&seen) else {
+                return (ended, rung);
+            };
+            while let Some(chunk) = hand.board().claim(&mut seen, joined, worker(0)) {
+                hand.write(chunk, 2);
+                let completion = hand
+                    .board()
+                    .complete(joined, worker(0), chunk, Outcome::Done);
+                rung |= completion == Completion::Last && bell.load(Ordering::Relaxed) == 1;
+                ended += 1;
+            }
+            (ended, rung)
+        });
+        others_first();
+        let mut own = 0;
+        while let Some(chunk) = memory.board().take(&posted) {
+            memory.write(chunk, 2);
+            memory.board().count_taken(&posted);
+            own += 1;
+        }
+        let sleeps = parent_sleeps(&memory, &mut posted, &armed);
+        let (ended, rung) = hand.join().unwrap();
+        assert_eq!(ended + own, 2, "each chunk ends once");
+        assert!(!sleeps || rung, "asleep for ever");
+        assert!(memory.board().settled(&mut posted));
+        assert_eq!(memory.read(0) + memory.read(1), 4);
+    });
+}

@@ -12,6 +12,7 @@
 mod archive;
 mod hands;
 mod heap;
+mod helping;
 mod oracle;
 mod report;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::stage::Manners;
 use crate::error::TaskError;
 use crate::pool::flight::TaskHalf;
-use crate::pool::job::{JobEntry, JobOutcome};
+use crate::pool::launch::{JobEntry, JobOutcome};
 use crate::ring::Outcome;
 
 /// A task, and what is known of it.

@@ -4,6 +4,7 @@ use core::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::helping::Caller;
 use super::oracle::{Call, Job};
 use super::source::Source;
 use super::wild::{Snapshot, scribble};
@@ -18,7 +19,7 @@ use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::Hub;
-use crate::pool::job::Launch;
+use crate::pool::launch::Launch;
 use crate::pool::life::Service;
 use crate::pool::roster::Member;
 use crate::pool::sticky::Bucket;
@@ -63,6 +64,9 @@ pub(super) struct Stage<'a> {
     pub(super) calls: Vec<Call>,
     pub(super) jobs: Vec<Job>,
     pub(super) workers: Vec<Worker>,
+    pub(super) caller: Option<Caller>,
+    /// Chunks that callers have ended.
+    pub(super) turns: u32,
 }
 
 thread_local! {
@@ -112,6 +116,8 @@ pub(super) fn play(data: &[u8], manners: Manners) {
             source: Source::new(data),
             calls: Vec::new(),
             jobs: Vec::new(),
+            caller: None,
+            turns: 0,
             workers: (0..WORKERS)
                 .map(|index| Worker {
                     owner: Owner::new(index, 1),
@@ -159,6 +165,7 @@ impl Stage<'_> {
             15 => {
                 engine.sees_completions();
                 engine.share_out();
+                self.help();
             }
             _ if self.is_hostile() => {
                 let arena = engine.hub().roster.arena(self.workers[0].owner).cloned();
@@ -244,10 +251,13 @@ impl Stage<'_> {
             // As a job that keeps failures is launched.
             fail_fast: choice & 4 == 0,
             trial: false,
+            helped: false,
             element_limit: limit.unwrap_or(0),
         };
-        let launch = Launch {
+        let mut launch = Launch {
             caller: None,
+            share: None,
+            kernel: |_| {},
             job,
             chunking: match choice & 32 {
                 0 => Chunking::guided(len as u64, WORKERS.into(), 1 + u64::from(choice >> 6) * 8),
@@ -272,14 +282,26 @@ impl Stage<'_> {
             self.engine.hub().paces.note(launch.job.kernel, 1024, 1);
         }
         let entry = Arc::new(Entry::new());
-        self.engine.launch(launch, &entry);
+        let mut elements = vec![(0, false); len];
+        if len % 4 == 3
+            && let Some(outcome) = self.engine.begin_helped(&mut launch)
+        {
+            let _ = entry.deliver(outcome);
+            elements.fill((1, true));
+        } else {
+            let begun = launch.chunking.chunks().take(launch.begun() as usize);
+            begun.for_each(|(start, len)| {
+                elements[start as usize..(start + len) as usize].fill((1, true));
+            });
+            self.engine.launch(launch, &entry);
+        }
         self.jobs.push(Job {
             entry,
             pure_function,
             cancelled: false,
             failed: false,
             deaths: 0,
-            elements: vec![(0, false); len],
+            elements,
         });
     }
 
@@ -408,7 +430,10 @@ impl Stage<'_> {
     /// The workers do what is left to do, and the parent hears of it.
     fn drain(&mut self) {
         for _ in 0..PATIENCE {
-            let mut moved = self.engine.harvest() > 0;
+            let mut moved = self.engine.harvest() > 0 || self.is_helped();
+            if self.is_helped() {
+                self.help();
+            }
             for worker in 0..usize::from(WORKERS) {
                 self.finish_by(worker, true);
                 moved |= self.begin_by(worker, true);

@@ -1,9 +1,6 @@
 //! A piece of data-parallel work: awaited or waited for.
 
-use core::fmt;
 use core::num::{NonZeroU32, NonZeroU64};
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +9,18 @@ use crate::par::progress::{ProgressStream, Watches};
 use crate::pool::closing::Engaged;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
-use crate::pool::job::{JobEntry, JobOutcome, Launch};
+use crate::pool::launch::{JobEntry, JobOutcome, Launch};
 use crate::pool::terms::{Grain, JobTerms};
 use crate::sys::clock;
 
+mod awaiting;
+mod helping;
+
 /// What a job does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved twice in its life, which costs less than a box"
+)]
 pub(super) enum Step<'a, O> {
     /// Have this run by the workers, then make something of it.
     Run(Launch, Finish<'a, O>),
@@ -50,6 +54,8 @@ pub struct Job<'a, O> {
     engine: Arc<Engine>,
     terms: JobTerms,
     state: State<'a, O>,
+    /// Whoever waits runs parts of it, too.
+    helped: bool,
     /// Another step will follow the one that runs.
     continues: bool,
     /// Set while somebody waits who will take that step: a pool that is closed waits for it.
@@ -82,6 +88,7 @@ impl<'a, O> Job<'a, O> {
             engine: Arc::clone(engine),
             terms: JobTerms::default(),
             state: State::Planned(Box::new(plan)),
+            helped: false,
             continues: false,
             engaged: None,
             watches: Watches::default(),
@@ -310,6 +317,12 @@ impl<'a, O> Job<'a, O> {
                     let _ = finish(&self.engine, outcome);
                     return Err(error);
                 }
+                if self.helped
+                    && let Some(outcome) = self.engine.begin_helped(&mut launch)
+                {
+                    let step = finish(&self.engine, outcome)?;
+                    return self.enter(step);
+                }
                 let entry = Arc::new(JobEntry::new());
                 let total = launch.chunking.len();
                 self.watches.follow(&entry, total, self.continues);
@@ -353,6 +366,9 @@ impl<'a, O> Job<'a, O> {
                     return Some(Err(Error::Forked));
                 }
                 State::Running(entry, finish) => {
+                    if self.helped {
+                        self.engine.help(&entry);
+                    }
                     let there = self.engine.wait(&entry, deadline);
                     let outcome = entry.take();
                     self.state = State::Running(entry, finish);
@@ -418,66 +434,10 @@ impl<'a, O: 'a> Job<'a, O> {
             engine: Arc::clone(&self.engine),
             terms: self.terms,
             state,
+            helped: self.helped,
             continues: self.continues,
             engaged: self.engaged.take(),
             watches: core::mem::take(&mut self.watches),
         }
-    }
-}
-
-impl<O: Unpin> Future for Job<'_, O> {
-    type Output = Result<O, Error>;
-
-    /// Never panics; polled after it was ready, it is [`TaskError::Cancelled`].
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            this.engage();
-            let advanced = match &this.state {
-                State::Planned(_) => this.begin(),
-                State::Running(..) if this.engine.check_process().is_err() => Err(Error::Forked),
-                State::Running(entry, _) => match this.engine.poll(entry, context) {
-                    Poll::Ready(outcome) => this.finish(outcome),
-                    Poll::Pending => return Poll::Pending,
-                },
-                State::Ready(_) | State::Ended => {
-                    match core::mem::replace(&mut this.state, State::Ended) {
-                        State::Ready(output) => return Poll::Ready(Ok(output)),
-                        _ => return Poll::Ready(Err(Error::Task(TaskError::Cancelled))),
-                    }
-                }
-            };
-            if let Err(error) = advanced {
-                this.end();
-                return Poll::Ready(Err(error));
-            }
-        }
-    }
-}
-
-impl<O> Drop for Job<'_, O> {
-    fn drop(&mut self) {
-        let State::Running(entry, _) = &self.state else {
-            return;
-        };
-        self.engine.cancel_job(entry, None);
-        if !entry.is_ready() {
-            // Its buffers are freed when its last chunk ends, and nobody waits for that.
-            self.engine.let_supervisor_listen();
-        }
-    }
-}
-
-impl<O> fmt::Debug for Job<'_, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Planned(_) => "planned",
-            State::Running(..) => "running",
-            State::Ready(_) => "ready",
-            State::Ended => "ended",
-        };
-        f.debug_struct("Job")
-            .field("state", &state)
-            .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::numeric::Store;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
 use crate::pool::flight::Keep;
-use crate::pool::job::{JobOutcome, Launch};
+use crate::pool::launch::{JobOutcome, Launch};
 use crate::pool::submit::span_of;
 use crate::pool::terms::{Grain, JobTerms};
 use crate::protocol::context::Context;
@@ -77,7 +77,8 @@ where
         output,
         shape,
     } = verb;
-    let prepared = kernel_id(kernel)
+    let function = kernel;
+    let prepared = kernel_id(function)
         .map_err(Error::from)
         .and_then(|kernel| Ok((kernel, engine.place_context(&context)?)));
     let (kernel, block) = match prepared {
@@ -109,6 +110,7 @@ where
         streaming,
         fail_fast: true,
         trial: false,
+        helped: false,
         element_limit: 0,
     };
     let keep: Keep = Box::new(Parts {
@@ -118,7 +120,9 @@ where
     });
     Ok(Launch {
         caller: None,
+        share: None,
         job,
+        kernel: function,
         chunking,
         pure_function: shape.pure_function,
         grain: shape.grain,

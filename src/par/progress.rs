@@ -15,7 +15,7 @@ use crate::par::job::Progress;
 use crate::pool::alarm::Alarm;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Place;
-use crate::pool::job::JobEntry;
+use crate::pool::launch::JobEntry;
 use crate::sys::clock;
 
 /// Least time between two items, whatever was asked for: a look goes through all chunks.

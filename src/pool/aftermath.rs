@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::pool::dispatch::Placement;
 use crate::pool::flight::Keep;
-use crate::pool::job::JobEntry;
+use crate::pool::launch::JobEntry;
 use crate::protocol::lanes::Takers;
 
 /// What is to be done once the hub's lock is released: all of it may take time or take the lock.

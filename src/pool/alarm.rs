@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::pool::deadline::NEVER;
 use crate::pool::hub::Hub;
-use crate::pool::job::JobEntry;
+use crate::pool::launch::JobEntry;
 
 /// Somebody who wants to be woken at a time, or when a job ends if that comes first.
 #[derive(Debug)]

@@ -177,8 +177,7 @@ impl Hub {
         board.mend_open(self.jobs.open_bits());
         for job in self.jobs.active() {
             if let Some(running) = self.jobs.get(job) {
-                let unsettled = board.unsettled(&running.posted);
-                board.mend(&running.posted, unsettled);
+                board.mend(&running.posted, running.uncounted(control));
             }
         }
         let waits = |flight: &Option<Flight>, slot| {

@@ -22,7 +22,7 @@ use crate::pool::deadline::NEVER;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::hub::Hub;
-use crate::pool::job::JobOutcome;
+use crate::pool::launch::JobOutcome;
 use crate::sys::clock;
 
 /// What became of a pool that has ended.

@@ -12,7 +12,8 @@ use crate::pool::entry::{Entry, Place};
 use crate::pool::flight::Flight;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Next;
-use crate::pool::job::{JobOutcome, Running};
+use crate::pool::job::Running;
+use crate::pool::launch::JobOutcome;
 use crate::pool::reply::ReplyBytes;
 use crate::primitive::atomic::Ordering;
 use crate::primitive::prefetch;
@@ -297,6 +298,10 @@ impl Hub {
         let Some(running) = self.jobs.get(job) else {
             return false;
         };
+        if running.launch.busy().is_some() {
+            // Its caller comes back here with that chunk.
+            return false;
+        }
         if !board.settled(&mut running.posted) {
             if board.is_stuck(&running.posted) {
                 self.suspect();
@@ -366,7 +371,9 @@ impl Hub {
             launch, posted_at, ..
         } = running;
         let kernel = launch.job.kernel;
-        if let Some(Trial { done, nanoseconds }) = trial {
+        if let Some((elements, nanoseconds)) = launch.own_pace() {
+            self.paces.note(kernel, elements, nanoseconds);
+        } else if let Some(Trial { done, nanoseconds }) = trial {
             self.paces.note(kernel, done.into(), nanoseconds.into());
         } else if *posted_at != 0 {
             let time = clock::now().saturating_sub(*posted_at);
@@ -392,14 +399,17 @@ impl Hub {
                         None => self.panic_of(owner, detail.load(Ordering::Relaxed)).into(),
                     }
                 }
-                ChunkOutcome::Cancelled => match &running.cancelled {
-                    Some(error) => error.clone(),
-                    // Cancelled because another chunk failed, which is the error to tell.
-                    None => {
-                        unexplained = Some(chunk);
-                        continue;
+                ChunkOutcome::Cancelled => {
+                    match (running.launch.own_outcome(chunk), &running.cancelled) {
+                        (Some(Ok(())), _) => continue,
+                        (Some(Err(error)), _) | (None, Some(error)) => error.clone(),
+                        // Cancelled because another chunk failed, which is the error to tell.
+                        (None, None) => {
+                            unexplained = Some(chunk);
+                            continue;
+                        }
                     }
-                },
+                }
                 _ => return None,
             };
             // ORDERING: Relaxed; acquired with the chunk's word.

@@ -6,71 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::board::{ChunkOutcome, JOBS, Known, Posted};
-use crate::error::{Failure, TaskError};
-use crate::pool::caller::Caller;
-use crate::pool::chunking::Chunking;
+use crate::error::TaskError;
 use crate::pool::deadline::{NEVER, Pulse};
-use crate::pool::entry::{Entry, Place};
-use crate::pool::flight::Keep;
+use crate::pool::entry::Place;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Inquiry;
+use crate::pool::launch::{JobEntry, JobOutcome, Launch};
 use crate::pool::pace::Paces;
 use crate::pool::reserve::Turnout;
-use crate::pool::terms::{Grain, JobTerms};
 use crate::primitive::atomic::{AtomicU64, Ordering};
 use crate::protocol::control::Control;
 use crate::protocol::gauge::Work;
-use crate::protocol::range::{RangeJob, Trial};
+use crate::protocol::range::Trial;
 use crate::sys::{clock, cpu};
-
-/// How a job ended, with what it kept alive meanwhile.
-#[derive(Debug)]
-pub(crate) struct JobOutcome {
-    pub(crate) result: Result<(), TaskError>,
-    pub(crate) failures: Vec<Failure>,
-    pub(crate) keep: Keep,
-}
-
-impl JobOutcome {
-    /// A job that failed as a whole.
-    pub(crate) fn failed(error: TaskError, keep: Keep) -> Self {
-        Self {
-            result: Err(error),
-            failures: Vec::new(),
-            keep,
-        }
-    }
-}
-
-/// Where the outcome of a job is left.
-pub(crate) type JobEntry = Entry<JobOutcome>;
-
-/// All that is needed to run a job.
-#[derive(Debug)]
-pub(crate) struct Launch {
-    pub(crate) job: RangeJob,
-    pub(crate) chunking: Chunking,
-    /// Its chunks may be run again.
-    pub(crate) pure_function: bool,
-    pub(crate) grain: Grain,
-    /// Worth waking everybody for at once, whatever an element costs.
-    pub(crate) large: bool,
-    pub(crate) terms: JobTerms,
-    /// The span that it was begun in.
-    pub(crate) caller: Option<Box<Caller>>,
-    /// Inputs, outputs and context; nobody frees them while a worker may touch them.
-    pub(crate) keep: Keep,
-}
-
-impl Launch {
-    /// How the first round is cut.
-    pub(super) fn cut(&self) -> Chunking {
-        match self.job.trial {
-            true => Chunking::single(self.chunking.len()),
-            false => self.chunking,
-        }
-    }
-}
 
 /// A job on the board.
 #[derive(Debug)]
@@ -114,12 +62,21 @@ impl Running {
         Trial::from_bits(detail.load(Ordering::Relaxed))
     }
 
+    /// At most how many chunks nobody has counted off yet: those that have not ended, and the one
+    /// of a caller that helps, who counts it off after its word.
+    pub(super) fn uncounted(&self, control: &Control) -> u32 {
+        let own = self.launch.busy().is_some();
+        control.board().unsettled(&self.posted) + u32::from(own)
+    }
+
     /// Elements that this round has done.
     pub(crate) fn done(&self, control: &Control) -> u64 {
         (0..self.posted.chunks())
             .filter(|&chunk| {
                 let outcome = control.board().outcome(&self.posted, chunk);
                 matches!(outcome, ChunkOutcome::Done(_))
+                    || matches!(self.launch.own_outcome(chunk), Some(Ok(())))
+                        && self.launch.busy() != Some(chunk)
             })
             .map(|chunk| {
                 let range = self.range(chunk);
@@ -378,17 +335,16 @@ impl Hub {
             _ => self.jobs.close_lingering(control),
         }
         let generation = self.jobs.places[job as usize].generation.wrapping_add(1);
-        let measured = inquiry.is_first_round() && Paces::matters(&launch);
+        if !inquiry.is_first_round() {
+            // What its caller did is done, and the rest is the workers'.
+            launch.unshare();
+        }
+        let helped = launch.job.helped;
+        let measured = inquiry.is_first_round() && Paces::matters(&launch) && !helped;
         let kernel = launch.job.kernel;
         launch.job.trial = measured && self.paces.is_short(kernel, launch.chunking.len());
-        let len = launch.chunking.len();
         if measured && !launch.job.trial {
-            if self.paces.is_quick(kernel, len) {
-                launch.chunking = launch.chunking.coarse(control.workers());
-            }
-            if let Some(elements) = self.paces.worth_a_chunk(kernel, len) {
-                launch.chunking = launch.chunking.at_least(elements);
-            }
+            launch.chunking = self.paces.cut(kernel, launch.chunking, control.workers());
         }
         body.store(&launch.job);
         let mut chunks = 0;
@@ -414,17 +370,21 @@ impl Hub {
                 chunk,
             });
         }
-        let posted = board.post(job, generation, chunks);
+        let posted = board.post_from(job, generation, chunks, launch.begun());
         // A small job is left to a worker that is awake. If it turns out to be costly it is shared
         // out: by that worker, or by whoever waits for it (`share_out`).
-        let is_long = measured && self.paces.is_long(kernel, launch.chunking.len());
+        let is_long = (measured || helped) && self.paces.is_long(kernel, launch.chunking.len());
         let large = launch.large || is_long || !inquiry.is_first_round();
         let mut turnout = Turnout::default();
         if large {
-            let crew = self.reserve.call(&mut turnout, chunks);
+            let crew = match launch.peers() {
+                Some(peers) => peers.min(chunks),
+                None => self.reserve.call(&mut turnout, chunks),
+            };
             self.wake_workers(crew);
         }
-        self.aftermath.needs_one |= !large;
+        // A caller that helps is at it, and calls more when it sees that it takes time.
+        self.aftermath.needs_one |= !(large || helped && self.paces.knows(kernel));
         self.calls += 1;
         if launch.terms.element_limit.is_some() {
             self.look_at(clock::now());

@@ -7,7 +7,8 @@
 //! microseconds, never the work of the others. For a job that is worth it, all workers are woken
 //! when it is posted, by the caller, who has nothing else to do.
 
-use crate::pool::job::Launch;
+use crate::pool::chunking::Chunking;
+use crate::pool::launch::Launch;
 use crate::pool::terms::Grain;
 use crate::protocol::function::FunctionId;
 
@@ -68,8 +69,26 @@ impl Paces {
             .is_some_and(|time| time >= LONG_NANOSECONDS)
     }
 
+    /// How a range is cut by what is known of its kernel.
+    pub(crate) fn cut(&self, kernel: FunctionId, chunking: Chunking, workers: usize) -> Chunking {
+        let len = chunking.len();
+        let cut = match self.is_quick(kernel, len) {
+            true => chunking.coarse(workers),
+            false => chunking,
+        };
+        match self.worth_a_chunk(kernel, len) {
+            Some(elements) => cut.at_least(elements),
+            None => cut,
+        }
+    }
+
+    /// Whether anything is known of this kernel.
+    pub(crate) fn knows(&self, kernel: FunctionId) -> bool {
+        self.estimate(kernel, 1).is_some()
+    }
+
     /// Whether it was seen to take less time than that.
-    pub(crate) fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
+    fn is_quick(&self, kernel: FunctionId, len: u64) -> bool {
         self.estimate(kernel, len)
             .is_some_and(|time| time < QUICK_NANOSECONDS)
     }
@@ -80,12 +99,13 @@ impl Paces {
     }
 
     /// How many elements of a range of `len` are worth a chunk of their own, if that is known.
-    pub(crate) fn worth_a_chunk(&self, kernel: FunctionId, len: u64) -> Option<u64> {
+    fn worth_a_chunk(&self, kernel: FunctionId, len: u64) -> Option<u64> {
         let time = self.estimate(kernel, len)?;
         Some(len.saturating_mul(CHUNK_NANOSECONDS) / time.max(1))
     }
 
-    fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {
+    /// Nanoseconds that so many elements would take.
+    pub(crate) fn estimate(&self, kernel: FunctionId, len: u64) -> Option<u64> {
         let Pace {
             kernel: known,
             nanoseconds,

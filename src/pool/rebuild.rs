@@ -16,7 +16,8 @@ use crate::pool::engine::Engine;
 use crate::pool::flight::Flight;
 use crate::pool::hub::Hub;
 use crate::pool::inquiry::Inquiry;
-use crate::pool::job::{JobEntry, JobOutcome, Launch, Running};
+use crate::pool::job::Running;
+use crate::pool::launch::{JobEntry, JobOutcome, Launch};
 use crate::pool::recovery::Loss;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::control::Control;
@@ -175,11 +176,13 @@ impl Hub {
         let may = running.launch.pure_function && running.inquiry.restarts < attempts;
         if may && running.cancelled.is_none() {
             let Running {
-                launch,
+                mut launch,
                 entry,
                 inquiry,
                 ..
             } = running;
+            // Its caller finds another generation, and leaves it to the workers.
+            launch.unshare();
             return Some(Again {
                 launch,
                 entry,
@@ -221,7 +224,7 @@ impl Hub {
             self.jobs.call_back(job);
             let known = self.jobs.known(job);
             let running = self.jobs.running(job);
-            let left = running.map_or(0, |running| board.unsettled(&running.posted));
+            let left = running.map_or(0, |running| running.uncounted(control));
             board.renew(job, known, left);
             self.wake_workers(left);
         }

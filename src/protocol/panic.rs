@@ -10,6 +10,10 @@
 //! Reading is total: any bytes at all make a report, at worst an odd one, since the worker that
 //! wrote them was in trouble already.
 
+mod hook;
+
+pub(crate) use hook::{catch, install_hook};
+
 /// A place of this size holds any message worth reading, and a good part of a backtrace.
 pub(crate) const REPORT_BYTES: usize = 8 << 10;
 

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "views ranges of the region as typed slices")]
 
+pub(crate) mod elements;
+
 use core::mem::{MaybeUninit, size_of, transmute};
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -42,6 +44,8 @@ pub(crate) struct RangeJob {
     /// One chunk that is thought to take no time: the worker says how long it took, and gives back
     /// what it has not begun when it takes long after all ([`Trial`]).
     pub(crate) trial: bool,
+    /// Its caller runs chunks as well, and has a core for that.
+    pub(crate) helped: bool,
     /// Nanoseconds that one element may take; 0: it may take any time. Otherwise the worker says
     /// where it is, in batches that take much less.
     pub(crate) element_limit: u64,
@@ -63,6 +67,7 @@ const _: () = assert!(size_of::<JobBody>() == 128);
 const STREAMING: u64 = 1;
 const FAIL_FAST: u64 = 2;
 const TRIAL: u64 = 4;
+const HELPED: u64 = 8;
 
 impl JobBody {
     /// Writes the job; by the parent, between the board's `begin` and `post`.
@@ -70,7 +75,8 @@ impl JobBody {
         let [left, right] = job.inputs;
         let flags = u64::from(job.streaming) * STREAMING
             + u64::from(job.fail_fast) * FAIL_FAST
-            + u64::from(job.trial) * TRIAL;
+            + u64::from(job.trial) * TRIAL
+            + u64::from(job.helped) * HELPED;
         let words = [
             job.kernel.to_bits(),
             job.context.offset,
@@ -113,6 +119,7 @@ impl JobBody {
             streaming: word(9) & STREAMING != 0,
             fail_fast: word(9) & FAIL_FAST != 0,
             trial: word(9) & TRIAL != 0,
+            helped: word(9) & HELPED != 0,
             element_limit: word(10),
         }
     }
@@ -358,7 +365,7 @@ mod tests {
             offset,
             size: offset + 1,
         };
-        for flags in 0..8_u32 {
+        for flags in 0..16_u32 {
             let job = RangeJob {
                 kernel: kernel_id(kernel).unwrap(),
                 context: span(64),
@@ -367,6 +374,7 @@ mod tests {
                 streaming: flags & 1 != 0,
                 fail_fast: flags & 2 != 0,
                 trial: flags & 4 != 0,
+                helped: flags & 8 != 0,
                 element_limit: u64::MAX,
             };
             let body = JobBody(Default::default());

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::RemoteError;
-use crate::worker::panic;
+use crate::protocol::panic;
 
 type Hook = fn(&RemoteError);
 

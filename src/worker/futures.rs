@@ -31,14 +31,13 @@ use crate::protocol::function::FunctionId;
 use crate::protocol::future::{Answer, Begin, Course, FuturePlace, find_runtime};
 use crate::protocol::gauge::Work;
 use crate::protocol::life::Life;
-use crate::protocol::panic::PanicReport;
+use crate::protocol::panic::{self, PanicReport};
 use crate::protocol::task::{Task, TaskFault};
 use crate::ring::Claim;
 use crate::sync::Parking;
 use crate::sync::kernel::KernelFutex;
 #[cfg(feature = "tracing")]
 use crate::worker::echo;
-use crate::worker::panic;
 
 /// The load of a worker that takes no task: it is at one, or does not serve.
 pub(super) const BUSY: u32 = u32::MAX;
@@ -50,7 +49,7 @@ pub(super) struct Ended {
     pub(super) outcome: Outcome,
 }
 
-pub(super) type Outcome = Result<Result<Answer, TaskFault>, PanicReport>;
+pub(super) type Outcome = Result<Result<Answer, TaskFault>, Box<PanicReport>>;
 
 /// From the protocol thread to the runtime thread.
 enum Message {
@@ -160,7 +159,7 @@ impl Futures {
     }
 
     /// Has the future that the task left polled; a report of why there is no runtime for it.
-    pub(super) fn launch(&mut self, claim: Claim, task: Task) -> Result<(), PanicReport> {
+    pub(super) fn launch(&mut self, claim: Claim, task: Task) -> Result<(), Box<PanicReport>> {
         let Some(begin) = self.begun.take() else {
             return Err(report("a task has promised a future and left none"));
         };
@@ -175,7 +174,7 @@ impl Futures {
         outcome
     }
 
-    fn order(&mut self, claim: Claim, begin: Begin) -> Result<(), PanicReport> {
+    fn order(&mut self, claim: Claim, begin: Begin) -> Result<(), Box<PanicReport>> {
         let channel = match &mut self.channel {
             Some(channel) => channel,
             none => none.insert(Self::start(&self.shared, self.runtime)?),
@@ -254,7 +253,7 @@ impl Futures {
     fn start(
         shared: &Arc<Shared>,
         runtime: Option<FunctionId>,
-    ) -> Result<UnboundedSender<Message>, PanicReport> {
+    ) -> Result<UnboundedSender<Message>, Box<PanicReport>> {
         let (orders, received) = unbounded_channel();
         let shared = Arc::clone(shared);
         let runtime = make_runtime(runtime)?;
@@ -266,7 +265,7 @@ impl Futures {
     }
 }
 
-fn make_runtime(function: Option<FunctionId>) -> Result<Runtime, PanicReport> {
+fn make_runtime(function: Option<FunctionId>) -> Result<Runtime, Box<PanicReport>> {
     if let Some(id) = function {
         // SAFETY: the parent named a `RuntimeFunction`, and the handshake has shown that it runs
         // the same image.
@@ -280,11 +279,11 @@ fn make_runtime(function: Option<FunctionId>) -> Result<Runtime, PanicReport> {
     runtime.map_err(|error| report(&format!("no runtime for futures: {error}")))
 }
 
-fn report(message: &str) -> PanicReport {
-    PanicReport {
+fn report(message: &str) -> Box<PanicReport> {
+    Box::new(PanicReport {
         message: message.into(),
         ..PanicReport::default()
-    }
+    })
 }
 
 impl FuturePlace for Futures {

@@ -19,6 +19,7 @@ use crate::protocol::control::{Control, Status};
 use crate::protocol::function::FunctionId;
 use crate::protocol::gauge::{Gauge, Work};
 use crate::protocol::image::ImageId;
+use crate::protocol::panic;
 use crate::protocol::settings::find_setup;
 use crate::protocol::token::{Access, Handover};
 use crate::sys::clock::{self, Tempo};
@@ -35,7 +36,7 @@ use crate::worker::rounds::Rounds;
 use crate::worker::settle::{self, Reason};
 use crate::worker::state::State;
 use crate::worker::tenure::{MemoryLimit, Tenure};
-use crate::worker::{panic, run_range, run_task};
+use crate::worker::{run_range, run_task};
 #[cfg(feature = "tracing")]
 use crate::{sys::process, worker::echo};
 

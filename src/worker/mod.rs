@@ -16,13 +16,12 @@
 //!   names it, so that the parent can undo or finish whatever it was doing when it died. Futures,
 //!   which are claims as well, are polled by a second thread that touches no shared word.
 //! - It never waits for another worker.
-//! - User code runs only inside [`panic::catch`]; what escapes that is a death.
+//! - User code runs only inside `protocol::panic::catch`; what escapes that is a death.
 
 pub(crate) mod arena;
 pub(crate) mod entry;
 pub(crate) mod error_hook;
 pub(crate) mod life;
-pub(crate) mod panic;
 
 mod bell;
 #[cfg(feature = "tracing")]

@@ -6,15 +6,13 @@ use core::ops::Range;
 use std::time::Instant;
 
 use crate::board::{Completion, Joined, Outcome};
-use crate::numeric::At;
 use crate::primitive::atomic::Ordering;
 use crate::protocol::gauge::Work;
 use crate::protocol::panic::PanicReport;
-use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, find_kernel};
+use crate::protocol::range::{Beat, RangeCall, RangeJob, Trial, elements, find_kernel};
 use crate::sys::clock;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
-use crate::worker::panic;
 
 /// Work worth a wake-up: below this a sleeping peer would arrive after the end (25 µs on the
 /// machine where it was measured, and its waker pays 6–10 µs).
@@ -84,7 +82,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
         let outcome = match perform(server, joined, &job, chunk, began) {
             Ok(()) => Outcome::Done,
             Err(report) => {
-                error_hook::notify(|| report.clone().into());
+                error_hook::notify(|| (*report).clone().into());
                 let place = server
                     .arena
                     .get_mut()
@@ -102,7 +100,7 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
             board.give_up(joined);
         }
         server.gauge.count_chunk();
-        if board.tally(joined).1 <= 1 {
+        if board.tally(joined.job).1 <= 1 {
             server.idle.finishing(|| false);
         }
         match board.complete(joined, server.me, chunk, outcome) {
@@ -112,7 +110,8 @@ pub(crate) fn run(server: &mut Server<'_>, joined: Joined) -> bool {
                 if server.tempo.elapsed(began) > LONG_WAKING_NANOSECONDS {
                     server.idle.make_room();
                 }
-                woken = woken || wake_if_worth_it(server, joined, began);
+                // A caller that helps sees to that.
+                woken = woken || job.helped || wake_if_worth_it(server, joined, began);
             }
             Completion::More | Completion::Lost => {}
         }
@@ -133,7 +132,7 @@ fn perform(
     job: &RangeJob,
     chunk: u32,
     began: u64,
-) -> Result<(), PanicReport> {
+) -> Result<(), Box<PanicReport>> {
     let board = server.control.board();
     let (start, len) = board.range(joined.job, chunk);
     if job.trial {
@@ -179,7 +178,7 @@ fn try_out(
     chunk: u32,
     range: Range<u64>,
     began: u64,
-) -> Result<Trial, PanicReport> {
+) -> Result<Trial, Box<PanicReport>> {
     let len = range.end - range.start;
     let (mut done, mut nanoseconds) = (0, 0);
     for end in [len.div_ceil(8), len.div_ceil(2), len] {
@@ -197,67 +196,27 @@ fn try_out(
 }
 
 /// Runs the kernel on a range; whoever splits a chunk knows that the kernel allows it.
-///
-/// Of several elements that panic the first is told. A kernel that streams passes over some pages'
-/// worth of elements at a time; those before a panic are called again, in order.
 fn run_elements(
     server: &Server<'_>,
     job: &RangeJob,
     chunk: u32,
     start: u64,
     len: u64,
-) -> Result<(), PanicReport> {
-    let at = At::new();
-    let report = match call_kernel(server, job, chunk, start..start + len, &at) {
-        Ok(()) => return Ok(()),
-        Err(report) => report,
-    };
-    let passed_over = at.passed_over();
-    if passed_over.is_empty() {
-        return Err(report);
-    }
-    let in_order = RangeJob {
-        streaming: false,
-        ..*job
-    };
-    let elements = start + passed_over.start as u64..start + passed_over.end as u64;
-    let before = call_kernel(server, &in_order, chunk, elements, &At::new());
-    Err(before.err().unwrap_or(report))
-}
-
-fn call_kernel(
-    server: &Server<'_>,
-    job: &RangeJob,
-    chunk: u32,
-    elements: Range<u64>,
-    at: &At,
-) -> Result<(), PanicReport> {
-    let start = elements.start;
-    let call = RangeCall {
-        region: server.region,
-        job,
-        chunk: chunk as usize,
-        start: start as usize,
-        len: (elements.end - start) as usize,
-        at,
-    };
+) -> Result<(), Box<PanicReport>> {
     // SAFETY: the parent wrote an identity made by `kernel_id`, and the handshake has shown that
     // it runs the same image.
     let kernel = unsafe { find_kernel(job.kernel) };
-    let caught = panic::catch(|| match kernel {
-        Ok(kernel) => kernel(&call),
+    let call = |call: &RangeCall<'_>| match &kernel {
+        Ok(kernel) => kernel(call),
         Err(error) => panic!("{error}"),
-    });
-    caught.map_err(|report| match at.get() {
-        Some(element) => report.with_element(start + element as u64),
-        None => report,
-    })
+    };
+    elements::run(call, server.region, job, chunk, start..start + len)
 }
 
 /// Wakes a parked peer when the rest of the job, at the pace so far, is worth it.
 fn wake_if_worth_it(server: &Server<'_>, joined: Joined, began: u64) -> bool {
     let board = server.control.board();
-    let (done, left) = board.tally(joined);
+    let (done, left) = board.tally(joined.job);
     let elapsed = server.tempo.elapsed(began);
     if elapsed < WORTH_JUDGING_NANOSECONDS {
         return false;

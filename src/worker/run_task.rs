@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use crate::protocol::gauge::Work;
 use crate::protocol::loan;
-use crate::protocol::panic::PanicReport;
+use crate::protocol::panic::{self, PanicReport};
 use crate::protocol::range::Span;
 use crate::protocol::reply::{REPLY_SIZE, Reply, ReplyBlock, Verdict};
 use crate::protocol::task::{ReplyPlace, Task, TaskCall, TaskFault, find_function};
@@ -19,7 +19,6 @@ use crate::sys::clock;
 use crate::worker::arena::Arena;
 use crate::worker::error_hook;
 use crate::worker::life::Server;
-use crate::worker::panic;
 
 /// Runs the task that was claimed, writes its reply and completes it.
 pub(crate) fn run(server: &mut Server<'_>, claim: Claim) {
@@ -137,7 +136,7 @@ fn perform(
     server: &mut Server<'_>,
     claim: Claim,
     task: Task,
-    body: impl FnOnce(&mut TaskCall<'_>) -> Result<Result<(), TaskFault>, PanicReport>,
+    body: impl FnOnce(&mut TaskCall<'_>) -> Result<Result<(), TaskFault>, Box<PanicReport>>,
 ) -> Option<Reply> {
     let arena = &server.arena;
     let block = arena.borrow_mut().reply(claim.slot);
@@ -206,7 +205,7 @@ fn perform(
             }
         },
         Err(Err(told)) => {
-            error_hook::notify(|| told.clone().into());
+            error_hook::notify(|| (*told).clone().into());
             Reply {
                 place: report(&told),
                 verdict: Verdict::Panicked,

@@ -16,10 +16,10 @@ use crate::memory::region::Region;
 use crate::protocol::control::Control;
 use crate::protocol::function::FunctionId;
 use crate::protocol::image::ImageId;
+use crate::protocol::panic;
 use crate::protocol::settings::find_setup;
 use crate::protocol::start::{self, Answer, MESSAGE_BYTES, Request};
 use crate::sys::fork;
-use crate::worker::panic;
 
 /// Calls what the pool wants done once for all workers.
 pub(super) fn preload(region: &OwnedFd, function: u64) -> Result<(), Box<dyn Error>> {

@@ -6,17 +6,16 @@ use std::backtrace::Backtrace;
 use std::os::fd::OwnedFd;
 
 use crate::protocol::function::FunctionId;
-use crate::protocol::panic::PanicReport;
+use crate::protocol::panic::{self, PanicReport};
 use crate::protocol::settings::{Setting, Settings, find_setup};
 use crate::sys::failure::SysError;
 use crate::sys::limit;
 use crate::sys::sandbox::{self, Policy};
-use crate::worker::panic;
 
 /// Why a setting could not be made true.
 pub(super) enum Reason {
     Kernel(SysError),
-    Panic(PanicReport),
+    Panic(Box<PanicReport>),
 }
 
 /// Applies all settings, the program's own last.

@@ -7,12 +7,11 @@ use std::os::fd::OwnedFd;
 
 use crate::protocol::envelope::{Opened, Verdict};
 use crate::protocol::image::ImageId;
-use crate::protocol::panic::PanicReport;
+use crate::protocol::panic::{self, PanicReport};
 use crate::protocol::solo::{SoloCall, find_function};
 use crate::sys::failure::SysError;
 use crate::sys::process::set_name;
 use crate::worker::life::EXIT_REFUSED;
-use crate::worker::panic;
 
 /// Exit code after a panic: what Rust's own programs end with.
 const EXIT_PANICKED: i32 = 101;
@@ -39,7 +38,8 @@ pub(super) fn run(envelope: OwnedFd, construct: impl FnOnce()) -> Result<i32, Sy
         return Ok(EXIT_REFUSED);
     };
     let mut call = SoloCall::new(&opened);
-    let verdict = panic::catch(|| function(&mut call)).unwrap_or_else(Verdict::Panicked);
+    let verdict =
+        panic::catch(|| function(&mut call)).unwrap_or_else(|report| Verdict::Panicked(*report));
     opened.conclude(&verdict);
     std::process::exit(match verdict {
         Verdict::Returned { .. } => 0,

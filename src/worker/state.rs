@@ -6,11 +6,10 @@ use core::any::Any;
 
 use crate::memory::region::Region;
 use crate::protocol::life::{Birth, BirthCall, BirthFunction, Life, find_birth};
-use crate::protocol::panic::PanicReport;
+use crate::protocol::panic::{self, PanicReport};
 use crate::protocol::range::Span;
 use crate::protocol::settings::Setting;
 use crate::protocol::task::StatePlace;
-use crate::worker::panic;
 
 /// The state and how it is made.
 ///
@@ -25,7 +24,10 @@ pub(crate) struct State<'a> {
 
 impl<'a> State<'a> {
     /// Runs the initializer and makes the state.
-    pub(super) fn begin(region: &'a Region, life: &Life) -> Result<Self, (Setting, PanicReport)> {
+    pub(super) fn begin(
+        region: &'a Region,
+        life: &Life,
+    ) -> Result<Self, (Setting, Box<PanicReport>)> {
         let named = |setting| move |report| (setting, report);
         if let Some(initializer) = life.initializer {
             let run = || {

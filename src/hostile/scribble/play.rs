@@ -20,7 +20,7 @@ use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
 use crate::pool::flight::TaskHalf;
 use crate::pool::hub::Hub;
-use crate::pool::job::{JobEntry, Launch};
+use crate::pool::launch::{JobEntry, Launch};
 use crate::pool::life::Service;
 use crate::pool::roster::Member;
 use crate::pool::terms::{Grain, JobTerms, TaskTerms};
@@ -177,6 +177,8 @@ impl Play<'_> {
         let keep = self.engine.heap().allocate(64, 64, Contents::Any);
         let launch = Launch {
             caller: None,
+            share: None,
+            kernel: |_| {},
             job: RangeJob {
                 kernel: FunctionId::from_bits(self.jobs.len() as u64),
                 context: Span::default(),
@@ -185,6 +187,7 @@ impl Play<'_> {
                 streaming: false,
                 fail_fast: true,
                 trial: false,
+                helped: false,
                 element_limit: 0,
             },
             chunking: Chunking::guided(len as u64, WORKERS.into(), 4),

@@ -5,11 +5,11 @@ use crate::protocol::batch::{Items, Results};
 use crate::protocol::closure::summon;
 use crate::protocol::context::Context;
 use crate::protocol::loan;
+use crate::protocol::panic;
 use crate::protocol::range::bytes_of;
 use crate::protocol::task::{TaskCall, TaskFault};
 use crate::sys::clock;
 use crate::worker::error_hook;
-use crate::worker::panic;
 
 /// After so many nanoseconds a worker hands over what it has and leaves the rest to all: so no item
 /// waits for longer behind slow ones of its batch, besides the one that is running.
@@ -41,7 +41,7 @@ where
     while let Err(report) =
         panic::catch(|| go_on::<A, R, _>(&call, &items, &mut results, &mut slice))
     {
-        error_hook::notify(|| report.clone().into());
+        error_hook::notify(|| (*report).clone().into());
         results.panicked(&report);
         if !items.is_whole() && (results.is_enough() || slice.is_over()) {
             break;

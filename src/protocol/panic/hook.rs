@@ -1,4 +1,4 @@
-//! Panics of user code, caught and put into words for the parent.
+//! Panics of user code, caught and put into words for whoever asked for the work.
 
 use core::any::Any;
 use core::cell::Cell;
@@ -6,7 +6,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
-use crate::protocol::panic::PanicReport;
+use super::PanicReport;
 
 thread_local! {
     /// How many [`catch`]es this thread is inside of.
@@ -85,8 +85,9 @@ fn message(payload: &(dyn Any + Send)) -> String {
 
 /// Runs `body`; a panic in it comes back as a report.
 ///
-/// Whatever `body` was changing is in an unknown state afterwards; the caller discards it.
-pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
+/// Whatever `body` was changing is in an unknown state afterwards; the caller discards it. The
+/// report is boxed because what went well is moved as well, and would be as large.
+pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, Box<PanicReport>> {
     let depth = DEPTH.replace(DEPTH.get() + 1);
     // In a destructor that runs because of a panic further out, whose report must not be ours.
     let outer = if depth > 0 { SEEN.take() } else { None };
@@ -99,7 +100,7 @@ pub(crate) fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PanicReport> {
 }
 
 #[cold]
-fn caught(payload: Box<dyn Any + Send>) -> PanicReport {
+fn caught(payload: Box<dyn Any + Send>) -> Box<PanicReport> {
     // User code may have replaced the hook, or raised its payload past it with `resume_unwind`.
     let message = message(&*payload);
     let seen = SEEN.take().into_iter();
@@ -117,14 +118,14 @@ fn caught(payload: Box<dyn Any + Send>) -> PanicReport {
         core::mem::forget(another);
         SEEN.set(None);
     }
-    report
+    Box::new(report)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caught<R>(body: impl FnOnce() -> R) -> PanicReport {
+    fn caught<R>(body: impl FnOnce() -> R) -> Box<PanicReport> {
         install_hook();
         catch(body).err().expect("a panic was expected")
     }

@@ -1,0 +1,370 @@
+//! A caller that runs chunks of its job itself while it waits, because it asked for that.
+//!
+//! What the caller takes says CANCELLED on the board, like everything that the parent takes back,
+//! and stands in the job's [`Share`], in memory that no worker can write. So it is never asked of
+//! shared memory what the caller has done. Once a worker has died over a chunk the caller takes no
+//! more of that job, for it has more to lose.
+//!
+//! To post a job takes lines to the workers and back, a microsecond about. A job that is known to
+//! take little more is begun without, and posted with what is left of it when that turns out to be
+//! worth it; most such jobs are done by then.
+
+use crate::error::TaskError;
+use crate::pool::chunking::Chunking;
+use crate::pool::engine::Engine;
+use crate::pool::entry::Place;
+use crate::pool::hub::Hub;
+use crate::pool::launch::{JobEntry, JobOutcome, Launch};
+use crate::pool::pace::Paces;
+use crate::pool::terms::Grain;
+use crate::protocol::control::Control;
+use crate::protocol::panic::PanicReport;
+use crate::protocol::range::{Kernel, RangeJob, elements};
+use crate::sync::Group;
+use crate::sync::kernel::KernelFutex;
+use crate::sys::clock;
+use core::mem;
+use core::ops::Range;
+
+/// A rest that takes longer is shared with a worker that looks for work.
+const WORTH_POSTING_NANOSECONDS: u64 = 4_000;
+/// A rest that takes longer is worth waking workers for, as in a worker's `run_range`.
+const WORTH_WAKING_NANOSECONDS: u64 = 50_000;
+
+/// What the caller has of its job.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// How many workers there is a core for beside the caller's.
+    peers: u32,
+    /// Chunks before this one were its own before the job was posted.
+    begun: u32,
+    /// Those that it took from the board, ascending.
+    taken: Vec<u32>,
+    /// The one that it is at.
+    busy: Option<u32>,
+    /// Those that failed.
+    faults: Vec<(u32, TaskError)>,
+    /// How many elements it did, and how long that took.
+    elements: u64,
+    nanoseconds: u64,
+}
+
+impl Share {
+    fn new(peers: u32) -> Self {
+        Self {
+            peers,
+            ..Self::default()
+        }
+    }
+
+    /// What came of a chunk of the caller's; `None`: it is none.
+    fn outcome(&self, chunk: u32) -> Option<Result<(), &TaskError>> {
+        if chunk >= self.begun && self.taken.binary_search(&chunk).is_err() {
+            return None;
+        }
+        let mut faults = self.faults.iter();
+        Some(match faults.find(|(failed, _)| *failed == chunk) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        })
+    }
+
+    fn take(&mut self, chunk: u32) {
+        self.busy = Some(chunk);
+        if let Err(place) = self.taken.binary_search(&chunk) {
+            self.taken.insert(place, chunk);
+        }
+    }
+}
+
+impl Launch {
+    /// How many chunks the caller did before the job was posted.
+    pub(crate) fn begun(&self) -> u32 {
+        self.share.as_ref().map_or(0, |share| share.begun)
+    }
+
+    /// How many workers are to work at it, if its caller does as well.
+    pub(super) fn peers(&self) -> Option<u32> {
+        self.share.as_ref().map(|share| share.peers)
+    }
+
+    /// The chunk that the caller is at.
+    pub(super) fn busy(&self) -> Option<u32> {
+        self.share.as_ref()?.busy
+    }
+
+    /// What came of a chunk that is the caller's; `None`: it is not.
+    pub(super) fn own_outcome(&self, chunk: u32) -> Option<Result<(), &TaskError>> {
+        self.share.as_ref()?.outcome(chunk)
+    }
+
+    /// How many elements the caller did, and in what time.
+    pub(super) fn own_pace(&self) -> Option<(u64, u64)> {
+        let share = self.share.as_ref()?;
+        (share.elements > 0).then_some((share.elements, share.nanoseconds))
+    }
+
+    /// Leaves all of it to the workers.
+    pub(super) fn unshare(&mut self) {
+        self.share = None;
+        self.job.helped = false;
+    }
+}
+
+/// What the caller needs to run chunks of a job on the board.
+pub(crate) struct Helper {
+    job: u32,
+    generation: u32,
+    body: RangeJob,
+    kernel: Kernel,
+    cut: Chunking,
+    peers: u32,
+}
+
+impl Helper {
+    /// The elements of a chunk, (start, len).
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn chunk(&self, chunk: u32) -> (u64, u64) {
+        let bounds = self.cut.chunks().nth(chunk as usize);
+        bounds.unwrap_or_default()
+    }
+}
+
+/// What came of the caller's last chunk.
+pub(crate) struct Ended {
+    result: Result<(), Box<PanicReport>>,
+    elements: u64,
+    nanoseconds: u64,
+}
+
+impl Ended {
+    pub(crate) fn new(
+        result: Result<(), Box<PanicReport>>,
+        elements: u64,
+        nanoseconds: u64,
+    ) -> Self {
+        Self {
+            result,
+            elements,
+            nanoseconds,
+        }
+    }
+}
+
+impl Engine {
+    /// Begins a job whose caller is going to help with it, and does all of it if that takes no
+    /// time: then this is its outcome. Else it is to be launched. A job with a limit of time is
+    /// left to those who can be killed.
+    pub(crate) fn begin_helped(&self, launch: &mut Launch) -> Option<JobOutcome> {
+        if launch.has_limit() {
+            return None;
+        }
+        launch.job.helped = true;
+        let peers = self.peers();
+        let limit = self.worth_posting();
+        let begins = self.hub().begins_here(launch, self.workers(), limit);
+        let share = match begins {
+            true => self.begin_here(launch, peers),
+            false => Some(Share::new(peers)),
+        };
+        match share {
+            Some(share) => launch.share = Some(Box::new(share)),
+            None => {
+                let keep = mem::replace(&mut launch.keep, Box::new(()));
+                return Some(JobOutcome::went_well(keep));
+            }
+        }
+        None
+    }
+
+    /// Runs chunks until what is left is worth sharing, or one fails; `None`: all are done.
+    fn begin_here(&self, launch: &Launch, peers: u32) -> Option<Share> {
+        let mut share = Share::new(peers);
+        let len = launch.chunking.len();
+        let chunks = (0..).zip(launch.chunking.chunks());
+        let began = clock::now();
+        for (chunk, (start, size)) in chunks {
+            if let Some((fault, error)) = self.try_chunks(launch, chunk, start..start + size) {
+                share.begun = fault + 1;
+                share.faults.push((fault, error));
+                return Some(share);
+            }
+            share.begun = chunk + 1;
+            let end = start + size;
+            // The clock costs as much as a small chunk: it is read after 1, 2, 4, 8 … of them.
+            if end == len || !share.begun.is_power_of_two() {
+                continue;
+            }
+            share.elements = end;
+            share.nanoseconds = clock::now().saturating_sub(began);
+            if share.nanoseconds.saturating_mul(len - end) / end > self.worth_posting() {
+                return Some(share);
+            }
+            if launch.grain == Grain::Elements {
+                // Its chunks may as well be one.
+                let fault = self.try_chunks(launch, chunk + 1, end..len);
+                return fault.map(|(fault, error)| {
+                    share.begun = fault + 1;
+                    share.faults.push((fault, error));
+                    share
+                });
+            }
+        }
+        None
+    }
+
+    /// Runs elements of one chunk, or of that and all later ones; the chunk that failed, if any.
+    fn try_chunks(
+        &self,
+        launch: &Launch,
+        chunk: u32,
+        elements: Range<u64>,
+    ) -> Option<(u32, TaskError)> {
+        let Launch { kernel, job, .. } = launch;
+        let start = elements.start;
+        let report = elements::run(*kernel, self.region(), job, chunk, elements).err()?;
+        let element = report.element.unwrap_or(start);
+        let mut chunks = (0..).zip(launch.chunking.chunks());
+        let failed = chunks.find(|(_, (start, len))| element < start + len);
+        Some((failed.map_or(chunk, |(number, _)| number), (*report).into()))
+    }
+
+    /// How long what is left of a job must take to be worth posting.
+    fn worth_posting(&self) -> u64 {
+        match self.parking().spinners() {
+            0 => WORTH_WAKING_NANOSECONDS,
+            _ => WORTH_POSTING_NANOSECONDS,
+        }
+    }
+
+    /// Runs chunks of a job on the board, if it is one whose caller helps, until none is left that
+    /// nobody has begun. Does not wait for those of others.
+    pub(crate) fn help(&self, entry: &JobEntry) {
+        let Some(helper) = self.hub().helper(entry, self.peers()) else {
+            return;
+        };
+        let control = self.control();
+        let began = clock::now();
+        let mut before = began;
+        let (mut chunks, mut passed) = (helper.cut.chunks(), 0);
+        let (mut ended, mut count, mut called) = (None, 0_u32, false);
+        loop {
+            let next = self.hub().help(control, &helper, ended.take());
+            let Some(chunk) = next else {
+                return;
+            };
+            if chunk < passed {
+                // Only a cursor that was overwritten goes back.
+                (chunks, passed) = (helper.cut.chunks(), 0);
+            }
+            let (start, len) = chunks.nth((chunk - passed) as usize).unwrap_or_default();
+            passed = chunk + 1;
+            let Helper { kernel, body, .. } = &helper;
+            let result = elements::run(*kernel, self.region(), body, chunk, start..start + len);
+            let now = clock::now();
+            ended = Some(Ended::new(result, len, now.saturating_sub(before)));
+            before = now;
+            count += 1;
+            if !called && count.is_power_of_two() {
+                let (done, left) = control.board().tally(helper.job);
+                let each = now.saturating_sub(began) / u64::from(done.max(1));
+                called = each.saturating_mul(left.into()) > WORTH_WAKING_NANOSECONDS;
+                if called {
+                    self.call_peers(helper.peers);
+                }
+            }
+        }
+    }
+
+    /// How many workers there is a core for beside the caller's.
+    fn peers(&self) -> u32 {
+        let others = u32::try_from(self.config().cores - 1);
+        others.unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Wakes workers until there are so many awake.
+    fn call_peers(&self, peers: u32) {
+        let parking = self.parking();
+        let missing = peers.saturating_sub(parking.awake());
+        let woken = (0..missing).map(|_| parking.wake_more(Group::ALL, &KernelFutex));
+        self.count_wake_ups(woken.sum());
+    }
+}
+
+impl Hub {
+    /// Cuts a job whose caller helps, by what is known of its pace; whether the caller is to begin
+    /// alone, because it takes less time than `limit`.
+    fn begins_here(&self, launch: &mut Launch, workers: usize, limit: u64) -> bool {
+        let (kernel, cut) = (launch.job.kernel, launch.chunking);
+        let time = self.paces.estimate(kernel, cut.len());
+        if Paces::matters(launch) {
+            launch.chunking = self.paces.cut(kernel, cut, workers);
+        }
+        self.accepts() && time.is_some_and(|time| time <= limit)
+    }
+
+    /// What the caller of this job needs to help with it, if it is on the board. The only chunk of
+    /// a job is left to a worker, unless the caller has tried it; so are later rounds, which look
+    /// for what went wrong.
+    pub(crate) fn helper(&mut self, entry: &JobEntry, peers: u32) -> Option<Helper> {
+        let Place::Job { job, generation } = entry.place() else {
+            return None;
+        };
+        let running = self.jobs.get(job)?;
+        let is_it = running.posted.generation() == generation
+            && running.inquiry.is_first_round()
+            && !running.launch.has_limit();
+        let shares = running.posted.chunks() > 1 || running.launch.begun() > 0;
+        if !(is_it && shares) {
+            return None;
+        }
+        let share = || Box::new(Share::new(peers));
+        running.launch.share.get_or_insert_with(share);
+        Some(Helper {
+            job,
+            generation,
+            body: running.launch.job,
+            kernel: running.launch.kernel,
+            cut: running.launch.chunking,
+            peers,
+        })
+    }
+
+    /// Ends the caller's last chunk, and gives it the next one.
+    pub(crate) fn help(
+        &mut self,
+        control: &Control,
+        helper: &Helper,
+        ended: Option<Ended>,
+    ) -> Option<u32> {
+        let board = control.board();
+        let running = self.jobs.get(helper.job)?;
+        if running.posted.generation() != helper.generation {
+            // It was begun again without us, or has ended with the pool.
+            return None;
+        }
+        let share = running.launch.share.as_mut()?;
+        if let (Some(ended), Some(chunk)) = (ended, share.busy.take()) {
+            board.count_taken(&running.posted);
+            match ended.result {
+                Ok(()) => {
+                    share.elements += ended.elements;
+                    share.nanoseconds += ended.nanoseconds;
+                }
+                Err(report) => share.faults.push((chunk, (*report).into())),
+            }
+        }
+        if !share.faults.is_empty() && running.launch.job.fail_fast {
+            board.cancel(&running.posted);
+        }
+        let goes_on = running.cancelled.is_none() && running.deaths.is_empty();
+        let next = goes_on.then(|| board.take(&running.posted)).flatten();
+        match next {
+            Some(chunk) => share.take(chunk),
+            None => {
+                self.finish_if_settled(control, helper.job);
+            }
+        }
+        next
+    }
+}
