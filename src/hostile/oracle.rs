@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::stage::Manners;
 use crate::error::TaskError;
-use crate::pool::flight::TaskEntry;
+use crate::pool::flight::TaskHalf;
 use crate::pool::launch::{JobEntry, JobOutcome};
 use crate::ring::Outcome;
 
 /// A task, and what is known of it.
 pub(super) struct Call {
-    pub(super) entry: Arc<TaskEntry>,
+    pub(super) entry: TaskHalf,
     pub(super) attempts: u32,
     pub(super) claims: u32,
     pub(super) deaths: u32,

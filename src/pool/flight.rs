@@ -1,7 +1,6 @@
 //! A task under way: what must live until it has ended, and who is told.
 
 use std::any::Any;
-use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::memory::block::Block;
@@ -10,16 +9,20 @@ use crate::pool::entry::{Entry, Place};
 use crate::pool::lanes::Route;
 use crate::pool::reply::ReplyBytes;
 use crate::pool::terms::TaskTerms;
+use crate::primitive::pair::Half;
 use crate::protocol::gauge::Work;
 
 /// Where the outcome of a task is left.
 pub(crate) type TaskEntry = Entry<Result<ReplyBytes, TaskError>>;
 
+/// What a task's caller has of its entry, or its flight.
+pub(crate) type TaskHalf = Half<TaskEntry>;
+
 /// What must live until a task has ended. It moves into the books and out again with every task,
 /// so it is small.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) entry: Arc<TaskEntry>,
+    pub(crate) entry: TaskHalf,
     pub(crate) route: Route,
     /// What most tasks have nothing of.
     extras: Option<Box<Extras>>,
@@ -62,7 +65,7 @@ impl Extras {
 
 impl Flight {
     /// Of a task that goes by the plain route unless it is told another.
-    pub(crate) fn new(entry: Arc<TaskEntry>, extras: Option<Box<Extras>>) -> Self {
+    pub(crate) fn new(entry: TaskHalf, extras: Option<Box<Extras>>) -> Self {
         Self {
             entry,
             route: Route::PLAIN,
@@ -105,6 +108,7 @@ impl Flight {
     }
 
     /// What its caller sent along.
+    #[inline]
     pub(super) fn into_keep(self) -> Option<Keep> {
         self.extras?.keep
     }

@@ -101,7 +101,7 @@ impl Hub {
         let mut train = [None; TRAIN];
         let mut last = 0;
         control.done().drain(|slot| {
-            control.ring().expect_harvest(slot);
+            control.ring().expect_slot(slot);
             last = (last + 1) % TRAIN;
             let due = train[last].replace(slot);
             self.expect_reply(control, train[(last + TRAIN / 2) % TRAIN]);
@@ -233,12 +233,7 @@ impl Hub {
             PanicReport::decode(bytes.as_ref().map_or(&[], ReplyBytes::bytes))
         };
         match verdict {
-            Verdict::Value => self.fetch(slot, owner, place).ok_or_else(|| {
-                let Span { offset, size } = place;
-                let wanted = "a block in the worker's own arena";
-                let found = format!("{size} bytes at offset {offset}");
-                Damage::new("the place of a result", wanted, found).into()
-            }),
+            Verdict::Value => self.read_value(slot, owner, place),
             Verdict::Panicked => Err(report().into()),
             Verdict::Refused => Err(TaskError::Archive(ArchiveError::Refused {
                 type_name: "task's result",
@@ -256,6 +251,24 @@ impl Hub {
                 limit: engine.arena_limit(place.size <= place.offset),
             })),
         }
+    }
+
+    /// The result that a reply tells of. A tiny one is written once, where it is to be: what was
+    /// just written in pieces would be waited for if it moved as a whole.
+    #[inline]
+    fn read_value(&self, slot: u32, owner: Owner, place: Span) -> Result<ReplyBytes, TaskError> {
+        if let Some(arena) = self.roster.arena(owner)
+            && let Some(block) = arena.inline_reply(slot, place)
+            && let Some(tiny) = ReplyBytes::tiny_part(block, &(0..place.size as usize))
+        {
+            return Ok(tiny.into());
+        }
+        self.fetch(slot, owner, place).ok_or_else(|| {
+            let Span { offset, size } = place;
+            let wanted = "a block in the worker's own arena";
+            let found = format!("{size} bytes at offset {offset}");
+            Damage::new("the place of a result", wanted, found).into()
+        })
     }
 
     /// The bytes of a reply, if they lie where this worker may put one.

@@ -247,9 +247,19 @@ impl Hub {
         self.calls += 1;
         self.reactors.company.came();
         self.wake_takers(lane);
+        self.expect_next(control);
+    }
+
+    /// Asks for the lines of the slot that is filled next, while its submitter does something else.
+    fn expect_next(&self, control: &Control) {
+        if let Some(&next) = self.free.last() {
+            control.ring().expect_slot(next);
+            control.task(next).expect_store();
+        }
     }
 
     /// Takes a task out of its slot.
+    #[inline]
     pub(super) fn unseat(&mut self, slot: usize) -> Option<Flight> {
         let taken = self.flights.get_mut(slot)?.take();
         if let Some(flight) = &taken {
@@ -308,7 +318,7 @@ impl Hub {
     pub(crate) fn cancel_task(
         &mut self,
         control: &Control,
-        entry: &Arc<TaskEntry>,
+        entry: &TaskEntry,
         error: TaskError,
         grace: Option<Duration>,
     ) -> bool {
@@ -473,6 +483,7 @@ impl Hub {
 
     /// Lets go of a task's flight. What its caller sent along is dropped once the lock is
     /// released: it is the caller's code that runs then, and may use the pool.
+    #[inline]
     pub(super) fn discard(&mut self, flight: Flight) {
         if flight.route.placed.is_some() {
             let placement = flight.route.placement(self.lanes.shape());

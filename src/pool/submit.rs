@@ -21,7 +21,7 @@ use crate::pool::dispatch::{Event, Placement};
 use crate::pool::draft::Draft;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::flight::{Extras, Flight, Keep, TaskEntry};
+use crate::pool::flight::{Extras, Flight, Keep, TaskEntry, TaskHalf};
 use crate::pool::hub::{Filling, Hub};
 use crate::pool::lanes::Route;
 use crate::pool::launch::{JobEntry, Launch};
@@ -103,7 +103,7 @@ impl Engine {
         context: C,
         arguments: &A,
         terms: Option<Box<TaskTerms>>,
-    ) -> Result<Arc<TaskEntry>, Error>
+    ) -> Result<TaskHalf, Error>
     where
         C: Context<M> + Send + 'static,
         A: Payload + 'static,
@@ -120,7 +120,7 @@ impl Engine {
         function: FunctionId,
         arguments: &A,
         waiter: Option<&Arc<Entry<()>>>,
-    ) -> Result<Option<Arc<TaskEntry>>, Error> {
+    ) -> Result<Option<TaskHalf>, Error> {
         self.check_process()?;
         match Reserved::within_depth(self, waiter)? {
             Some(reserved) => self
@@ -137,7 +137,7 @@ impl Engine {
         context: C,
         arguments: &A,
         terms: Option<Box<TaskTerms>>,
-    ) -> Result<Arc<TaskEntry>, Error>
+    ) -> Result<TaskHalf, Error>
     where
         C: Context<M> + Send + 'static,
         A: Payload + 'static,
@@ -167,8 +167,8 @@ impl Engine {
             task.arguments = span_of(&block);
             extras.get_or_insert_default().arguments = Some(block);
         }
-        let entry = Spare::entry();
-        let flight = Flight::new(Arc::clone(&entry), extras);
+        let (entry, other) = Spare::entry();
+        let flight = Flight::new(other, extras);
         reserved.submit(task, &draft, flight)?;
         Ok(entry)
     }
@@ -218,10 +218,10 @@ impl Engine {
         keep: Keep,
         terms: Option<Box<TaskTerms>>,
         batched: bool,
-    ) -> Result<Arc<TaskEntry>, Error> {
+    ) -> Result<TaskHalf, Error> {
         self.check_process()?;
         let reserved = Reserved::later(self, self.route(None)?);
-        let entry = Arc::new(Entry::new());
+        let (entry, other) = Spare::entry();
         let extras = Extras {
             arguments: None,
             keep: Some(keep),
@@ -229,7 +229,7 @@ impl Engine {
             terms,
             caller: self.caller(),
         };
-        let flight = Flight::new(Arc::clone(&entry), Some(Box::new(extras)));
+        let flight = Flight::new(other, Some(Box::new(extras)));
         reserved.submit(task, &Draft::new(), flight)?;
         Ok(entry)
     }
@@ -272,7 +272,7 @@ impl Engine {
     }
 
     /// Cancels a task; whether no worker had begun it. With a grace, one that has is killed.
-    pub(crate) fn cancel_task(&self, entry: &Arc<TaskEntry>, grace: Option<Duration>) -> bool {
+    pub(crate) fn cancel_task(&self, entry: &TaskEntry, grace: Option<Duration>) -> bool {
         let control = self.control();
         self.check_process().is_ok()
             && self

@@ -6,4 +6,6 @@ pub(crate) mod flag;
 pub(crate) mod line;
 #[cfg(all(test, gristmill_loom))]
 pub(crate) mod model;
+#[cfg(any(not(gristmill_loom), test))]
+pub(crate) mod pair;
 pub(crate) mod prefetch;

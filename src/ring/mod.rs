@@ -229,8 +229,8 @@ impl<'a> Ring<'a> {
         prefetch::to_write(self.slot(slot));
     }
 
-    /// Asks for a slot that is about to be harvested and freed.
-    pub(crate) fn expect_harvest(&self, slot: u32) {
+    /// Asks for a slot that is about to be harvested and freed, or filled.
+    pub(crate) fn expect_slot(&self, slot: u32) {
         prefetch::to_write(self.slot(slot));
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::pool::engine::Engine;
-use crate::pool::flight::TaskEntry;
+use crate::pool::flight::TaskHalf;
 use crate::pool::sticky::Bucket;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::Payload;
@@ -30,8 +30,7 @@ pub struct TaskBuilder<'p, R: Payload> {
 }
 
 /// Submits the task under the given terms.
-type Submit<'p> =
-    Box<dyn FnOnce(Option<Box<TaskTerms>>) -> Result<Arc<TaskEntry>, Error> + Send + 'p>;
+type Submit<'p> = Box<dyn FnOnce(Option<Box<TaskTerms>>) -> Result<TaskHalf, Error> + Send + 'p>;
 
 impl<'p, R: Payload + 'static> TaskBuilder<'p, R> {
     pub(super) fn new<C, M, A>(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::TaskError;
 use crate::pool::engine::Engine;
-use crate::pool::flight::TaskEntry;
+use crate::pool::flight::{TaskEntry, TaskHalf};
 use crate::pool::reply::ReplyBytes;
 use crate::pool::spare::Spare;
 use crate::protocol::archive::Payload;
@@ -44,14 +44,14 @@ pub struct TaskHandle<R: Payload> {
 }
 
 /// An entry that goes to the spare ones in the end.
-struct Held(Option<Arc<TaskEntry>>);
+struct Held(Option<TaskHalf>);
 
 impl Deref for Held {
-    type Target = Arc<TaskEntry>;
+    type Target = TaskEntry;
 
-    fn deref(&self) -> &Arc<TaskEntry> {
+    fn deref(&self) -> &TaskEntry {
         self.0
-            .as_ref()
+            .as_deref()
             .expect("present until it is waited for, or dropped")
     }
 }
@@ -68,7 +68,7 @@ impl Drop for Held {
 pub(super) type Reader<R> = fn(ReplyBytes) -> Result<TaskOutput<R>, TaskError>;
 
 impl<R: Payload> TaskHandle<R> {
-    pub(super) fn new(engine: &Arc<Engine>, entry: Arc<TaskEntry>, read: Reader<R>) -> Self {
+    pub(super) fn new(engine: &Arc<Engine>, entry: TaskHalf, read: Reader<R>) -> Self {
         Self {
             engine: Arc::clone(engine),
             entry: Held(Some(entry)),
@@ -89,8 +89,12 @@ impl<R: Payload> TaskHandle<R> {
         self.engine.check_process()?;
         self.engine.wait(&self.entry, None);
         self.ended = true;
-        let outcome = self.entry.0.take().and_then(Spare::finish);
-        self.accept(outcome.unwrap_or(Err(TaskError::Cancelled)))
+        match self.entry.0.take().and_then(Spare::finish) {
+            // What was just written in pieces would be waited for if it moved as a whole.
+            Some(Ok(bytes)) => (self.read)(bytes),
+            Some(Err(error)) => Err(error),
+            None => Err(TaskError::Cancelled),
+        }
     }
 
     /// Blocks until the task has ended or the timeout has passed: then `None`, and the task goes

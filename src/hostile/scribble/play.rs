@@ -18,7 +18,7 @@ use crate::pool::builder::Config;
 use crate::pool::chunking::Chunking;
 use crate::pool::engine::Engine;
 use crate::pool::entry::Entry;
-use crate::pool::flight::TaskEntry;
+use crate::pool::flight::TaskHalf;
 use crate::pool::hub::Hub;
 use crate::pool::launch::{JobEntry, Launch};
 use crate::pool::life::Service;
@@ -50,7 +50,7 @@ struct Worker {
 }
 
 struct Call {
-    entry: Arc<TaskEntry>,
+    entry: TaskHalf,
     attempts: u32,
     claims: u32,
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, TaskError};
 use crate::memory::block::Block;
 use crate::memory::{AllocError, MemoryLimit, OutOfMemory};
 use crate::pool::engine::Engine;
-use crate::pool::flight::TaskEntry;
+use crate::pool::flight::TaskHalf;
 use crate::pool::submit::span_of;
 use crate::pool::terms::TaskTerms;
 use crate::protocol::archive::{ArchiveError, Fit, Payload};
@@ -71,7 +71,7 @@ struct Batch {
 /// A batch on its way.
 struct InFlight {
     batch: Arc<Batch>,
-    entry: Arc<TaskEntry>,
+    entry: TaskHalf,
     /// How many workers have died over it, as it is now.
     deaths: u32,
 }
