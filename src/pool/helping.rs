@@ -345,8 +345,8 @@ impl Hub {
         self.accepts() && time.is_some_and(|time| time <= limit)
     }
 
-    /// A caller has done alone what others might have helped with, and did so many elements of it in
-    /// that time.
+    /// A caller has done alone what others might have helped with, and did so many elements of it
+    /// in that time.
     fn note_alone(&mut self, launch: &Launch, elements: u64, nanoseconds: u64) {
         let (kernel, len) = (launch.job.kernel, launch.chunking.len());
         self.paces.note(kernel, elements, nanoseconds);
