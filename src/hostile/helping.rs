@@ -79,3 +79,50 @@ impl Stage<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ended;
+    use crate::hostile::source::replace;
+    use crate::hostile::stage::{Manners, stage};
+
+    /// What the caller has in hand is then nobody's concern: it neither counts for the job as it was
+    /// begun again, nor for another one in its place.
+    #[test]
+    fn a_job_that_is_begun_again_is_left_to_the_workers() {
+        // 176 elements, pure, all of it asked of the workers.
+        stage(&[175, 0, 0, 0, 175, 0, 0, 0], Manners::Honest, |stage| {
+            stage.launch();
+            stage.help();
+            let chunk = stage.caller.as_ref().expect("a chunk").chunk;
+            assert_eq!(chunk, 0);
+            let board = stage.engine.control().board();
+            let words = board.words(3);
+            let last = words.iter().find(|word| {
+                core::ptr::eq(
+                    word.as_ptr(),
+                    board.chunk(0, 2).detail().as_ptr().wrapping_sub(1),
+                )
+            });
+            replace(last.expect("the word of a chunk"), u64::MAX);
+            stage.look_over();
+            let before = stage.caller.take().expect("a caller at its chunk");
+            stage.drain();
+            assert!(
+                stage.jobs[0].entry.is_ready(),
+                "the workers have done all of it"
+            );
+            // Another caller helps with another job in the same place.
+            stage.launch();
+            stage.help();
+            assert_eq!(stage.caller.as_ref().map(|caller| caller.number), Some(1));
+            let control = stage.engine.control();
+            let ended = Ended::new(Ok(()), 1, 1);
+            let next = stage
+                .engine
+                .hub()
+                .help(control, &before.helper, Some(ended));
+            assert_eq!(next, None, "it is not its job");
+        });
+    }
+}

@@ -105,6 +105,18 @@ fn build() -> (Arc<Engine>, Snapshot, Block) {
 
 /// Plays what the bytes say, then ends the pool, and checks what it owes its callers.
 pub(super) fn play(data: &[u8], manners: Manners) {
+    stage(data, manners, |stage| {
+        for _ in 0..STEPS {
+            if stage.source.is_empty() {
+                break;
+            }
+            stage.step();
+        }
+    });
+}
+
+/// A pool for what `acts` does there, which is ended and checked then.
+pub(super) fn stage(data: &[u8], manners: Manners, acts: impl FnOnce(&mut Stage<'_>)) {
     POOL.with(|pool| {
         let (engine, snapshot, _) = pool.get_or_init(build);
         snapshot.restore(engine.region());
@@ -127,12 +139,7 @@ pub(super) fn play(data: &[u8], manners: Manners) {
                 .collect(),
         };
         (0..WORKERS).for_each(|worker| stage.enlist(worker));
-        for _ in 0..STEPS {
-            if stage.source.is_empty() {
-                break;
-            }
-            stage.step();
-        }
+        acts(&mut stage);
         stage.end();
         drop(stage);
         let after = engine.heap().stats();
@@ -230,7 +237,7 @@ impl Stage<'_> {
         });
     }
 
-    fn launch(&mut self) {
+    pub(super) fn launch(&mut self) {
         if self.jobs.len() >= MOST {
             return;
         }
@@ -370,7 +377,7 @@ impl Stage<'_> {
     }
 
     /// All is looked over, and begun anew if need be.
-    fn look_over(&mut self) {
+    pub(super) fn look_over(&mut self) {
         let findings = self.engine.look_over();
         let Some(first) = findings.first() else {
             return;
@@ -428,7 +435,7 @@ impl Stage<'_> {
     }
 
     /// The workers do what is left to do, and the parent hears of it.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         for _ in 0..PATIENCE {
             let mut moved = self.engine.harvest() > 0 || self.is_helped();
             if self.is_helped() {
