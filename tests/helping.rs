@@ -4,12 +4,16 @@
 
 mod seeing_support;
 
-use std::sync::Mutex;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
-use gristmill::{Error, Pool, Result, Rkyv, SharedVec, TaskError, TaskHandle};
+use futures_util::StreamExt;
+use gristmill::{Error, Pool, ProgressStream, Result, Rkyv, SharedVec, TaskError, TaskHandle};
 use seeing_support::{Gate, arrive, pass};
 
 fn pool() -> Pool {
@@ -57,7 +61,15 @@ fn panicked<T: core::fmt::Debug>(outcome: Result<T, Error>) -> (Option<u64>, Str
 /// takes, later it is begun here, or shared.
 #[test]
 fn every_verb_gives_what_workers_give() -> Result<(), Error> {
-    let pool = pool();
+    every_verb(&pool())
+}
+
+#[test]
+fn every_verb_gives_the_same_in_a_crowd() -> Result<(), Error> {
+    every_verb(&Pool::builder().workers(9).build()?)
+}
+
+fn every_verb(pool: &Pool) -> Result<(), Error> {
     for len in [0, 1, 2, 63, 64, 65, 257, 4_097, 300_000] {
         let xs = pool.alloc_from_fn(len, |i| i as f64 * 0.5)?.freeze();
         let ys = pool.alloc_from_fn(len, |i| i as u32)?.freeze();
@@ -229,7 +241,8 @@ fn a_worker_that_dies_is_survived() -> Result<(), Error> {
     let paths = gate.insert(Gate::new()).paths();
     drop(gate);
     let pool = Pool::builder().workers(1).attempts(2).build()?;
-    let xs = pool.alloc_from_fn(64, |i| i as u64)?.freeze();
+    // Each is a part.
+    let xs = pool.alloc_from_fn(4, |i| i as u64)?.freeze();
     let job = pool.par_map_with(Rkyv(paths), &xs, |paths, x| {
         match &mut *ARRIVALS.lock().unwrap() {
             Some(gate) => {
@@ -289,6 +302,114 @@ fn a_pool_that_is_terminated_meanwhile_ends_the_job() -> Result<(), Error> {
     let closed = matches!(outcome, Err(Error::Task(TaskError::PoolClosed)));
     assert!(closed, "{outcome:?}");
     assert_eq!(xs[999], 999, "the input is there still");
+    Ok(())
+}
+
+/// The elements that a stream says are done, and of how many.
+fn told(stream: ProgressStream) -> Vec<(u64, u64)> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let each = stream.map(|progress| (progress.done, progress.total));
+    let mut all = pin!(each.collect());
+    loop {
+        match all.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(all) => return all,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn progress_is_told_of_what_is_done_here() -> Result<(), Error> {
+    let pool = pool();
+    let xs = pool.alloc_from_fn(3_000, |i| i as u64)?.freeze();
+    let held = Held::new(&pool);
+    // The first time nobody knows how long it takes; later none of it comes on the board.
+    for _ in 0..4 {
+        let mut job = pool.par_map(&xs, |x| x + 1);
+        let stream = job.progress_stream(Duration::from_millis(1));
+        job.wait_helping()?;
+        assert_eq!(told(stream).last(), Some(&(3_000, 3_000)));
+    }
+    held.let_go()?;
+    for _ in 0..4 {
+        let mut job = pool.par_sum(&xs);
+        let stream = job.progress_stream(Duration::from_millis(1));
+        assert_eq!(job.wait_helping()?, 4_498_500);
+        let told = told(stream);
+        assert!(told.iter().all(|&(_, total)| total == 3_000), "{told:?}");
+        assert_eq!(told.last(), Some(&(3_000, 3_000)));
+    }
+    Ok(())
+}
+
+/// A pool that is closed meanwhile does what it has accepted, also the second step of a reduction.
+#[test]
+fn a_pool_that_is_closed_meanwhile_ends_in_order() -> Result<(), Error> {
+    /// Set in this process only, once somebody is to close the pool.
+    static HERE: AtomicBool = AtomicBool::new(false);
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+    static OVER: AtomicBool = AtomicBool::new(false);
+    let fold = |sum: u64, x: &u64| {
+        ENTERED.store(true, Ordering::Release);
+        while HERE.load(Ordering::Acquire) && !CLOSED.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        sum + x
+    };
+    let pool = pool();
+    let xs = pool.alloc_from_fn(100, |i| i as u64)?.freeze();
+    // So that it is known to take no time.
+    for _ in 0..3 {
+        let sum = pool
+            .par_reduce(&xs, || 0, fold, |a, b| a + b)
+            .wait_helping()?;
+        assert_eq!(sum, 4_950);
+    }
+    HERE.store(true, Ordering::Release);
+    ENTERED.store(false, Ordering::Release);
+    let sum = thread::scope(|scope| {
+        scope.spawn(|| {
+            // Beside other programs it may go to a worker after all.
+            while !(ENTERED.load(Ordering::Acquire) || OVER.load(Ordering::Acquire)) {
+                thread::yield_now();
+            }
+            pool.close();
+            CLOSED.store(true, Ordering::Release);
+        });
+        let sum = pool
+            .par_reduce(&xs, || 0, fold, |a, b| a + b)
+            .wait_helping();
+        OVER.store(true, Ordering::Release);
+        sum
+    })?;
+    assert_eq!(sum, 4_950);
+    assert_eq!(pool.join().wait()?.abandoned, 0);
+    Ok(())
+}
+
+#[test]
+fn what_runs_here_may_ask_the_pool_itself() -> Result<(), Error> {
+    /// Set in this process only.
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    let pool = POOL.get_or_init(pool);
+    let xs = pool.alloc_from_fn(70, |i| i as u64)?.freeze();
+    for _ in 0..3 {
+        let job = pool.par_map(&xs, |x| match POOL.get() {
+            Some(pool) => {
+                let inner = pool.par_generate(10, |i| i as u64).wait_helping();
+                x + inner.expect("it ends well").iter().sum::<u64>()
+            }
+            None => x + 45,
+        });
+        assert!((45..).zip(&*job.wait_helping()?).all(|(i, y)| i == *y));
+    }
     Ok(())
 }
 

@@ -199,8 +199,8 @@ impl JobHeader<'_> {
     /// Puts a count right that nobody honest can have left, beside live workers: `most` chunks
     /// are still to end, seen before this call.
     ///
-    /// Zero is right whatever they do meanwhile, for the count may be too low, and never too high:
-    /// a worker may have counted its chunk off before, and is part of `most` nevertheless.
+    /// Zero is right whatever they do meanwhile, for the count may be too low, and no worker makes
+    /// it too high: it may have counted its chunk off before, and is part of `most` nevertheless.
     pub(super) fn mend(&self, most: u32) {
         // Relaxed: a hint, and what was seen settled was counted off before it.
         let found = self.counts.remaining.0.load(Ordering::Relaxed);

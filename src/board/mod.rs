@@ -439,7 +439,7 @@ impl<'a> Board<'a> {
                 continue;
             }
             // Before the word, as in `complete`: a death in between leaves the count too low,
-            // which is allowed, and never too high.
+            // which is allowed; only the parent's own chunk may leave it too high.
             header.count_down(1);
             if !chunk.cancel(joined.generation) {
                 header.count_up();

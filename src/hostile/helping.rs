@@ -83,40 +83,42 @@ impl Stage<'_> {
 #[cfg(test)]
 mod tests {
     use super::Ended;
+    use crate::error::TaskError;
     use crate::hostile::source::replace;
     use crate::hostile::stage::{Manners, stage};
+    use crate::primitive::atomic::AtomicU64;
 
-    /// What the caller has in hand is then nobody's concern: it neither counts for the job as it was
-    /// begun again, nor for another one in its place.
+    /// Two would write to the same elements if a job were begun again while its caller is at a
+    /// chunk. What the caller has in hand then counts for nobody, nor for another job in its place.
     #[test]
-    fn a_job_that_is_begun_again_is_left_to_the_workers() {
-        // 176 elements, pure, all of it asked of the workers.
-        stage(&[175, 0, 0, 0, 175, 0, 0, 0], Manners::Honest, |stage| {
+    fn a_job_is_not_begun_again_while_its_caller_is_at_it() {
+        // Twice 176 elements, pure, all of it asked of the workers.
+        stage(&[175, 0, 0, 0, 175, 0, 0, 0], Manners::Hostile, |stage| {
             stage.launch();
             stage.help();
             let chunk = stage.caller.as_ref().expect("a chunk").chunk;
             assert_eq!(chunk, 0);
-            let board = stage.engine.control().board();
+            let control = stage.engine.control();
+            let board = control.board();
             let words = board.words(3);
-            let last = words.iter().find(|word| {
-                core::ptr::eq(
-                    word.as_ptr(),
-                    board.chunk(0, 2).detail().as_ptr().wrapping_sub(1),
-                )
-            });
-            replace(last.expect("the word of a chunk"), u64::MAX);
-            stage.look_over();
-            let before = stage.caller.take().expect("a caller at its chunk");
-            stage.drain();
-            assert!(
-                stage.jobs[0].entry.is_ready(),
-                "the workers have done all of it"
+            let detail = board.chunk(0, 2).detail().as_ptr();
+            let last = |word: &&&AtomicU64| core::ptr::eq(word.as_ptr(), detail.wrapping_sub(1));
+            replace(
+                words.iter().find(last).expect("the word of a chunk"),
+                u64::MAX,
             );
+            stage.look_over();
+            let outcome = stage.jobs[0].entry.peek(|outcome| outcome.result.clone());
+            assert!(
+                matches!(outcome, Some(Err(TaskError::Damaged(_)))),
+                "{outcome:?}"
+            );
+            let before = stage.caller.take().expect("a caller at its chunk");
+
             // Another caller helps with another job in the same place.
             stage.launch();
             stage.help();
             assert_eq!(stage.caller.as_ref().map(|caller| caller.number), Some(1));
-            let control = stage.engine.control();
             let ended = Ended::new(Ok(()), 1, 1);
             let next = stage
                 .engine

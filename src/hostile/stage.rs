@@ -264,7 +264,7 @@ impl Stage<'_> {
         let mut launch = Launch {
             caller: None,
             share: None,
-            kernel: |_| {},
+            function: |_| {},
             job,
             chunking: match choice & 32 {
                 0 => Chunking::guided(len as u64, WORKERS.into(), 1 + u64::from(choice >> 6) * 8),
@@ -435,7 +435,7 @@ impl Stage<'_> {
     }
 
     /// The workers do what is left to do, and the parent hears of it.
-    pub(super) fn drain(&mut self) {
+    fn drain(&mut self) {
         for _ in 0..PATIENCE {
             let mut moved = self.engine.harvest() > 0 || self.is_helped();
             if self.is_helped() {

@@ -317,15 +317,18 @@ impl<'a, O> Job<'a, O> {
                     let _ = finish(&self.engine, outcome);
                     return Err(error);
                 }
-                if self.helped
-                    && let Some(outcome) = self.engine.begin_helped(&mut launch)
-                {
-                    let step = finish(&self.engine, outcome)?;
-                    return self.enter(step);
+                let is_first = self.watches.begin(launch.chunking.len());
+                if self.helped {
+                    self.engage();
+                    if let Some(outcome) = self.engine.begin_helped(&mut launch) {
+                        let step = finish(&self.engine, outcome)?;
+                        return self.enter(step);
+                    }
                 }
                 let entry = Arc::new(JobEntry::new());
-                let total = launch.chunking.len();
-                self.watches.follow(&entry, total, self.continues);
+                if is_first {
+                    self.watches.follow(&entry, self.continues);
+                }
                 self.engine.launch(launch, &entry);
                 State::Running(entry, finish)
             }

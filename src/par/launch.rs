@@ -122,7 +122,7 @@ where
         caller: None,
         share: None,
         job,
-        kernel: function,
+        function,
         chunking,
         pure_function: shape.pure_function,
         grain: shape.grain,

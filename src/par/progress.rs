@@ -106,13 +106,19 @@ impl Watches {
         }
     }
 
-    /// The job runs this now.
-    pub(super) fn follow(&mut self, entry: &Arc<JobEntry>, total: u64, continues: bool) {
-        // The second step of a reduction combines what the first has left: no progress.
-        if self.total > 0 {
-            return;
+    /// The job begins with a step of so many elements; whether it is the first, for the second step
+    /// of a reduction combines what the first has left: no progress.
+    pub(super) fn begin(&mut self, total: u64) -> bool {
+        let is_first = self.total == 0;
+        if is_first {
+            self.total = total;
         }
-        self.total = total;
+        is_first
+    }
+
+    /// The job runs its first step now.
+    pub(super) fn follow(&mut self, entry: &Arc<JobEntry>, continues: bool) {
+        let total = self.total;
         for watch in &self.watches {
             watch.enter(Phase::Running {
                 entry: Arc::clone(entry),

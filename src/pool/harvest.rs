@@ -375,7 +375,7 @@ impl Hub {
             self.paces.note(kernel, elements, nanoseconds);
         } else if let Some(Trial { done, nanoseconds }) = trial {
             self.paces.note(kernel, done.into(), nanoseconds.into());
-        } else if *posted_at != 0 {
+        } else if *posted_at != 0 && running.deaths.is_empty() {
             let time = clock::now().saturating_sub(*posted_at);
             // Whoever began first was at it for most of that time.
             let owner = |chunk| match control.board().outcome(&running.posted, chunk) {

@@ -6,8 +6,11 @@
 //! more of that job, for it has more to lose.
 //!
 //! To post a job takes lines to the workers and back, a microsecond about. A job that is known to
-//! take little more is begun without, and posted with what is left of it when that turns out to be
-//! worth it; most such jobs are done by then.
+//! take little more is begun without, and posted with what is left of it when that turns out to
+//! take longer; most such jobs are done by then.
+
+use core::mem;
+use core::ops::Range;
 
 use crate::error::TaskError;
 use crate::pool::chunking::Chunking;
@@ -23,8 +26,6 @@ use crate::protocol::range::{Kernel, RangeJob, elements};
 use crate::sync::Group;
 use crate::sync::kernel::KernelFutex;
 use crate::sys::clock;
-use core::mem;
-use core::ops::Range;
 
 /// A rest that takes longer is shared with a worker that looks for work.
 const WORTH_POSTING_NANOSECONDS: u64 = 4_000;
@@ -98,6 +99,13 @@ impl Share {
         })
     }
 
+    /// The same, of a job not yet posted whose last chunk failed.
+    fn failed(mut self, (chunk, error): (u32, TaskError)) -> Self {
+        self.begun = chunk + 1;
+        self.faults.push((chunk, error));
+        self
+    }
+
     fn take(&mut self, chunk: u32) {
         self.busy = Some(chunk);
         if let Err(place) = self.taken.binary_search(&chunk) {
@@ -145,7 +153,7 @@ pub(crate) struct Helper {
     job: u32,
     generation: u32,
     body: RangeJob,
-    kernel: Kernel,
+    function: Kernel,
     cut: Chunking,
     peers: u32,
 }
@@ -210,56 +218,51 @@ impl Engine {
     fn begin_here(&self, launch: &Launch, peers: u32) -> Option<Share> {
         let mut share = Share::new(peers);
         let len = launch.chunking.len();
-        let chunks = (0..).zip(launch.chunking.chunks());
+        let mut chunks = (0..).zip(launch.chunking.chunks());
         let began = clock::now();
-        for (chunk, (start, size)) in chunks {
-            if let Some((fault, error)) = self.try_chunks(launch, chunk, start..start + size) {
-                share.begun = fault + 1;
-                share.faults.push((fault, error));
-                return Some(share);
+        let mut end = 0;
+        while end < len {
+            // The clock costs as much as a small chunk: it is read after 1, 4, 16, 64 … of them.
+            let more = (3 * share.begun).max(1) as usize;
+            let start = end;
+            for (chunk, (first, size)) in chunks.by_ref().take(more) {
+                end = first + size;
+                // Those of a result an element may as well be one.
+                if launch.grain != Grain::Elements
+                    && let Some(fault) = self.try_chunks(launch, chunk, first..end)
+                {
+                    return Some(share.failed(fault));
+                }
+                share.begun = chunk + 1;
             }
-            share.begun = chunk + 1;
-            let end = start + size;
-            // The clock costs as much as a small chunk: it is read after 1, 2, 4, 8 … of them.
-            if end == len || !share.begun.is_power_of_two() {
-                continue;
+            if launch.grain == Grain::Elements
+                && let Some(fault) = self.try_chunks(launch, 0, start..end)
+            {
+                return Some(share.failed(fault));
             }
             share.elements = end;
             share.nanoseconds = clock::now().saturating_sub(began);
-            if share.nanoseconds.saturating_mul(len - end) / end > self.worth_posting() {
+            let rest = share.nanoseconds.saturating_mul(len - end) / end.max(1);
+            if end < len && rest > self.worth_posting() {
                 return Some(share);
             }
-            if launch.grain == Grain::Elements {
-                // Its chunks may as well be one.
-                if let Some((fault, error)) = self.try_chunks(launch, chunk + 1, end..len) {
-                    share.begun = fault + 1;
-                    share.faults.push((fault, error));
-                    return Some(share);
-                }
-                break;
-            }
         }
-        let Share {
-            elements,
-            nanoseconds,
-            ..
-        } = share;
-        if nanoseconds.saturating_mul(len) / elements.max(1) > WORTH_POSTING_NANOSECONDS {
-            self.hub().note_alone(launch, elements, nanoseconds);
+        if share.nanoseconds > WORTH_POSTING_NANOSECONDS {
+            self.hub().note_alone(launch, share.nanoseconds);
         }
         None
     }
 
-    /// Runs elements of one chunk, or of that and all later ones; the chunk that failed, if any.
+    /// Runs elements of a chunk, or of several where it does not matter; the chunk that failed.
     fn try_chunks(
         &self,
         launch: &Launch,
         chunk: u32,
         elements: Range<u64>,
     ) -> Option<(u32, TaskError)> {
-        let Launch { kernel, job, .. } = launch;
+        let Launch { function, job, .. } = launch;
         let start = elements.start;
-        let report = elements::run(*kernel, self.region(), job, chunk, elements).err()?;
+        let report = elements::run(*function, self.region(), job, chunk, elements).err()?;
         let element = report.element.unwrap_or(start);
         let mut chunks = (0..).zip(launch.chunking.chunks());
         let failed = chunks.find(|(_, (start, len))| element < start + len);
@@ -281,6 +284,7 @@ impl Engine {
             return;
         };
         let control = self.control();
+        let (earlier, _) = control.board().tally(helper.job);
         self.make_way();
         let began = clock::now();
         let mut before = began;
@@ -297,8 +301,8 @@ impl Engine {
             }
             let (start, len) = chunks.nth((chunk - passed) as usize).unwrap_or_default();
             passed = chunk + 1;
-            let Helper { kernel, body, .. } = &helper;
-            let result = elements::run(*kernel, self.region(), body, chunk, start..start + len);
+            let Helper { function, body, .. } = &helper;
+            let result = elements::run(*function, self.region(), body, chunk, start..start + len);
             let now = clock::now();
             ended = Some(Ended::new(result, len, now.saturating_sub(before)));
             before = now;
@@ -306,10 +310,13 @@ impl Engine {
             if !count.is_power_of_two() {
                 continue;
             }
-            self.make_way();
+            if self.make_way() {
+                before = clock::now();
+            }
             if !called {
                 let (done, left) = control.board().tally(helper.job);
-                let each = now.saturating_sub(began) / u64::from(done.max(1));
+                let done = done.saturating_sub(earlier).max(count);
+                let each = now.saturating_sub(began) / u64::from(done);
                 called = each.saturating_mul(left.into()) > WORTH_WAKING_NANOSECONDS;
                 if called {
                     self.call_peers(helper.peers);
@@ -320,8 +327,9 @@ impl Engine {
 
     /// How many workers there is a core for beside the caller's.
     fn peers(&self) -> u32 {
-        let others = u32::try_from(self.config().cores - 1);
-        others.unwrap_or(u32::MAX).max(1)
+        let config = self.config();
+        let others = config.worker_cores().min(config.cores - 1);
+        u32::try_from(others).unwrap_or(u32::MAX).max(1)
     }
 
     /// Wakes workers until there are so many awake.
@@ -345,20 +353,32 @@ impl Hub {
         self.accepts() && time.is_some_and(|time| time <= limit)
     }
 
-    /// A caller has done alone what others might have helped with, and did so many elements of it
-    /// in that time.
-    fn note_alone(&mut self, launch: &Launch, elements: u64, nanoseconds: u64) {
+    /// A caller has done a job alone, in that time, with which others might have helped.
+    fn note_alone(&mut self, launch: &Launch, nanoseconds: u64) {
         let (kernel, len) = (launch.job.kernel, launch.chunking.len());
-        self.paces.note(kernel, elements, nanoseconds);
-        let time = nanoseconds.saturating_mul(len) / elements.max(1);
-        if self.alone.is_enough(time, clock::now()) {
+        self.paces.note(kernel, len, nanoseconds);
+        if self.alone.is_enough(nanoseconds, clock::now()) {
             self.wake_workers(1);
         }
     }
 
-    /// What the caller of this job needs to help with it, if it is on the board. The only chunk of
-    /// a job is left to a worker, unless the caller has tried it; so are later rounds, which look
-    /// for what went wrong.
+    /// A job was posted: sees to what its caller has done of it before, which no worker will tell.
+    pub(super) fn settle_begun(&mut self, control: &Control, job: u32) {
+        let Some(running) = self.jobs.get(job) else {
+            return;
+        };
+        let share = running.launch.share.as_deref();
+        if share.is_some_and(|share| !share.faults.is_empty()) {
+            if running.launch.job.fail_fast {
+                control.board().cancel(&running.posted);
+            }
+            self.finish_if_settled(control, job);
+        }
+    }
+
+    /// What the caller of this job needs to help with it, if it is on the board: one that waits for
+    /// a place is not waited for. The only chunk of a job is left to a worker, unless the caller
+    /// has tried it; so are later rounds, which look for what went wrong.
     pub(crate) fn helper(&mut self, entry: &JobEntry, peers: u32) -> Option<Helper> {
         let Place::Job { job, generation } = entry.place() else {
             return None;
@@ -377,7 +397,7 @@ impl Hub {
             job,
             generation,
             body: running.launch.job,
-            kernel: running.launch.kernel,
+            function: running.launch.function,
             cut: running.launch.chunking,
             peers,
         })
@@ -404,11 +424,13 @@ impl Hub {
                     share.elements += ended.elements;
                     share.nanoseconds += ended.nanoseconds;
                 }
-                Err(report) => share.faults.push((chunk, (*report).into())),
+                Err(report) => {
+                    share.faults.push((chunk, (*report).into()));
+                    if running.launch.job.fail_fast {
+                        board.cancel(&running.posted);
+                    }
+                }
             }
-        }
-        if !share.faults.is_empty() && running.launch.job.fail_fast {
-            board.cancel(&running.posted);
         }
         let goes_on = running.cancelled.is_none() && running.deaths.is_empty();
         let next = goes_on.then(|| board.take(&running.posted)).flatten();

@@ -377,14 +377,13 @@ impl Hub {
         let large = launch.large || is_long || !inquiry.is_first_round();
         let mut turnout = Turnout::default();
         if large {
-            let crew = match launch.peers() {
-                Some(peers) => peers.min(chunks),
-                None => self.reserve.call(&mut turnout, chunks),
-            };
+            let wanted = launch.peers().map_or(chunks, |peers| peers.min(chunks));
+            let crew = self.reserve.call(&mut turnout, wanted);
             self.wake_workers(crew);
         }
         // A caller that helps is at it, and calls more when it sees that it takes time.
-        self.aftermath.needs_one |= !(large || helped && self.paces.knows(kernel));
+        let is_begun = helped && self.paces.knows(kernel) && (chunks > 1 || launch.begun() > 0);
+        self.aftermath.needs_one |= !(large || is_begun);
         if !helped && (large || measured && self.paces.is_shared(kernel, launch.chunking.len())) {
             entry.share();
         }
@@ -416,6 +415,7 @@ impl Hub {
         self.jobs.places[job as usize].generation = generation;
         self.jobs.call_back(job);
         self.jobs.seat(job, running);
+        self.settle_begun(control, job);
     }
 
     /// Gives up a job: no further chunk is begun. Its outcome comes once the chunks that are

@@ -44,8 +44,8 @@ pub(crate) type JobEntry = Entry<JobOutcome>;
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) job: RangeJob,
-    /// What `job` names, for a caller that helps.
-    pub(crate) kernel: Kernel,
+    /// What `job.kernel` names, for a caller that helps.
+    pub(crate) function: Kernel,
     pub(crate) chunking: Chunking,
     /// Its chunks may be run again.
     pub(crate) pure_function: bool,

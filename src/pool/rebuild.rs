@@ -173,7 +173,10 @@ impl Hub {
             .terms
             .attempts
             .map_or(attempts, NonZeroU32::get);
-        let may = running.launch.pure_function && running.inquiry.restarts < attempts;
+        // Where its caller is at a chunk, a worker would write to the same elements.
+        let may = running.launch.pure_function
+            && running.inquiry.restarts < attempts
+            && running.launch.busy().is_none();
         if may && running.cancelled.is_none() {
             let Running {
                 mut launch,
@@ -181,7 +184,6 @@ impl Hub {
                 inquiry,
                 ..
             } = running;
-            // Its caller finds another generation, and leaves it to the workers.
             launch.unshare();
             return Some(Again {
                 launch,

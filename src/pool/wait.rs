@@ -104,10 +104,10 @@ impl Engine {
 
     /// Looks for outcomes until the entry has its own or the time is up.
     pub(crate) fn spin<T>(&self, entry: &Entry<T>, limit: Duration) -> bool {
-        // Much comes so soon that to ask for the time and the core would take longer.
         if entry.is_shared() {
             self.make_room();
         }
+        // Much comes so soon that to ask for the time and the core would take longer.
         if self.look(entry) {
             return true;
         }
@@ -155,23 +155,25 @@ impl Engine {
         true
     }
 
-    /// Lets a worker have this core that may need it, if there is one.
-    pub(super) fn make_way(&self) {
-        if self.is_awaited() && !is_beside_others() {
-            cpu::yield_now();
+    /// Lets a worker have this core that may need it, if there is one; whether it did.
+    pub(super) fn make_way(&self) -> bool {
+        if is_beside_others() || !self.is_awaited() {
+            return false;
         }
+        let began = Instant::now();
+        cpu::yield_now();
+        if began.elapsed() > DISTURBED {
+            DISTURBED_AT.set(Some(Instant::now()));
+        }
+        true
     }
 
     /// Lets a worker have this core at once, where all others are busy with the same job: it ends
     /// sooner, and there is nothing else to do here. It gives the core back when it has done its
     /// part (`worker/idle.rs`).
     fn make_room(&self) {
-        if self.is_oversubscribed() && !is_beside_others() && self.is_awaited() {
-            let began = Instant::now();
-            cpu::yield_now();
-            if began.elapsed() > DISTURBED {
-                DISTURBED_AT.set(Some(Instant::now()));
-            }
+        if self.is_oversubscribed() {
+            self.make_way();
         }
     }
 

@@ -178,7 +178,7 @@ impl Play<'_> {
         let launch = Launch {
             caller: None,
             share: None,
-            kernel: |_| {},
+            function: |_| {},
             job: RangeJob {
                 kernel: FunctionId::from_bits(self.jobs.len() as u64),
                 context: Span::default(),
