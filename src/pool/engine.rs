@@ -5,7 +5,7 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 #[cfg(feature = "tracing")]
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use crate::error::{Error, TaskError};
 use crate::memory::MemoryLimit;
@@ -24,6 +24,7 @@ use crate::protocol::image::ImageId;
 use crate::protocol::lanes::{Shape, Takers};
 use crate::sync::kernel::KernelFutex;
 use crate::sync::{Group, Parking};
+use crate::sys::clock::{self, Tempo};
 use crate::sys::eventfd::Bell;
 #[cfg(feature = "tracing")]
 use crate::{pool::echo::Audience, protocol::settings::EchoPipe, sys::pipe::pipe};
@@ -59,6 +60,9 @@ pub(crate) struct Engine {
     live_jobs: Arc<AtomicU64>,
     /// Asked for each task, where there is a choice.
     dispatch: Option<Dispatch>,
+    /// The processor's count and the time when the pool came to be, and what a tick is.
+    born: (u64, u64),
+    tempo: OnceLock<Tempo>,
 }
 
 /// This process was forked from the one that owns the pool.
@@ -120,6 +124,8 @@ impl Engine {
             live_jobs: Arc::clone(hub.jobs.live()),
             hub: Mutex::new(hub),
             dispatch: Dispatch::new(&config),
+            born: (clock::ticks(), clock::now()),
+            tempo: OnceLock::new(),
             config,
         };
         Ok(Arc::new(engine))
@@ -316,6 +322,11 @@ impl Engine {
             ARENA_SIZE => MemoryLimit::AddressSpace,
             _ => MemoryLimit::Budget,
         }
+    }
+
+    /// How long a tick is, measured over the pool's life until it was asked first.
+    pub(super) fn tempo(&self) -> Tempo {
+        *self.tempo.get_or_init(|| Tempo::since(self.born))
     }
 
     /// More threads than cores would run: spinning steals from whoever has work.

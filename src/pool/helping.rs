@@ -219,10 +219,10 @@ impl Engine {
         let mut share = Share::new(peers);
         let len = launch.chunking.len();
         let mut chunks = (0..).zip(launch.chunking.chunks());
-        let began = clock::now();
+        let (tempo, began) = (self.tempo(), clock::ticks());
         let mut end = 0;
         while end < len {
-            // The clock costs as much as a small chunk: it is read after 1, 4, 16, 64 … of them.
+            // The processor's count is read after 1, 4, 16, 64 … of them.
             let more = (3 * share.begun).max(1) as usize;
             let start = end;
             for (chunk, (first, size)) in chunks.by_ref().take(more) {
@@ -241,7 +241,7 @@ impl Engine {
                 return Some(share.failed(fault));
             }
             share.elements = end;
-            share.nanoseconds = clock::now().saturating_sub(began);
+            share.nanoseconds = tempo.elapsed(began);
             let rest = share.nanoseconds.saturating_mul(len - end) / end.max(1);
             if end < len && rest > self.worth_posting() {
                 return Some(share);
