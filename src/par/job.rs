@@ -1,5 +1,8 @@
 //! A piece of data-parallel work: awaited or waited for.
 
+mod awaiting;
+mod helping;
+
 use core::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +15,6 @@ use crate::pool::entry::Place;
 use crate::pool::launch::{JobEntry, JobOutcome, Launch};
 use crate::pool::terms::{Grain, JobTerms};
 use crate::sys::clock;
-
-mod awaiting;
-mod helping;
 
 /// What a job does next.
 #[expect(
