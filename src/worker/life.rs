@@ -217,6 +217,10 @@ impl Server<'_> {
     /// Waits until there seems to be something to do for this worker.
     fn idle(&mut self) {
         let (is_open, has_room) = (!self.tenure.is_over(), self.has_room());
+        if !is_open && !self.has_futures() {
+            // It was told to end since it looked last, and nobody wakes it for that again.
+            return;
+        }
         let Self {
             idle,
             control,

@@ -17,8 +17,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Watch;
+use super::ears::Ears;
 use super::raise::{BACKOFF, START_ATTEMPTS};
+use super::{COMMANDS, WORKERS_BELL, Watch};
 use crate::error::WorkerDeath;
 use crate::pool::dispatch::Event;
 use crate::protocol::control::{Order, Status};
@@ -334,7 +335,17 @@ impl Watch<'_> {
             let _ = self
                 .poller
                 .wait(Some(Duration::from_nanos(left)), &mut tokens);
-            let _ = self.engine.commands().clear();
+            for &token in &tokens {
+                match token {
+                    COMMANDS => {
+                        let _ = self.engine.commands().clear();
+                    }
+                    WORKERS_BELL => self.deliver(),
+                    // What is not heard stays readable, and the wait would end at once.
+                    pipe if Ears::are_meant(pipe) => self.ears.hear(pipe, &self.poller),
+                    _ => {}
+                }
+            }
             for index in 0..self.charges.len() {
                 let _ = self.reap(index);
             }
