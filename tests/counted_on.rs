@@ -15,6 +15,8 @@ const ROUNDS: usize = 40;
 /// Far beyond what anything takes: for a hang to become a failure.
 const HANG: Duration = Duration::from_secs(60);
 
+/// Looks until it is so. The pause between two looks decides nothing; without one this thread would
+/// have the core that the worker needs to get there.
 fn until(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {

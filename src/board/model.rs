@@ -353,31 +353,32 @@ fn the_end_of_a_single_chunk_is_noticed() {
     });
 }
 
+/// A worker's share in the job that is open: how many chunks it ended, and whether it rang.
+fn works_and_rings(memory: &Memory, armed: &AtomicU64) -> (u32, bool) {
+    let (mut ended, mut rung) = (0, false);
+    let mut seen = Seen::new();
+    let Some(joined) = memory.board().join(&seen) else {
+        return (ended, rung);
+    };
+    while let Some(chunk) = memory.board().claim(&mut seen, joined, worker(0)) {
+        memory.write(chunk, 2);
+        let completion = memory
+            .board()
+            .complete(joined, worker(0), chunk, Outcome::Done);
+        rung |= completion == Completion::Last && armed.load(Ordering::Relaxed) == 1;
+        ended += 1;
+    }
+    (ended, rung)
+}
+
 #[test]
 fn a_cancelled_job_settles() {
     explore_bounded(Some(3), || {
         let memory = Memory::new(2);
         let mut posted = memory.post(2);
         let armed = Arc::new(AtomicU64::new(0));
-        let hand = Arc::clone(&memory);
-        let bell = Arc::clone(&armed);
-        let hand = thread::spawn(move || {
-            let mut rung = false;
-            let mut ended = 0;
-            let mut seen = Seen::new();
-            let Some(joined) = hand.board().join(&seen) else {
-                return (ended, rung);
-            };
-            while let Some(chunk) = hand.board().claim(&mut seen, joined, worker(0)) {
-                hand.write(chunk, 2);
-                let completion = hand
-                    .board()
-                    .complete(joined, worker(0), chunk, Outcome::Done);
-                rung |= completion == Completion::Last && bell.load(Ordering::Relaxed) == 1;
-                ended += 1;
-            }
-            (ended, rung)
-        });
+        let (hand, bell) = (Arc::clone(&memory), Arc::clone(&armed));
+        let hand = thread::spawn(move || works_and_rings(&hand, &bell));
         others_first();
         let cancelled = memory.board().cancel(&posted);
         let sleeps = parent_sleeps(&memory, &mut posted, &armed);
@@ -394,25 +395,8 @@ fn a_job_that_the_parent_helps_with_settles() {
         let memory = Memory::new(2);
         let mut posted = memory.post(2);
         let armed = Arc::new(AtomicU64::new(0));
-        let hand = Arc::clone(&memory);
-        let bell = Arc::clone(&armed);
-        let hand = thread::spawn(move || {
-            let mut rung = false;
-            let mut ended = 0;
-            let mut seen = Seen::new();
-            let Some(joined) = hand.board().join(&seen) else {
-                return (ended, rung);
-            };
-            while let Some(chunk) = hand.board().claim(&mut seen, joined, worker(0)) {
-                hand.write(chunk, 2);
-                let completion = hand
-                    .board()
-                    .complete(joined, worker(0), chunk, Outcome::Done);
-                rung |= completion == Completion::Last && bell.load(Ordering::Relaxed) == 1;
-                ended += 1;
-            }
-            (ended, rung)
-        });
+        let (hand, bell) = (Arc::clone(&memory), Arc::clone(&armed));
+        let hand = thread::spawn(move || works_and_rings(&hand, &bell));
         others_first();
         let mut own = 0;
         while let Some(chunk) = memory.board().take(&posted) {
